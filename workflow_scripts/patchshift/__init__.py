@@ -1,0 +1,1 @@
+"""patchshift: which backbone, memory bank, fusion and threshold work on your inspection images."""

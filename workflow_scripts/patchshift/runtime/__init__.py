@@ -1,0 +1,1 @@
+"""What every stage needs while it runs: threads, logging, atomic writes, digests."""

@@ -1,0 +1,112 @@
+"""Write artifacts so that a name either holds a whole file or nothing.
+
+Tested in tests/runtime/test_files.py.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from patchshift.errors import UserError
+
+REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space and run again, finished artifacts are kept",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again, finished artifacts are kept",
+    errno.EROFS: "the file system is read-only: choose another folder or remount it",
+    errno.EACCES: "permission denied: make the folder writable for you",
+    errno.EPERM: "permission denied: make the folder writable for you",
+}
+
+
+def explain_write_failure(path: Path, error: OSError) -> UserError | None:
+    """The user's version of a failed write, or None where the operating system gave no known reason."""
+    number = error.errno
+    if number is None:  # HDF5 reports the reason in its text only
+        number = next((code for code in REMEDIES if os.strerror(code) in str(error)), None)
+    return UserError(f"cannot write {path}: {REMEDIES[number]}") if number in REMEDIES else None
+
+
+@contextmanager
+def _renamed_when_whole(final: Path) -> Iterator[Path]:
+    # The temporary name is fixed: one writer per artifact, and what a killed run left is overwritten by the next.
+    partial = final.with_name(f".{final.name}.partial")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
+        yield partial
+        partial.replace(final)
+    except BaseException as error:
+        remove(partial)
+        if isinstance(error, OSError) and (explained := explain_write_failure(final, error)):
+            raise explained from error
+        raise
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `final`; rename it to `final` when the block ends well, remove it otherwise.
+
+    Raises:
+        UserError: where the disk is full, read-only or not writable.
+    """
+    with _renamed_when_whole(final) as partial:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_directory(final: Path) -> Iterator[Path]:
+    """Like `atomic_path`, for a whole new folder; an existing `final` is replaced."""
+    with _renamed_when_whole(final) as partial:
+        partial.mkdir()
+        yield partial
+        remove(final)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write canonical, readable JSON atomically: sorted keys, no NaN, a final newline."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON artifact.
+
+    Raises:
+        UserError: if the file is not JSON; it names the file and how to rebuild it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from error
+
+
+def digest_bytes(content: bytes) -> str:
+    """SHA-256 of bytes, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
