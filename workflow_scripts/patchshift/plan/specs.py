@@ -135,7 +135,7 @@ class RepresentationSpec(Spec):
     )
     normalise: Literal["none", "standardise", "whiten"] = Field(
         "none",
-        description="`standardise`: zero mean, unit deviation per channel; then `whiten`: (C + lambda I)^(-1/2).",
+        description="`standardise`: zero mean, unit deviation per channel; `whiten` adds (C + lambda I)^(-1/2).",
     )
     shrinkage: float = Field(0.5, gt=0, description="lambda of `whiten`.")
 
