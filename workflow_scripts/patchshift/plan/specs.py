@@ -5,9 +5,19 @@ cannot rerun it. Field descriptions are the text of docs/config.md.
 """
 
 import json
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+
+def _stays_inside(path: str) -> str:
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError("must stay inside its folder: no absolute path, no '..'")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_stays_inside)]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -19,6 +29,14 @@ class Spec(BaseModel):
     """Base of all specs: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def _belongs(self, used: bool, owner: str, *fields: str) -> None:
+        """Require the fields where they are used, refuse them where they would be ignored."""
+        for field in fields:
+            if used and getattr(self, field) is None:
+                raise ValueError(f"{owner} needs {field}")
+            if not used and getattr(self, field) is not None:
+                raise ValueError(f"{owner} does not use {field}: remove it")
 
     def canonical(self, **kwargs: object) -> str:
         """JSON with sorted keys: equal specs give equal text. `kwargs` go to `model_dump` (include, exclude)."""
@@ -45,7 +63,7 @@ class DatasetSpec(Spec):
 
     adapter: Literal["mvtec_ad", "mtd"] = Field(description="The reader of the folder layout.")
     categories: list[Name] = Field(min_length=1, description="Category names.")
-    folder: str | None = Field(None, description="Folder under `data_dir`; default: the dataset's id.")
+    folder: RelativePath | None = Field(None, description="Folder under `data_dir`; default: the dataset's id.")
     address: str = Field("", description="Where to get it; part of the message when the folder is missing.")
     licence: str = Field("", description="Licence of the images.")
     masks: Literal["required", "optional"] = Field(
@@ -65,20 +83,36 @@ class SplitSpec(Spec):
         "`val_anomalous_share` of the anomalous test images, test = the rest. `published`: no val; train and test "
         "as the literature divides the dataset (so threshold metrics are undefined)."
     )
-    train_share: Share = Field(0.8, description="Share of the good training images that train.")
-    val_anomalous_share: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.3, description="Share of the anomalous test images that go to val, within each defect type."
+    train_share: Share | None = Field(None, description="`source_plan`: share of the good training images that train.")
+    val_anomalous_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="`source_plan`: share of the anomalous test images that go to val, within each defect type."
+    )
+    official_train_share: Share = Field(
+        0.8,
+        description="For a dataset without an official split: share of its good images that count as training images.",
     )
     train_limit: int | None = Field(None, ge=1, description="Train on at most this many images (a seeded choice).")
     seed: Seed = Field(42, description="Split seed.")
+
+    @model_validator(mode="after")
+    def _shares_fit_the_protocol(self) -> "SplitSpec":
+        self._belongs(
+            self.protocol == "source_plan", f"protocol '{self.protocol}'", "train_share", "val_anomalous_share"
+        )
+        return self
 
 
 class DomainSpec(Spec):
     """A declared domain shift; `clean` has none."""
 
     shift: Literal["none", "photometric", "geometric"] = Field("none", description="Which family of transforms.")
-    severity: Literal["moderate"] = Field("moderate", description="Strength of the transforms.")
-    seed: Seed = Field(0, description="Shift seed.")
+    severity: Literal["moderate"] | None = Field(None, description="Strength of the transforms; not for `none`.")
+    seed: Seed | None = Field(None, description="Shift seed; not for `none`.")
+
+    @model_validator(mode="after")
+    def _strength_fits_the_shift(self) -> "DomainSpec":
+        self._belongs(self.shift != "none", f"shift '{self.shift}'", "severity", "seed")
+        return self
 
 
 class ScatteringSpec(Spec):
@@ -109,7 +143,7 @@ class PretrainedSpec(Spec):
 
     source: Literal["timm", "torchvision"]
     model: str = Field(description="Model name in timm or torchvision.")
-    weights: str = Field(description="Weight file (safetensors) under `weights_dir`.")
+    weights: RelativePath = Field(description="Weight file (safetensors) under `weights_dir`.")
     layers: list[str] = Field(min_length=1, description="Layers to cache, by module name.")
     image_size: int = Field(224, ge=32, description="Input height and width in pixels; images are resized to it.")
     mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="Channel means of the input, RGB.")
@@ -137,7 +171,12 @@ class RepresentationSpec(Spec):
         "none",
         description="`standardise`: zero mean, unit deviation per channel; `whiten` adds (C + lambda I)^(-1/2).",
     )
-    shrinkage: float = Field(0.5, gt=0, description="lambda of `whiten`.")
+    shrinkage: Annotated[float, Field(gt=0)] | None = Field(None, description="lambda of `whiten`, required by it.")
+
+    @model_validator(mode="after")
+    def _shrinkage_fits(self) -> "RepresentationSpec":
+        self._belongs(self.normalise == "whiten", f"normalise '{self.normalise}'", "shrinkage")
+        return self
 
 
 class SamplerSpec(Spec):
@@ -167,13 +206,14 @@ class ImageScoreSpec(Spec):
     """How a map of patch distances becomes one score per image."""
 
     method: Literal["max", "top_share"] = Field("max", description="Largest patch distance, or mean of the top share.")
-    share: Share = Field(0.01, description="Share of the patches averaged by `top_share` (at least one patch).")
+    share: Share | None = Field(None, description="`top_share`: share of the patches averaged (at least one patch).")
     reweight_neighbours: int = Field(
         0, ge=0, description="b of Eq. 7 (Roth et al. 2022); 0: no reweighting. Needs `max`."
     )
 
     @model_validator(mode="after")
-    def _reweighting_needs_max(self) -> "ImageScoreSpec":
+    def _options_fit_the_method(self) -> "ImageScoreSpec":
+        self._belongs(self.method == "top_share", f"image score '{self.method}'", "share")
         if self.reweight_neighbours and self.method != "max":
             raise ValueError("reweight_neighbours (Eq. 7) is defined for method 'max' only")
         return self

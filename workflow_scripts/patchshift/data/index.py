@@ -1,0 +1,98 @@
+"""The image index: one CSV row per image of a category. After the data stages, nothing else knows a dataset's layout.
+
+Columns: `image` (path under the category's root, the key of the image), `mask` (path, empty: none),
+`official_split` (train | test | empty: the dataset has none), `label` (0 normal, 1 anomalous), `defect` (type, empty
+for normal images), `source` (empty: an original; else the key of the image this one was made from), `digest`
+(SHA-256 of the file).
+Tested in tests/data/test_index.py.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from patchshift.errors import UserError
+from patchshift.runtime.files import digest_file, write_text
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image; the fields are the index's columns."""
+
+    image: str
+    mask: str
+    official_split: str
+    label: int
+    defect: str
+    source: str = ""
+    digest: str = ""
+
+    @property
+    def key(self) -> str:
+        """What splits, features and scores call this image: in every domain the name of the original."""
+        return self.source or self.image
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV that has exactly these columns.
+
+    Raises:
+        UserError: if it has others, or rows of another length.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    if list(reader.fieldnames or []) != list(header) or any(None in row or None in row.values() for row in rows):
+        raise UserError(f"{path} is damaged (columns should be {', '.join(header)}): delete it and run again")
+    return rows
+
+
+COLUMNS = [field.name for field in fields(ImageRow)]
+
+
+def write_index(path: Path, rows: Sequence[ImageRow]) -> None:
+    """Write an image index."""
+    write_table(path, COLUMNS, map(astuple, rows))
+
+
+def read_index(path: Path) -> list[ImageRow]:
+    """Read an image index, in file order."""
+    try:
+        return [ImageRow(**{**row, "label": int(row["label"])}) for row in read_table(path, COLUMNS)]  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run again") from None
+
+
+def add_digests(rows: Sequence[ImageRow], root: Path) -> list[ImageRow]:
+    """The same rows with the digests of their files' content."""
+    with ThreadPoolExecutor(4) as pool:
+        digests = pool.map(lambda row: digest_file(root / row.image), rows)
+        return [replace(row, digest=digest) for row, digest in zip(rows, digests, strict=True)]
+
+
+def limit_per_class(rows: Sequence[ImageRow], limit: int) -> list[ImageRow]:
+    """At most `limit` images of each official split and defect type, chosen at random but always the same."""
+    groups: dict[tuple[str, str], list[ImageRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.official_split, row.defect].append(row)
+    kept = {
+        group[position].image
+        for group in groups.values()
+        for position in np.random.default_rng(0).permutation(len(group))[:limit]
+    }
+    return [row for row in rows if row.image in kept]

@@ -1,0 +1,135 @@
+"""Check a study's config against the catalog, and report every mistake at once."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from patchshift.errors import UserError
+from patchshift.plan.catalog import KINDS, Catalog, Ids, check_entries, check_references, check_selector
+from patchshift.plan.loading import did_you_mean, explain, read_yaml
+from patchshift.plan.specs import canonical_json
+from patchshift.plan.study import Study, StudyConfig
+
+IDS = Path("results/ids.json")
+
+
+def load_study(config: Mapping[str, Any], source: str, *, ids: Path = IDS) -> "Study":
+    """Check a study's config against the catalog.
+
+    Args:
+        config: the merged config.
+        source: the name of its file, for messages.
+        ids: what earlier studies that share `results/` added.
+
+    Raises:
+        UserError: all mistakes in one message, one line each.
+    """
+    mistakes: list[str] = []
+    raw = dict(config)
+    catalog_path = Path(str(raw.get("catalog", StudyConfig.model_fields["catalog"].default)))
+    catalog = read_yaml(catalog_path)
+    check_entries(catalog, str(catalog_path), mistakes, Catalog)
+    added = raw.pop("add", None) or {}
+    if isinstance(added, dict):
+        check_entries(added, f"{source}: add", mistakes, Ids)
+    else:
+        mistakes.append(f"{source}: add: must hold kinds of ids, found {type(added).__name__}")
+        added = {}
+    merged = _merge(catalog, added, source, mistakes)
+    try:
+        StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        mistakes.extend(
+            line.replace(f"{source}:.", f"{source}: ") for line in explain(error, f"{source}:", StudyConfig)
+        )
+    check_references(merged, str(catalog_path), mistakes)
+    _check_selections(raw, merged, source, mistakes)
+    if not mistakes:
+        study = Study(StudyConfig.model_validate(raw | {"add": added}), Catalog.model_validate(merged))
+        try:
+            study.cells  # noqa: B018  (expands, and so checks, the filters)
+        except ValueError as error:
+            mistakes.append(f"{source}: {error}")
+        mistakes += [f"{source}: {line}" for line in [*study.mismatches(), *_clashes(study, ids)]]
+    if mistakes:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise UserError("\n  ".join([f"{count} in the config:", *dict.fromkeys(mistakes)]))
+    return study
+
+
+def _merge(catalog: Mapping[str, Any], added: Mapping[str, Any], source: str, mistakes: list[str]) -> dict[str, Any]:
+    merged = dict(catalog)
+    for kind in KINDS:
+        ours, theirs = catalog.get(kind) or {}, added.get(kind) or {}
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            mistakes += [
+                f"{source}: add.{kind}.{name}: the catalog already defines '{name}': choose another id"
+                for name in theirs
+                if name in ours
+            ]
+            merged[kind] = {**ours, **theirs}
+        else:
+            merged[kind] = {}
+    return merged
+
+
+def _check_selections(raw: Mapping[str, Any], merged: Mapping[str, Any], source: str, mistakes: list[str]) -> None:
+    experiments = raw.get("experiments")
+    blocks = {"select": raw.get("select")}
+    if isinstance(experiments, dict):
+        blocks |= {f"experiments.{name}": block for name, block in experiments.items()}
+    for place, block in blocks.items():
+        if not isinstance(block, dict):
+            continue
+        kinds = {"splits": "splits", "backbones": "backbones", "detectors": "detectors", "thresholds": "thresholds"}
+        kinds |= {"train_domains": "domains", "target_domains": "domains"}
+        for key, kind in kinds.items():
+            for name in _listed(block, key):
+                if name not in merged[kind]:
+                    mistakes.append(
+                        f"{source}: {place}.{key}: '{name}' is not in {kind}{did_you_mean(str(name), merged[kind])}"
+                    )
+        for key in ("train", "targets"):
+            for selector in _listed(block, key):
+                check_selector(str(selector), merged, f"{source}: {place}.{key}", mistakes)
+
+
+def _listed(block: Mapping[str, Any], key: str) -> list[Any]:
+    content = block.get(key)
+    return content if isinstance(content, list) else []
+
+
+def _clashes(study: Study, path: Path) -> list[str]:
+    """Ids that an earlier study added with another meaning: the two would overwrite each other's results."""
+    ours = _added_ids(study)
+    return [
+        f"add.{key.replace('/', '.')}: study '{owner}' already made results in this folder with another "
+        f"'{key.partition('/')[2]}': choose another id, or delete {path.parent}"
+        for key, (owner, definition) in _recorded_ids(path).items()
+        if owner != study.name and ours.get(key, definition) != definition
+    ]
+
+
+def _added_ids(study: Study) -> dict[str, str]:
+    added = study.config.add.model_dump(mode="json", exclude_unset=True)
+    return {f"{kind}/{name}": canonical_json(entry) for kind, ids in added.items() for name, entry in ids.items()}
+
+
+def _recorded_ids(path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        return {key: (owner, definition) for key, (owner, definition) in json.loads(path.read_text("utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError):
+        raise UserError(f"{path} is damaged: delete it (it only records which study added which id)") from None
+
+
+def record_ids(study: Study, write: Callable[[Path, Any], None], path: Path = IDS) -> None:
+    """Record the ids that a study adds, for the checks of other studies that share `results/`."""
+    others = {key: value for key, value in _recorded_ids(path).items() if value[0] != study.name}
+    ours = {key: (study.name, definition) for key, definition in _added_ids(study).items()}
+    if ours or others:
+        write(path, {**ours, **others})

@@ -1,0 +1,215 @@
+"""What a study asks for, expanded to single cells: one bank, scored on one target, decided by one threshold."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from patchshift.plan.specs import Name, Seed, Spec
+
+POOLS = "pools"  # stands where a dataset's id stands in the path of a pool's bank
+
+
+@dataclass(frozen=True)
+class Target:
+    """Images of one category in one domain."""
+
+    dataset: str
+    category: str
+    domain: str
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{category}/{domain}`."""
+        return f"{self.dataset}/{self.category}/{self.domain}"
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A fitted detector: what it was trained on, and how."""
+
+    training: Target
+    split: str
+    backbone: str
+    detector: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}`."""
+        return f"{self.training.path}/{self.split}/{self.backbone}/{self.detector}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of an experiment."""
+
+    bank: Bank
+    target: Target
+    calibration: Target
+    threshold: str
+
+    @property
+    def metrics(self) -> str:
+        """Path of the ranking metrics."""
+        return f"results/metrics/{self.bank.path}/on/{self.target.path}.json"
+
+    @property
+    def scores(self) -> str:
+        """Path of the scores on the target."""
+        return f"results/scores/{self.bank.path}/on/{self.target.path}.h5"
+
+    @property
+    def decisions(self) -> str:
+        """Path of the threshold metrics and per-image decisions."""
+        calibration = f"from/{self.calibration.path}/{self.threshold}"
+        return f"results/decisions/{self.bank.path}/on/{self.target.path}/{calibration}.json"
+
+    @property
+    def pack(self) -> str:
+        """Path of the target's masks and thumbnails."""
+        return f"results/packs/{self.target.path}.h5"
+
+
+class Selection(Spec):
+    """Which ids an experiment spans, where it does not say otherwise itself."""
+
+    splits: list[Name] = Field(min_length=1, description="Split ids.")
+    backbones: list[Name] = Field(min_length=1, description="Backbone ids.")
+    detectors: list[Name] = Field(min_length=1, description="Detector ids.")
+    thresholds: list[Name] = Field(min_length=1, description="Threshold ids.")
+    seeds: list[Seed] = Field([0], min_length=1, description="Detector seeds (coreset start, projection).")
+
+
+OneOrMore = str | list[str]
+
+
+class Filter(Spec):
+    """Combinations of an experiment that have all the values named; a list means any of them."""
+
+    train: OneOrMore | None = Field(None, description="`dataset/category` or `pools/{pool}`.")
+    train_domain: OneOrMore | None = None
+    target: OneOrMore | None = Field(None, description="`dataset/category`.")
+    target_domain: OneOrMore | None = None
+    split: OneOrMore | None = None
+    backbone: OneOrMore | None = None
+    detector: OneOrMore | None = None
+    threshold: OneOrMore | None = None
+    seed: int | list[int] | None = None
+
+    def matches(self, cell: Cell) -> bool:
+        """Whether a cell has all the values named."""
+        bank = cell.bank
+        values = {
+            "train": f"{bank.training.dataset}/{bank.training.category}",
+            "train_domain": bank.training.domain,
+            "target": f"{cell.target.dataset}/{cell.target.category}",
+            "target_domain": cell.target.domain,
+            "split": bank.split,
+            "backbone": bank.backbone,
+            "detector": bank.detector,
+            "threshold": cell.threshold,
+            "seed": bank.seed,
+        }
+        named = self.model_dump(exclude_none=True)
+        return all(values[key] in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in named.items())
+
+
+class Experiment(Spec):
+    """A named product of ids, thinned by `include` and `exclude`."""
+
+    title: str = Field(description="One line: what this experiment shows.")
+    train: list[str] = Field(
+        min_length=1, description="What banks are fitted on: a dataset, `dataset/category`, or `pools/{pool}`."
+    )
+    train_domains: list[Name] = Field(["clean"], min_length=1, description="Domains that banks are fitted on.")
+    targets: Literal["same"] | list[str] = Field(
+        "same", description="What is scored; `same`: the category trained on, for a pool each of its members."
+    )
+    target_domains: Literal["same"] | list[Name] = Field(
+        "same", description="Domains scored; `same`: the domain trained on."
+    )
+    calibrate_on: Literal["training", "target"] = Field(
+        "training", description="Whose validation images set the threshold: the bank's own domain, or the target's."
+    )
+    splits: list[Name] | None = Field(None, description="Overrides `select.splits`.")
+    backbones: list[Name] | None = Field(None, description="Overrides `select.backbones`.")
+    detectors: list[Name] | None = Field(None, description="Overrides `select.detectors`.")
+    thresholds: list[Name] | None = Field(None, description="Overrides `select.thresholds`.")
+    seeds: list[Seed] | None = Field(None, description="Overrides `select.seeds`.")
+    include: list[Filter] = Field([], description="Keep only combinations that match one of these.")
+    exclude: list[Filter] = Field([], description="Drop combinations that match one of these.")
+
+
+class StudyPlan(Spec):
+    """All that the expansion to cells depends on; `collect` and `report` get it as JSON."""
+
+    study: Name
+    select: Selection
+    experiments: dict[Name, Experiment]
+    datasets: dict[Name, list[Name]]
+    pools: dict[Name, list[str]]
+
+    def cells(self) -> dict[str, list[Cell]]:
+        """Experiment -> its cells, in a fixed order, each once.
+
+        Raises:
+            ValueError: where a filter matches nothing, or nothing is left.
+        """
+        return {name: self._expand(name, experiment) for name, experiment in self.experiments.items()}
+
+    def categories(self, selector: str) -> list[tuple[str, str]]:
+        """The (dataset, category) pairs that a dataset, `dataset/category` or `pools/{pool}` stands for."""
+        dataset, _, category = selector.partition("/")
+        if dataset == POOLS:
+            return [pair for member in self.pools[category] for pair in self.categories(member)]
+        return [(dataset, category)] if category else [(dataset, name) for name in self.datasets[dataset]]
+
+    def _expand(self, name: str, experiment: Experiment) -> list[Cell]:
+        choices = {key: getattr(experiment, key) or getattr(self.select, key) for key in Selection.model_fields}
+        cells = [
+            cell
+            for training, split, backbone, detector, seed, threshold in itertools.product(
+                self._trainings(experiment), *(choices[key] for key in ("splits", "backbones", "detectors")),
+                choices["seeds"], choices["thresholds"],
+            )
+            for cell in self._score(experiment, Bank(training, split, backbone, detector, seed), threshold)
+        ]  # fmt: skip
+        for kind, filters in (("include", experiment.include), ("exclude", experiment.exclude)):
+            for number, entry in enumerate(filters):
+                if not any(entry.matches(cell) for cell in cells):
+                    wanted = entry.model_dump(exclude_none=True)
+                    raise ValueError(f"experiments.{name}.{kind}[{number}] matches no combination: {wanted}")
+        kept = [
+            cell
+            for cell in dict.fromkeys(cells)
+            if (not experiment.include or any(entry.matches(cell) for entry in experiment.include))
+            and not any(entry.matches(cell) for entry in experiment.exclude)
+        ]
+        if not kept:
+            raise ValueError(f"experiments.{name}: include and exclude leave nothing to do")
+        return kept
+
+    def _trainings(self, experiment: Experiment) -> Iterator[Target]:
+        for selector, domain in itertools.product(experiment.train, experiment.train_domains):
+            if selector.startswith(f"{POOLS}/"):
+                yield Target(POOLS, selector.partition("/")[2], domain)
+            else:
+                for dataset, category in self.categories(selector):
+                    yield Target(dataset, category, domain)
+
+    def _score(self, experiment: Experiment, bank: Bank, threshold: str) -> Iterator[Cell]:
+        own = self.categories(f"{bank.training.dataset}/{bank.training.category}")
+        selectors = experiment.targets
+        targets = own if selectors == "same" else [pair for each in selectors for pair in self.categories(each)]
+        domains = [bank.training.domain] if experiment.target_domains == "same" else experiment.target_domains
+        for (dataset, category), domain in itertools.product(targets, domains):
+            target = Target(dataset, category, domain)
+            calibration = target
+            if experiment.calibrate_on == "training":
+                # A category's bank is calibrated on its own validation images, a pool's on the target's category.
+                source = own[0] if len(own) == 1 else (dataset, category)
+                calibration = Target(*source, bank.training.domain)
+            yield Cell(bank, target, calibration, threshold)

@@ -1,0 +1,81 @@
+"""Read config files, and say what is wrong with them in the user's words."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from patchshift.errors import UserError
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        UserError: one line that says which file, and where in it.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file (looked in {path.absolute().parent})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold keys and values (`study: ...`), found {type(content).__name__}")
+    return content
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name as a hint, or all of them where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    return f" (known: {', '.join(known)})" if known else ""
+
+
+def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
+    """One line per mistake of a failed validation, each with its place in the config."""
+    lines = []
+    for mistake in error.errors():
+        location = [str(part) for part in mistake["loc"] if part not in ("scattering", "timm", "torchvision")]
+        place = ".".join([where, *location])
+        if mistake["type"] == "extra_forbidden":
+            lines.append(f"{place}: unknown key{did_you_mean(location[-1], _keys(model, location[:-1]))}")
+        elif mistake["type"] == "missing":
+            lines.append(f"{place}: is required")
+        elif mistake["type"] in ("literal_error", "union_tag_invalid"):
+            context = mistake["ctx"]
+            expected = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
+            found = str(context.get("tag", mistake["input"]))
+            lines.append(f"{place}: '{found}' is not known{did_you_mean(found, re.findall("'([^']*)'", expected))}")
+        else:
+            message = mistake["msg"].removeprefix("Value error, ")
+            lines.append(f"{place}: {message[0].lower()}{message[1:]} (found {mistake['input']!r:.80})")
+    return lines
+
+
+def _keys(model: Any, location: list[str]) -> list[str]:
+    """The keys that a model knows at a place, following nested models."""
+    for part in location:
+        if get_origin(model) in (dict, list):
+            model = get_args(model)[-1]
+        else:
+            field = _fields(model).get(part)
+            model = field.annotation if field else None
+    return list(_fields(model))
+
+
+def _fields(model: Any) -> dict[str, FieldInfo]:
+    return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}

@@ -1,0 +1,176 @@
+"""One study: what the Snakefile asks for specs, paths and cells."""
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from patchshift.errors import UserError
+from patchshift.plan.catalog import Catalog, Ids
+from patchshift.plan.experiments import Cell, Experiment, Selection, StudyPlan
+from patchshift.plan.loading import did_you_mean
+from patchshift.plan.specs import Name, Spec, canonical_json
+
+FIT_FIELDS = {"method", "representation", "sampler", "threads"}
+SCORE_FIELDS = {"image_score", "threads"}
+
+
+class StudyConfig(Spec):
+    """A study's config file."""
+
+    study: Name = Field(description="The study's id; its results go to `results/studies/{study}/`.")
+    question: str = Field(description="What the study asks; the report opens with it.")
+    catalog: str = Field("configs/catalog.yaml", description="The catalog of ids.")
+    data_dir: str = Field("data", description="Folder that holds the datasets, one folder each.")
+    weights_dir: str = Field("weights", description="Folder that holds weight files.")
+    log_level: Literal["DEBUG", "INFO", "WARNING"] = Field("INFO", description="How much the jobs' logs say.")
+    add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
+    select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
+    experiments: dict[Name, Experiment] = Field(min_length=1, description="Named products of ids.")
+
+
+class Study:
+    """A checked study."""
+
+    def __init__(self, config: StudyConfig, catalog: Catalog) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.name = config.study
+        self.folder = f"results/studies/{config.study}"
+
+    @cached_property
+    def plan(self) -> StudyPlan:
+        """What the expansion to cells depends on."""
+        return StudyPlan(
+            study=self.name,
+            select=self.config.select,
+            experiments=self.config.experiments,
+            datasets={name: dataset.categories for name, dataset in self.catalog.datasets.items()},
+            pools=self.catalog.pools,
+        )
+
+    @cached_property
+    def cells(self) -> dict[str, list[Cell]]:
+        """Experiment -> its cells."""
+        return self.plan.cells()
+
+    def all_cells(self) -> list[Cell]:
+        """The cells of all experiments, each once."""
+        return list(dict.fromkeys(cell for cells in self.cells.values() for cell in cells))
+
+    def mismatches(self) -> list[str]:
+        """Detectors that ask for layers their backbone does not cache."""
+        lines = []
+        for backbone, detector in dict.fromkeys((c.bank.backbone, c.bank.detector) for c in self.all_cells()):
+            representation = self.catalog.detectors[detector].representation
+            cached = self.catalog.backbones[backbone].layers
+            for layer in dict.fromkeys([*(representation.layers or []), *representation.logarithm]):
+                if layer not in cached:
+                    lines.append(
+                        f"detector '{detector}' uses layer '{layer}', which backbone '{backbone}' does not cache"
+                        f"{did_you_mean(layer, cached)}: exclude this pair, or choose other layers"
+                    )
+        return lines
+
+    # --- what rules ask, by wildcard -----------------------------------------------------------------------------
+
+    def constraint(self, kind: str) -> str:
+        """A regular expression that matches exactly the ids of one kind."""
+        return "|".join(sorted(map(re.escape, getattr(self.catalog, kind)))) or "(?!)"
+
+    def categories(self) -> str:
+        """A regular expression that matches all category names."""
+        names = {name for dataset in self.catalog.datasets.values() for name in dataset.categories}
+        return "|".join(sorted(map(re.escape, names)))
+
+    def members(self, dataset: str, category: str) -> list[tuple[str, str]]:
+        """The categories that a bank is fitted on: a pool's members, or the category itself."""
+        return self.plan.categories(f"{dataset}/{category}")
+
+    def image_root(self, dataset: str, category: str) -> str:
+        """The folder that a category's image index is relative to."""
+        spec = self.catalog.datasets[dataset]
+        if spec.generate:
+            return f"results/datasets/{dataset}/{category}"
+        folder = Path(self.config.data_dir, spec.folder or dataset)
+        return str(folder if spec.adapter == "mtd" else folder / category)
+
+    def image_folders(self, dataset: str, category: str) -> list[str]:
+        """All folders below a category's root: their times change when a file is added or removed."""
+        root = self.image_root(dataset, category)
+        if self.catalog.datasets[dataset].generate:
+            return [root]
+        return sorted(folder for folder, _, _ in os.walk(root))
+
+    def dataset_spec(self, dataset: str, category: str) -> str:
+        """What indexing depends on."""
+        fields = {"adapter", "masks", "max_per_class"}
+        spec = self.catalog.datasets[dataset].model_dump(mode="json", include=fields)
+        return canonical_json({**spec, "dataset": dataset, "category": category})
+
+    def generator_spec(self, dataset: str) -> str:
+        """What the built-in dataset's images depend on."""
+        generate = self.catalog.datasets[dataset].generate
+        if generate is None:
+            raise UserError(f"dataset '{dataset}' is read from a folder, it is not generated")
+        return generate.canonical()
+
+    def split_spec(self, split: str) -> str:
+        """What a split depends on."""
+        return self.catalog.splits[split].canonical()
+
+    def domain_spec(self, domain: str) -> str:
+        """What shifted images depend on."""
+        return self.catalog.domains[domain].canonical()
+
+    def backbone_spec(self, backbone: str) -> str:
+        """What features depend on."""
+        return self.catalog.backbones[backbone].canonical()
+
+    def fit_spec(self, detector: str) -> str:
+        """What a bank depends on: all of the detector but how images are scored."""
+        return self.catalog.detectors[detector].canonical(include=FIT_FIELDS)
+
+    def score_spec(self, detector: str) -> str:
+        """What scores depend on beside the bank."""
+        return self.catalog.detectors[detector].canonical(include=SCORE_FIELDS)
+
+    def threshold_spec(self, threshold: str) -> str:
+        """What a threshold depends on."""
+        return self.catalog.thresholds[threshold].canonical()
+
+    def weights(self, backbone: str) -> list[str]:
+        """The weight file of a backbone, if it has one."""
+        spec = self.catalog.backbones[backbone]
+        return [] if spec.source == "scattering" else [str(Path(self.config.weights_dir, spec.weights))]
+
+    # --- before any job starts ------------------------------------------------------------------------------------
+
+    def missing_inputs(self) -> list[str]:
+        """One line per dataset folder or weight file that the study needs and that is not there."""
+        lines = []
+        for dataset, category in sorted(
+            {(c.target.dataset, c.target.category) for c in self.all_cells()} | self._trained()
+        ):
+            spec, root = self.catalog.datasets[dataset], self.image_root(dataset, category)
+            if not spec.generate and not Path(root).is_dir():
+                lines.append(
+                    f"dataset '{dataset}': folder {root} does not exist. Set `data_dir` (now {self.config.data_dir!r}) "
+                    f"to the folder that holds '{spec.folder or dataset}'"
+                    + (f", or get it from {spec.address}" if spec.address else "")
+                )
+        for backbone in sorted({cell.bank.backbone for cell in self.all_cells()}):
+            for path in self.weights(backbone):
+                if not Path(path).is_file():
+                    lines.append(
+                        f"backbone '{backbone}': weight file {path} does not exist. Bring it there, or set "
+                        f"`weights_dir` (now {self.config.weights_dir!r}) to the folder that holds it"
+                    )
+        return list(dict.fromkeys(lines))
+
+    def _trained(self) -> set[tuple[str, str]]:
+        banks = {(cell.bank.training.dataset, cell.bank.training.category) for cell in self.all_cells()}
+        return {member for bank in banks for member in self.members(*bank)}
