@@ -94,9 +94,9 @@ def _good_training(rows: Sequence[ImageRow], spec: SplitSpec, rng: np.random.Gen
 
 
 def _divide(keys: Sequence[str], share: float, rng: np.random.Generator) -> tuple[list[str], list[str]]:
-    """A random `share` of the keys (rounded), and the others."""
+    """A random `share` of the keys (rounded down), and the others."""
     order = rng.permutation(len(keys))
-    count = int(share * len(keys) + 0.5)
+    count = int(share * len(keys) + 1e-9)  # 0.7 * 10 is 7, not 6.999...
     return sorted(keys[i] for i in order[:count]), sorted(keys[i] for i in order[count:])
 
 
