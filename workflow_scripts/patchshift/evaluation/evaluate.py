@@ -1,0 +1,170 @@
+"""All metrics of one target: how scores rank its test images and pixels, and what decisions at a threshold are worth.
+
+Tested in tests/evaluation/test_evaluate.py.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from patchshift.evaluation.anomaly_maps import upsample_map
+from patchshift.evaluation.image_metrics import (
+    DECISION_METRICS,
+    Confusion,
+    Labels,
+    Scores,
+    as_anomalous,
+    check_scores,
+    count_decisions,
+    image_auroc,
+    image_average_precision,
+)
+from patchshift.evaluation.pixel_metrics import bootstrap_pixel_metrics, measure_counts
+from patchshift.evaluation.pixel_pool import PixelPool
+from patchshift.evaluation.statistics import (
+    bootstrap_calls,
+    bootstrap_image_ranking,
+    percentile_interval,
+    wilson_interval,
+)
+from patchshift.evaluation.thresholds import Calibration
+from patchshift.evaluation.undefined import Estimate, Undefined, estimate, undefined
+from patchshift.plan.specs import EvaluationSpec
+
+IMAGE_METRICS = ("image_auroc", "image_ap")
+PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pro")
+PROPORTIONS = {"miss_rate": ("fn", "anomalous"), "false_alarm_rate": ("fp", "normal")}
+"""Decision metrics with a Wilson interval: the counts they are the ratio of."""
+
+_BINS = 2048  # of the pixel bootstrap
+
+
+def evaluate_target(
+    labels: Labels,
+    scores: Scores,
+    patch_maps: Iterable[npt.NDArray[np.float32]],
+    masks: Iterable[npt.NDArray[Any]],
+    *,
+    input_size: tuple[int, int],
+    spec: EvaluationSpec,
+    has_masks: bool = True,
+) -> dict[str, Any]:
+    """Ranking metrics of the test images of one target, with bootstrap intervals.
+
+    Args:
+        labels: [N] 0 normal, 1 anomalous.
+        scores: [N] image scores, higher is more anomalous.
+        patch_maps: N maps [h, w] at patch resolution; read one at a time.
+        masks: N masks [H, W] at their own size, any non-zero value is defect; read one at a time.
+        input_size: (height, width) of the network input in pixels.
+        spec: the evaluation protocol.
+        has_masks: False if the dataset has no masks for this category: `masks` is not read.
+
+    Returns:
+        `metrics`: metric name -> value with interval, or the reason why it is undefined; `counts`: `normal` and
+        `anomalous` images, and defect `regions` (None without masks).
+
+    Raises:
+        ValueError: if shapes do not match, or maps or masks are fewer or more than labels.
+    """
+    anomalous = as_anomalous(labels)
+    metrics = _image_metrics(anomalous, np.asarray(scores), spec)
+    if has_masks:
+        pixels, regions = _pixel_metrics(zip(anomalous, patch_maps, masks, strict=True), input_size, spec)
+    else:
+        pixels, regions = dict.fromkeys(PIXEL_METRICS, undefined("the dataset has no masks for this category")), None
+    counts = {"normal": int((~anomalous).sum()), "anomalous": int(anomalous.sum()), "regions": regions}
+    return {"metrics": metrics | pixels, "counts": counts}
+
+
+def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec: EvaluationSpec) -> dict[str, Any]:
+    """Metrics of decisions on the test images of one target, with intervals.
+
+    Args:
+        labels: [N] 0 normal, 1 anomalous.
+        scores: [N] image scores, higher is more anomalous.
+        calibration: the threshold, chosen on validation images.
+        spec: the evaluation protocol.
+
+    Returns:
+        `metrics`: every name of `DECISION_METRICS` -> value with interval (Wilson for the two error rates, stratified
+        bootstrap otherwise), or the reason why it is undefined; `counts`: `tp`, `fp`, `tn`, `fn`, or None without a
+        threshold.
+    """
+    scores = np.asarray(scores)
+    try:
+        confusion = count_decisions(labels, scores >= _usable_threshold(calibration, scores))
+    except Undefined as error:
+        return {"metrics": dict.fromkeys(DECISION_METRICS, undefined(str(error))), "counts": None}
+    resamples = _resample_decisions(confusion, spec)
+    metrics: dict[str, Estimate] = {}
+    for name, metric in DECISION_METRICS.items():
+        value = float(metric(confusion))
+        if np.isnan(value):
+            metrics[name] = undefined(metric.reason)
+        elif name in PROPORTIONS:
+            count, total = (int(getattr(confusion, part)) for part in PROPORTIONS[name])
+            metrics[name] = estimate(value, wilson_interval(count, total, spec.confidence))
+        else:
+            metrics[name] = estimate(value, percentile_interval(metric(resamples), spec.confidence))
+    return {"metrics": metrics, "counts": asdict(confusion)}
+
+
+def _image_metrics(anomalous: npt.NDArray[np.bool_], scores: Scores, spec: EvaluationSpec) -> dict[str, Estimate]:
+    try:
+        exact = {
+            "image_auroc": image_auroc(anomalous, scores),
+            "image_ap": image_average_precision(anomalous, scores),
+        }
+    except Undefined as error:
+        return dict.fromkeys(IMAGE_METRICS, undefined(str(error)))
+    resampled = bootstrap_image_ranking(anomalous, scores, resamples=spec.bootstrap_resamples, seed=spec.bootstrap_seed)
+    return {
+        name: estimate(exact[name], percentile_interval(resampled[name], spec.confidence)) for name in IMAGE_METRICS
+    }
+
+
+def _pixel_metrics(
+    images: Iterable[tuple[Any, npt.NDArray[np.float32], npt.NDArray[Any]]],
+    input_size: tuple[int, int],
+    spec: EvaluationSpec,
+) -> tuple[dict[str, Estimate], int | None]:
+    """The pixel metrics and the number of defect regions of (label, patch map, mask) triples, read one at a time."""
+    pool = PixelPool()
+    try:
+        for _, patch_map, mask in images:
+            pool.add(mask, upsample_map(patch_map, input_size, mask.shape, spec.smoothing_sigma))
+        per_image = pool.per_image(_BINS)
+        exact = measure_counts(pool.rank(), fpr_limit=spec.pro_fpr_limit)
+    except Undefined as error:
+        return dict.fromkeys(PIXEL_METRICS, undefined(str(error))), None
+    resampled = bootstrap_pixel_metrics(
+        per_image,
+        exact,
+        fpr_limit=spec.pro_fpr_limit,
+        resamples=spec.bootstrap_resamples,
+        seed=spec.bootstrap_seed,
+    )
+    intervals = {name: percentile_interval(resampled[name], spec.confidence) for name in PIXEL_METRICS}
+    return {name: estimate(float(exact[name]), intervals[name]) for name in PIXEL_METRICS}, pool.region_count
+
+
+def _usable_threshold(calibration: Calibration, scores: Scores) -> float:
+    if calibration.threshold is None:
+        raise Undefined(calibration.undefined or "no threshold")
+    check_scores(scores)
+    return calibration.threshold
+
+
+def _resample_decisions(confusion: Confusion, spec: EvaluationSpec) -> Confusion:
+    called = bootstrap_calls(
+        np.array([confusion.fp, confusion.tp]),
+        np.array([confusion.normal, confusion.anomalous]),
+        resamples=spec.bootstrap_resamples,
+        seed=spec.bootstrap_seed,
+    )
+    false, true = called.T
+    return Confusion(tp=true, fp=false, tn=confusion.normal - false, fn=confusion.anomalous - true)

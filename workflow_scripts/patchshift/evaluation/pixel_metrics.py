@@ -1,0 +1,180 @@
+"""Pixel metrics at the masks' own resolution: AUROC, average precision, PRO and AUPIMO.
+
+All are exact over all thresholds; equal scores form one threshold. Masks and maps are [N, H, W] arrays or sequences of
+[H, W] whose sizes may differ from image to image; any non-zero mask value is defect.
+Tested in tests/evaluation/test_pixel_metrics.py; measured in benchmarks/pixel_metrics.py.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from patchshift.evaluation.pixel_pool import PixelCounts, PixelPool
+from patchshift.evaluation.ranking import area_to_limit, auroc, average_precision
+from patchshift.evaluation.statistics import draw_images
+from patchshift.evaluation.undefined import Undefined
+
+Images = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
+Float64 = npt.NDArray[np.float64]
+
+_BLOCK = 100  # resamples taken at once: bounds memory to a few [100, bins] arrays
+
+
+def aupro(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> float:
+    """Area under the per-region overlap curve, up to a false-positive rate, divided by that rate.
+
+    Per-region overlap is the share of a defect region (8-connected) at or above the threshold, averaged over all
+    regions of all images; the false-positive rate is over all normal pixels of all images (Bergmann et al. 2021, The
+    MVTec Anomaly Detection Dataset, section 4.1). Linear interpolation at the limit.
+
+    Args:
+        masks: N masks [H, W].
+        anomaly_maps: N maps [H, W], higher is more anomalous.
+        fpr_limit: in (0, 1].
+
+    Returns:
+        Area in [0, 1].
+
+    Raises:
+        Undefined: without any defect or any normal pixel, or with NaN in a map.
+        ValueError: if shapes or the limit are impossible.
+    """
+    return pixel_metrics(masks, anomaly_maps, fpr_limit=fpr_limit)["pro"]
+
+
+def pixel_auroc(masks: Images, anomaly_maps: Images) -> float:
+    """Area under the ROC curve over all pixels of all images; arguments and errors as for `aupro`."""
+    return pixel_metrics(masks, anomaly_maps)["pixel_auroc"]
+
+
+def pixel_average_precision(masks: Images, anomaly_maps: Images) -> float:
+    """Average precision over all pixels of all images, no interpolation; arguments and errors as for `aupro`."""
+    return pixel_metrics(masks, anomaly_maps)["pixel_ap"]
+
+
+def pixel_metrics(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> dict[str, float]:
+    """`pixel_auroc`, `pixel_ap` and `pro` from one sort of the pixels; arguments and errors as for `aupro`."""
+    pool = PixelPool(np.result_type(np.float32, *{np.asarray(one).dtype for one in anomaly_maps}))
+    for mask, anomaly_map in _pairs(masks, anomaly_maps):
+        pool.add(mask, anomaly_map)
+    return {name: float(value) for name, value in measure_counts(pool.rank(), fpr_limit=fpr_limit).items()}
+
+
+def measure_counts(counts: PixelCounts, *, fpr_limit: float) -> dict[str, Float64]:
+    """All pixel metrics of counted pixels.
+
+    Args:
+        counts: [..., K] pixels per group of scores.
+        fpr_limit: false-positive rate in (0, 1] where PRO ends.
+
+    Returns:
+        Metric name -> [...] values, NaN where undefined.
+    """
+    if not 0 < fpr_limit <= 1:
+        raise ValueError(f"fpr_limit must be in (0, 1], got {fpr_limit}")
+    return {
+        "pixel_auroc": auroc(counts.normal, counts.defect),
+        "pixel_ap": average_precision(counts.normal, counts.defect),
+        "pro": area_to_limit(counts.normal, counts.regions, fpr_limit),
+    }
+
+
+def bootstrap_pixel_metrics(
+    per_image: PixelCounts, exact: dict[str, Float64], *, fpr_limit: float, resamples: int, seed: int
+) -> dict[str, Float64]:
+    """Pixel metrics of each bootstrap resample; images with and without defect pixels are drawn separately.
+
+    Binning takes neighbouring scores for ties. What that changes on the images themselves is taken off every resample.
+
+    Args:
+        per_image: [N, K] binned counts of each image.
+        exact: the metrics of all images, from unbinned counts.
+        fpr_limit: false-positive rate in (0, 1] where PRO ends.
+        resamples: number of resamples R.
+        seed: bootstrap seed.
+
+    Returns:
+        Metric name -> [R] values in [0, 1], NaN where undefined.
+    """
+    draws = draw_images(per_image.defect.sum(axis=1) > 0, resamples, seed=seed)
+    whole = measure_counts(_total(per_image, np.ones((1, draws.shape[1]))), fpr_limit=fpr_limit)
+    blocks = [
+        measure_counts(_total(per_image, draws[start : start + _BLOCK]), fpr_limit=fpr_limit)
+        for start in range(0, resamples, _BLOCK)
+    ]
+    return {
+        name: np.clip(np.concatenate([block[name] for block in blocks]) + (exact[name] - binned), 0, 1)
+        for name, binned in whole.items()
+    }
+
+
+def aupimo(masks: Images, anomaly_maps: Images, *, fpr_bounds: tuple[float, float] = (1e-5, 1e-4)) -> Float64:
+    """Per-image recall at very low shared false-positive rates (Bertoldo et al. 2024, AUPIMO, arXiv 2401.01984).
+
+    The shared rate of a threshold is the mean, over the images without defect, of the share of their pixels at or above
+    it. An image's recall at rate f is the share of its defect pixels at or above the lowest threshold whose shared rate
+    does not exceed f. The result is its mean over log f between the bounds.
+
+    Args:
+        masks: N masks [H, W]; an image is normal if its mask has no defect pixel.
+        anomaly_maps: N maps [H, W], higher is more anomalous.
+        fpr_bounds: (lower, upper) shared rates, 0 < lower < upper <= 1.
+
+    Returns:
+        [N] float64 in [0, 1]; NaN for normal images.
+
+    Raises:
+        Undefined: without any normal image, or with NaN in a map.
+        ValueError: if shapes or bounds are impossible.
+    """
+    lower, upper = fpr_bounds
+    if not 0 < lower < upper <= 1:
+        raise ValueError(f"fpr_bounds must be 0 < lower < upper <= 1, got {fpr_bounds}")
+    normal_maps, defect_scores = [], []
+    for index, (mask, anomaly_map) in enumerate(_pairs(masks, anomaly_maps)):
+        if mask.shape != anomaly_map.shape:
+            raise ValueError(f"image {index}: mask {mask.shape} and map {anomaly_map.shape} must have one shape")
+        if np.isnan(anomaly_map).any():
+            raise Undefined(f"the anomaly map of image {index} has NaN")
+        defect_scores.append(anomaly_map[mask != 0])
+        if not defect_scores[-1].size:
+            normal_maps.append(anomaly_map.ravel())
+    if not normal_maps:
+        raise Undefined("no image is without defect")
+
+    levels, weights = _log_rate_weights(normal_maps, lower, upper)
+    # a defect pixel counts at all rates whose threshold it reaches: those set by normal pixels strictly below it
+    credit = np.concatenate([[0.0], np.cumsum(weights)])
+    return np.array(
+        [credit[np.searchsorted(levels, scores, "left")].mean() if scores.size else np.nan for scores in defect_scores]
+    )
+
+
+def _log_rate_weights(
+    normal_maps: list[npt.NDArray[Any]], lower: float, upper: float
+) -> tuple[npt.NDArray[Any], Float64]:
+    """Normal scores that end a range of shared rates, ascending, and that range's part of [lower, upper] in log."""
+    scores, rates = [], []
+    for flat in normal_maps:
+        # an image has at most this share of its pixels above any threshold of shared rate `upper`; one more to end it
+        keep = min(flat.size, int(upper * len(normal_maps) * flat.size) + 1)
+        scores.append(np.partition(flat, flat.size - keep)[flat.size - keep :])
+        rates.append(np.full(keep, 1 / (flat.size * len(normal_maps))))
+    levels, group = np.unique(np.concatenate(scores), return_inverse=True)
+    rate = np.cumsum(np.bincount(group, np.concatenate(rates))[::-1])[::-1]  # at or above each level
+    ends = np.log(np.clip(rate, lower, upper))
+    starts = np.append(ends[1:], np.log(lower))  # strictly above each level
+    return levels, (ends - starts) / np.log(upper / lower)
+
+
+def _total(per_image: PixelCounts, draws: Float64) -> PixelCounts:
+    """[R, K] counts of resamples that draw each image draws[r, n] times."""
+    return PixelCounts(draws @ per_image.normal, draws @ per_image.defect, draws @ per_image.regions)
+
+
+def _pairs(masks: Images, anomaly_maps: Images) -> Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    if len(masks) != len(anomaly_maps):
+        raise ValueError(f"{len(masks)} masks but {len(anomaly_maps)} anomaly maps")
+    return ((np.asarray(mask), np.asarray(one)) for mask, one in zip(masks, anomaly_maps, strict=True))

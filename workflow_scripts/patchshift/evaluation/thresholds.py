@@ -1,0 +1,130 @@
+"""From validation scores to a threshold. An image is called defective if its score is at or above the threshold.
+
+A policy is one function of the spec, the validation scores and the validation labels, entered in `POLICIES`: it has no
+way to see a test image.
+Tested in tests/evaluation/test_thresholds.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from patchshift.errors import UserError
+from patchshift.evaluation.image_metrics import Labels, Scores, as_anomalous, check_scores
+from patchshift.evaluation.ranking import counts_by_score
+from patchshift.evaluation.undefined import Undefined
+from patchshift.plan.specs import ThresholdSpec
+
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a policy decides.
+
+    Attributes:
+        threshold: scores at or above it are called defective.
+        criterion: value of what the policy optimises, on the validation images; None if it optimises nothing.
+        guarantee: what the policy promises on new images, in words; None if nothing.
+    """
+
+    threshold: float
+    criterion: float | None = None
+    guarantee: str | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold and where it comes from.
+
+    Attributes:
+        policy: the policy's name.
+        threshold: scores at or above it are called defective; None if the policy cannot be calibrated.
+        undefined: why there is no threshold; None if there is one.
+        normal: number of normal validation images.
+        anomalous: number of anomalous validation images.
+        criterion: value of what the policy optimises (`f1_max`: the validation F1).
+        guarantee: what the policy promises on new images, in words; None if nothing.
+    """
+
+    policy: str
+    threshold: float | None
+    undefined: str | None
+    normal: int
+    anomalous: int
+    criterion: float | None
+    guarantee: str | None
+
+
+Policy = Callable[[ThresholdSpec, npt.NDArray[np.floating[Any]], Bool], Choice]
+
+
+def calibrate(policy: ThresholdSpec | str, scores: Scores, labels: Labels) -> Calibration:
+    """Choose a threshold on validation images.
+
+    Args:
+        policy: a threshold spec, or the name of a policy without further settings.
+        scores: [N] image scores of the validation images, higher is more anomalous.
+        labels: [N] 0 normal, 1 anomalous.
+
+    Returns:
+        The threshold, or the reason why this policy has none on these images.
+
+    Raises:
+        UserError: if no policy has this name.
+        ValueError: if scores and labels do not match.
+    """
+    spec = _as_spec(policy)
+    scores, anomalous = np.asarray(scores), as_anomalous(labels)
+    if scores.shape != anomalous.shape:
+        raise ValueError(f"scores {scores.shape} and labels {anomalous.shape} must both be [N]")
+    reason, choice = None, None
+    try:
+        if not scores.size:
+            raise Undefined("no validation image")
+        check_scores(scores)
+        choice = POLICIES[spec.policy](spec, scores, anomalous)
+    except Undefined as error:
+        reason = str(error)
+    return Calibration(
+        policy=spec.policy,
+        threshold=choice.threshold if choice else None,
+        undefined=reason,
+        normal=int((~anomalous).sum()),
+        anomalous=int(anomalous.sum()),
+        criterion=choice.criterion if choice else None,
+        guarantee=choice.guarantee if choice else None,
+    )
+
+
+def f1_max(spec: ThresholdSpec, scores: Scores, anomalous: Bool) -> Choice:
+    """The validation score with the highest F1; among equal F1 the highest score.
+
+    Raises:
+        Undefined: if no validation image is anomalous.
+    """
+    if not anomalous.any():
+        raise Undefined("no anomalous validation image")
+    candidates = np.unique(scores)[::-1]
+    true = np.cumsum(counts_by_score(scores, anomalous))
+    false = np.cumsum(counts_by_score(scores, ~anomalous))
+    f1 = 2 * true / (true + false + anomalous.sum())  # correctly rounded ratios of integers: equal F1 are equal floats
+    best = int(np.argmax(f1))
+    return Choice(threshold=float(candidates[best]), criterion=float(f1[best]))
+
+
+POLICIES: dict[str, Policy] = {
+    "f1_max": f1_max,
+}
+"""Name in `ThresholdSpec.policy` -> its function."""
+
+
+def _as_spec(policy: ThresholdSpec | str) -> ThresholdSpec:
+    if isinstance(policy, ThresholdSpec):
+        return policy
+    if policy not in POLICIES:
+        raise UserError(f"threshold policy: '{policy}' is not known (known: {', '.join(POLICIES)})")
+    return ThresholdSpec.model_validate({"policy": policy})
