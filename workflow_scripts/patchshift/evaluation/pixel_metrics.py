@@ -144,29 +144,25 @@ def aupimo(masks: Images, anomaly_maps: Images, *, fpr_bounds: tuple[float, floa
     if not normal_maps:
         raise Undefined("no image is without defect")
 
-    levels, weights = _log_rate_weights(normal_maps, lower, upper)
-    # a defect pixel counts at all rates whose threshold it reaches: those set by normal pixels strictly below it
-    credit = np.concatenate([[0.0], np.cumsum(weights)])
+    levels, rates = _shared_rates(normal_maps, upper)
+    # a pixel that normal pixels of shared rate r match or outscore counts at all rates f >= r
+    starts = np.log(np.clip(np.append(rates, 0.0), lower, upper))
+    credit = (np.log(upper) - starts) / (np.log(upper) - np.log(lower))
     return np.array(
         [credit[np.searchsorted(levels, scores, "left")].mean() if scores.size else np.nan for scores in defect_scores]
     )
 
 
-def _log_rate_weights(
-    normal_maps: list[npt.NDArray[Any]], lower: float, upper: float
-) -> tuple[npt.NDArray[Any], Float64]:
-    """Normal scores that end a range of shared rates, ascending, and that range's part of [lower, upper] in log."""
-    scores, rates = [], []
+def _shared_rates(normal_maps: list[npt.NDArray[Any]], upper: float) -> tuple[npt.NDArray[Any], Float64]:
+    """Distinct normal scores, ascending, and the shared rate at or above each: exact up to `upper`, above it after."""
+    scores, shares = [], []
     for flat in normal_maps:
-        # an image has at most this share of its pixels above any threshold of shared rate `upper`; one more to end it
+        # above a threshold of shared rate `upper` lie at most this many pixels of the image; one more to pass it
         keep = min(flat.size, int(upper * len(normal_maps) * flat.size) + 1)
         scores.append(np.partition(flat, flat.size - keep)[flat.size - keep :])
-        rates.append(np.full(keep, 1 / (flat.size * len(normal_maps))))
+        shares.append(np.full(keep, 1 / (flat.size * len(normal_maps))))
     levels, group = np.unique(np.concatenate(scores), return_inverse=True)
-    rate = np.cumsum(np.bincount(group, np.concatenate(rates))[::-1])[::-1]  # at or above each level
-    ends = np.log(np.clip(rate, lower, upper))
-    starts = np.append(ends[1:], np.log(lower))  # strictly above each level
-    return levels, (ends - starts) / np.log(upper / lower)
+    return levels, np.cumsum(np.bincount(group, np.concatenate(shares))[::-1])[::-1]
 
 
 def _total(per_image: PixelCounts, draws: Float64) -> PixelCounts:

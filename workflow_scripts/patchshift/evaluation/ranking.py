@@ -71,11 +71,10 @@ def area_to_limit(negatives: Counts, gains: Float64 | Counts, limit: float) -> F
     width = np.minimum(passed, end[..., None])
     width[..., 1:] -= np.minimum(passed[..., :-1], end[..., None])
     part = np.divide(width, negatives, out=np.zeros_like(width), where=np.asarray(negatives) > 0)
+    # mean height over that width: what was gained before, and half of what is gained in it
     height = np.cumsum(gains, axis=-1, dtype=np.float64)
-    gained = height[..., -1]
-    height -= gains
-    height += 0.5 * part * gains
-    return _ratio((width * height).sum(axis=-1), end * gained)
+    height -= (1 - 0.5 * part) * gains
+    return _ratio((width * height).sum(axis=-1), end * gains.sum(axis=-1))
 
 
 def counts_by_score(scores: npt.NDArray[np.floating[Any]], weights: npt.NDArray[Any]) -> Float64:
@@ -88,6 +87,7 @@ def counts_by_score(scores: npt.NDArray[np.floating[Any]], weights: npt.NDArray[
     Returns:
         [..., K] summed weights per distinct score, highest score first.
     """
+    scores = np.asarray(scores)
     order = np.argsort(-scores, kind="stable")
     descending = scores[order]
     starts = np.flatnonzero(np.concatenate([[True], descending[1:] != descending[:-1]]))
@@ -95,7 +95,8 @@ def counts_by_score(scores: npt.NDArray[np.floating[Any]], weights: npt.NDArray[
 
 
 def _ratio(numerator: Float64, denominator: Float64) -> Float64:
-    result: Float64 = np.divide(
+    """A ratio that is at most 1 but for rounding; NaN where the denominator is 0."""
+    ratio = np.divide(
         numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=np.asarray(denominator) > 0
     )
-    return result
+    return np.minimum(ratio, 1.0)

@@ -1,0 +1,150 @@
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from patchshift.evaluation.anomaly_maps import upsample_map
+from patchshift.evaluation.evaluate import decide_target, evaluate_target
+from patchshift.evaluation.image_metrics import DECISION_METRICS, image_auroc
+from patchshift.evaluation.pixel_metrics import pixel_metrics
+from patchshift.evaluation.thresholds import calibrate
+from patchshift.plan.specs import EvaluationSpec
+
+SPEC = EvaluationSpec(bootstrap_resamples=200, smoothing_sigma=1.0)
+INPUT_SIZE = (32, 32)
+
+
+class Target:
+    """Twelve images of three sizes; every other one has a defect that its map sees, mostly."""
+
+    def __init__(self) -> None:
+        generator = np.random.default_rng(2)
+        self.labels = np.arange(12) % 2
+        self.patch_maps = generator.normal(size=(12, 8, 8)).astype(np.float32)
+        self.masks: list[npt.NDArray[np.bool_]] = []
+        for image, label in enumerate(self.labels):
+            mask = np.zeros([(40, 40), (32, 56), (21, 30)][image % 3], bool)
+            if label:
+                height, width = mask.shape
+                mask[: height // 4, : width // 2] = True
+                self.patch_maps[image, :2, :4] += 1.5
+            self.masks.append(mask)
+        self.scores = self.patch_maps.max(axis=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return Target()
+
+
+def test_evaluation_equals_its_parts_and_intervals_hold_the_values(target: Target) -> None:
+    result = evaluate_target(
+        target.labels, target.scores, target.patch_maps, target.masks, input_size=INPUT_SIZE, spec=SPEC
+    )
+    assert result["counts"] == {"normal": 6, "anomalous": 6, "regions": 6}
+    maps = [
+        upsample_map(one, INPUT_SIZE, mask.shape, 1.0)
+        for one, mask in zip(target.patch_maps, target.masks, strict=True)
+    ]
+    expected = pixel_metrics(target.masks, maps, fpr_limit=0.3)
+    expected["image_auroc"] = image_auroc(target.labels, target.scores)
+    for name, value in expected.items():
+        assert result["metrics"][name]["value"] == pytest.approx(value, abs=1e-12), name
+    assert set(result["metrics"]) == {*expected, "image_ap"}
+    for name, metric in result["metrics"].items():
+        assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
+
+
+def test_evaluation_reads_maps_and_masks_one_at_a_time(target: Target) -> None:
+    alive = 0
+
+    def stream() -> Iterator[npt.NDArray[np.bool_]]:
+        nonlocal alive
+        for mask in target.masks:
+            alive += 1
+            yield mask
+
+    def maps() -> Iterator[npt.NDArray[np.float32]]:
+        for index, patch_map in enumerate(target.patch_maps):
+            assert alive == index
+            yield patch_map
+
+    streamed = evaluate_target(target.labels, target.scores, maps(), stream(), input_size=INPUT_SIZE, spec=SPEC)
+    assert streamed == evaluate_target(
+        target.labels, target.scores, target.patch_maps, target.masks, input_size=INPUT_SIZE, spec=SPEC
+    )
+
+
+def test_without_masks_only_image_metrics_are_defined(target: Target) -> None:
+    result = evaluate_target(
+        target.labels, target.scores, target.patch_maps, [], input_size=INPUT_SIZE, spec=SPEC, has_masks=False
+    )
+    assert result["counts"]["regions"] is None
+    assert "value" in result["metrics"]["image_auroc"]
+    for name in ("pixel_auroc", "pixel_ap", "pro"):
+        assert result["metrics"][name] == {"undefined": "the dataset has no masks for this category"}
+
+
+def test_a_target_of_normal_images_has_reasons_instead_of_values(target: Target) -> None:
+    normal = target.labels == 0
+    result = evaluate_target(
+        target.labels[normal],
+        target.scores[normal],
+        target.patch_maps[normal],
+        [mask for mask in target.masks if not mask.any()],
+        input_size=INPUT_SIZE,
+        spec=SPEC,
+    )
+    assert result["metrics"]["image_auroc"] == {"undefined": "no anomalous image"}
+    assert result["metrics"]["pro"] == {"undefined": "no image has a defect pixel"}
+
+
+def test_nan_makes_metrics_undefined_with_that_reason(target: Target) -> None:
+    patch_maps, scores = target.patch_maps.copy(), target.scores.copy()
+    patch_maps[5, 0, 0], scores[5] = np.nan, np.nan
+    metrics = evaluate_target(target.labels, scores, patch_maps, target.masks, input_size=INPUT_SIZE, spec=SPEC)[
+        "metrics"
+    ]
+    assert metrics["image_ap"] == {"undefined": "the score of 1 of 12 images is NaN"}
+    assert metrics["pixel_ap"] == {"undefined": "the anomaly map of image 5 has NaN"}
+
+
+def test_too_few_masks_are_refused(target: Target) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        evaluate_target(
+            target.labels, target.scores, target.patch_maps, target.masks[:-1], input_size=INPUT_SIZE, spec=SPEC
+        )
+
+
+def test_decisions_call_scores_at_the_threshold_defective() -> None:
+    labels, scores = np.array([0, 0, 1, 1, 1]), np.array([1, 2, 2, 3, 1], np.float32)
+    calibration = calibrate("f1_max", np.array([0, 2], np.float32), np.array([0, 1]))
+    result = decide_target(labels, scores, calibration, SPEC)
+    assert result["counts"] == {"tp": 2, "fp": 1, "tn": 1, "fn": 1}
+    assert result["metrics"]["f1"]["value"] == pytest.approx(2 / 3)
+    assert result["metrics"]["f1_floor"] == {"value": 0.75, "low": 0.75, "high": 0.75}
+    assert set(result["metrics"]) == set(DECISION_METRICS)
+    for name, metric in result["metrics"].items():
+        assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
+
+
+def test_decisions_without_a_threshold_are_undefined_with_its_reason() -> None:
+    calibration = calibrate("f1_max", np.array([0.0]), np.array([0]))
+    result = decide_target(np.array([0, 1]), np.array([0.0, 1.0]), calibration, SPEC)
+    assert result["counts"] is None
+    assert set(result["metrics"]) == set(DECISION_METRICS)
+    assert all(metric == {"undefined": "no anomalous validation image"} for metric in result["metrics"].values())
+
+
+def test_decisions_keep_what_a_one_class_target_still_defines() -> None:
+    calibration = calibrate("f1_max", np.array([0, 2], np.float32), np.array([0, 1]))
+    metrics = decide_target(np.array([0, 0, 0]), np.array([0.0, 1.0, 5.0]), calibration, SPEC)["metrics"]
+    assert metrics["specificity"]["value"] == pytest.approx(2 / 3)
+    assert metrics["f1"] == metrics["miss_rate"] == {"undefined": "no anomalous image"}
+
+
+def test_nan_scores_are_not_decided() -> None:
+    calibration = calibrate("f1_max", np.array([0, 2], np.float32), np.array([0, 1]))
+    metrics = decide_target(np.array([0, 1]), np.array([0.0, np.nan]), calibration, SPEC)["metrics"]
+    assert metrics["recall"] == {"undefined": "the score of 1 of 2 images is NaN"}

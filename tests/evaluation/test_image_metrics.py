@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, confusion_matrix, f1_score, roc_auc_score
+
+from patchshift.evaluation.image_metrics import (
+    DECISION_METRICS,
+    decision_metrics,
+    f1_floor,
+    image_auroc,
+    image_average_precision,
+)
+from patchshift.evaluation.undefined import Undefined
+
+decisions = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_image_metrics_equal_sklearn(ties: bool) -> None:
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 2, 200)
+    scores = (generator.normal(size=200) + labels).astype(np.float32)
+    scores = np.round(scores) if ties else scores
+    assert image_auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert image_average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+
+
+def test_equal_scores_rank_like_chance() -> None:
+    labels, scores = np.array([0, 0, 1, 0]), np.ones(4)
+    assert image_auroc(labels, scores) == 0.5
+    assert image_average_precision(labels, scores) == 0.25
+
+
+@pytest.mark.parametrize("metric", [image_auroc, image_average_precision])
+@pytest.mark.parametrize(
+    ("labels", "scores", "reason"),
+    [
+        ([], [], "no image"),
+        ([0, 0], [1.0, 2.0], "no anomalous image"),
+        ([1, 1], [1.0, 2.0], "no normal image"),
+        ([0, 1, 1], [1.0, np.nan, np.nan], "the score of 2 of 3 images is NaN"),
+    ],
+)
+def test_rankings_that_do_not_exist_are_undefined(metric, labels, scores, reason) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(Undefined, match=reason):
+        metric(np.array(labels, int), np.array(scores))
+
+
+@given(decisions)
+def test_decision_metrics_agree_with_their_identities(pairs: list[tuple[bool, bool]]) -> None:
+    labels, called = np.array(pairs).T
+    metrics = decision_metrics(labels, called)
+    assert metrics["tp"] + metrics["fp"] + metrics["tn"] + metrics["fn"] == len(pairs)
+    assert metrics["accuracy"] == pytest.approx((labels == called).mean())
+    if labels.any():
+        assert metrics["miss_rate"] == pytest.approx(1 - metrics["recall"])
+        assert metrics["f1"] == pytest.approx(f1_score(labels, called))
+        assert metrics["f1_floor"] == pytest.approx(f1_score(labels, np.ones_like(labels)))
+    if not labels.all():
+        assert metrics["false_alarm_rate"] == pytest.approx(1 - metrics["specificity"])
+    true_negative, false_positive, false_negative, true_positive = confusion_matrix(
+        labels, called, labels=[False, True]
+    ).ravel()
+    assert [metrics[name] for name in ("tn", "fp", "fn", "tp")] == [
+        true_negative,
+        false_positive,
+        false_negative,
+        true_positive,
+    ]
+
+
+def test_empty_ratios_are_nan_and_have_a_reason() -> None:
+    metrics = decision_metrics(np.array([0, 0]), np.array([0, 0]))
+    undefined = {name for name in DECISION_METRICS if np.isnan(metrics[name])}
+    assert undefined == {"f1", "precision", "recall", "f1_floor", "miss_rate"}
+    assert all(DECISION_METRICS[name].reason for name in undefined)
+
+
+def test_f1_floor_is_the_f1_of_calling_everything_defective() -> None:
+    assert f1_floor(np.array([1] * 70 + [0] * 40)) == pytest.approx(140 / 180)
+    with pytest.raises(Undefined, match="no anomalous image"):
+        f1_floor(np.array([0, 0]))
+
+
+def test_labels_other_than_zero_and_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 \\(normal\\) and 1"):
+        decision_metrics(np.array([0, 255]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="must both be"):
+        decision_metrics(np.array([0, 1, 1]), np.array([0, 1]))
+    with pytest.raises(ValueError, match="must both be"):
+        image_auroc(np.array([0, 1, 1]), np.array([0.0, 1]))

@@ -1,0 +1,210 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import label
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from patchshift.evaluation.pixel_metrics import (
+    aupimo,
+    aupro,
+    bootstrap_pixel_metrics,
+    measure_counts,
+    pixel_auroc,
+    pixel_average_precision,
+    pixel_metrics,
+)
+from patchshift.evaluation.pixel_pool import PixelPool
+from patchshift.evaluation.statistics import draw_images
+from patchshift.evaluation.undefined import Undefined
+
+Maps = list[npt.NDArray[np.float32]]
+Masks = list[npt.NDArray[np.uint8]]
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="module")
+def golden() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], dict[str, float]]:
+    with np.load(GOLDEN / "metrics.npz") as arrays:
+        return arrays["masks"], arrays["anomaly_maps"], json.loads((GOLDEN / "metrics.json").read_text())
+
+
+@st.composite
+def tiny_images(draw: st.DrawFn) -> tuple[Masks, Maps]:
+    """Images of different sizes with many tied scores; the first is normal, the last has both kinds of pixel."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    levels = draw(st.integers(1, 12))
+    masks: Masks = [np.zeros((3, 4), np.uint8)]
+    for _ in range(draw(st.integers(1, 4))):
+        size = generator.integers(2, 8, 2)
+        masks.append((generator.random(size) < draw(st.sampled_from([0.1, 0.4]))).astype(np.uint8) * 255)
+    masks[-1][0, :2] = [0, 1]
+    return masks, [generator.integers(0, levels, mask.shape).astype(np.float32) for mask in masks]
+
+
+def brute_force_aupro(masks: Masks, maps: Maps, limit: float) -> float:
+    """The definition: rates at every threshold, linear interpolation at the limit, trapezoids."""
+    rates, overlaps = [0.0], [0.0]
+    normal = np.concatenate([one[mask == 0] for mask, one in zip(masks, maps, strict=True)])
+    for threshold in sorted({value for one in maps for value in one.ravel()}, reverse=True):
+        shares = []
+        for mask, one in zip(masks, maps, strict=True):
+            regions, count = label(mask, structure=np.ones((3, 3)))
+            shares += [(one[regions == region] >= threshold).mean() for region in range(1, count + 1)]
+        rate, overlap = float((normal >= threshold).mean()), float(np.mean(shares))
+        if rate > limit:
+            part = (limit - rates[-1]) / (rate - rates[-1])
+            overlaps.append(overlaps[-1] + part * (overlap - overlaps[-1]))
+            rates.append(limit)
+            break
+        rates.append(rate)
+        overlaps.append(overlap)
+    return float(np.trapezoid(overlaps, rates)) / limit
+
+
+def brute_force_aupimo(masks: Masks, maps: Maps, lower: float, upper: float) -> list[float]:
+    """The definition, by its piecewise constant recall between the rates at which the shared threshold moves."""
+    normal = [one for mask, one in zip(masks, maps, strict=True) if not mask.any()]
+    thresholds = sorted({value for one in normal for value in one.ravel()}, reverse=True)
+    rates = [float(np.mean([(one >= threshold).mean() for one in normal])) for threshold in thresholds]
+    results = []
+    for mask, one in zip(masks, maps, strict=True):
+        if not mask.any():
+            results.append(np.nan)
+            continue
+        area = 0.0
+        for index, threshold in enumerate(thresholds):
+            start = max(lower, rates[index - 1] if index else 0.0)
+            end = min(upper, rates[index])
+            if end > start:
+                area += float((one[mask != 0] > threshold).mean()) * (np.log(end) - np.log(start))
+        results.append(area / np.log(upper / lower))
+    return results
+
+
+@pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
+def test_aupro_agrees_with_the_reference(golden, limit: float) -> None:  # type: ignore[no-untyped-def]
+    masks, maps, reference = golden
+    value = aupro(masks, maps, fpr_limit=limit)
+    assert value == pytest.approx(reference[f"exact_aupro_{limit}"], abs=1e-12)
+    assert value == pytest.approx(reference[f"anomalib_aupro_{limit}"], abs=1e-5)
+
+
+def test_pixel_auroc_and_average_precision_agree_with_the_reference(golden) -> None:  # type: ignore[no-untyped-def]
+    masks, maps, reference = golden
+    assert pixel_auroc(masks, maps) == pytest.approx(reference["pixel_auroc"], abs=1e-12)
+    assert pixel_average_precision(masks, maps) == pytest.approx(reference["pixel_ap"], abs=1e-12)
+
+
+@pytest.mark.parametrize("bounds", [(1e-4, 1e-2), (1e-3, 1e-1)])
+def test_aupimo_agrees_with_the_reference(golden, bounds: tuple[float, float]) -> None:  # type: ignore[no-untyped-def]
+    masks, maps, reference = golden
+    with np.load(GOLDEN / "metrics.npz") as arrays:
+        per_image = arrays[f"aupimo_{bounds[0]}_{bounds[1]}"]
+    values = aupimo(masks, maps, fpr_bounds=bounds)
+    np.testing.assert_allclose(values, per_image, atol=5e-3)  # the reference samples thresholds
+    assert np.nanmean(values) == pytest.approx(reference[f"anomalib_aupimo_{bounds[0]}_{bounds[1]}_mean"], abs=5e-4)
+
+
+@given(images=tiny_images(), limit=st.sampled_from([0.05, 0.3, 0.5, 1.0]))
+@settings(deadline=None)
+def test_aupro_equals_brute_force_with_ties_and_mixed_sizes(images: tuple[Masks, Maps], limit: float) -> None:
+    assert aupro(*images, fpr_limit=limit) == pytest.approx(brute_force_aupro(*images, limit), abs=1e-12)
+
+
+@given(images=tiny_images())
+@settings(deadline=None)
+def test_pixel_auroc_and_average_precision_equal_sklearn(images: tuple[Masks, Maps]) -> None:
+    defect = np.concatenate([mask.ravel() != 0 for mask in images[0]])
+    scores = np.concatenate([one.ravel() for one in images[1]])
+    assert pixel_auroc(*images) == pytest.approx(roc_auc_score(defect, scores), abs=1e-12)
+    assert pixel_average_precision(*images) == pytest.approx(average_precision_score(defect, scores), abs=1e-12)
+
+
+@given(images=tiny_images(), bounds=st.sampled_from([(0.01, 0.1), (0.05, 0.6), (0.2, 1.0)]))
+@settings(deadline=None)
+def test_aupimo_equals_brute_force(images: tuple[Masks, Maps], bounds: tuple[float, float]) -> None:
+    np.testing.assert_allclose(aupimo(*images, fpr_bounds=bounds), brute_force_aupimo(*images, *bounds), atol=1e-12)
+
+
+def test_perfect_and_inverted_maps_score_one_and_zero() -> None:
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, 2:4, 2:4] = True
+    masks = np.concatenate([mask, np.zeros_like(mask)])
+    perfect = masks.astype(np.float32)
+    assert pixel_metrics(masks, perfect)["pro"] == pixel_metrics(masks, perfect)["pixel_ap"] == 1.0
+    assert aupimo(masks, perfect)[0] == 1.0
+    assert aupro(masks, -perfect) == pixel_auroc(masks, -perfect) == aupimo(masks, -perfect)[0] == 0.0
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_no_rounding_takes_a_perfect_score_past_one(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    masks = generator.random((3, 9, 11)) < 0.3
+    masks[0], masks[1, 0, 0] = False, True
+    maps = generator.random(masks.shape).astype(np.float32) + masks
+    assert max(*pixel_metrics(masks, maps, fpr_limit=0.3).values(), np.nanmax(aupimo(masks, maps))) <= 1.0
+    assert min(*pixel_metrics(masks, maps, fpr_limit=0.3).values(), np.nanmin(aupimo(masks, maps))) >= 1 - 1e-12
+
+
+def test_scores_that_differ_only_in_double_precision_do_not_tie() -> None:
+    masks = np.array([[[0, 1]]])
+    assert pixel_auroc(masks, np.array([[[1.0, 1.0 + 1e-12]]])) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [([[0, 0]], "no image has a defect pixel"), ([[1, 1]], "no image has a normal pixel")],
+)
+def test_pixel_metrics_without_a_class_are_undefined(mask: list[list[int]], reason: str) -> None:
+    with pytest.raises(Undefined, match=reason):
+        aupro(np.array([mask]), np.zeros((1, 1, 2)))
+
+
+def test_nan_and_missing_images_are_undefined() -> None:
+    with pytest.raises(Undefined, match="image 1 has NaN"):
+        aupro(np.eye(2)[None].repeat(2, 0), np.array([[[1.0, 2], [3, 4]], [[1, np.nan], [3, 4]]]))
+    with pytest.raises(Undefined, match="image 0 has NaN"):
+        aupimo(np.eye(2)[None], np.full((1, 2, 2), np.nan))
+    with pytest.raises(Undefined, match="no image is without defect"):
+        aupimo(np.eye(2)[None], np.ones((1, 2, 2)))
+    with pytest.raises(Undefined, match="no image has a defect pixel"):
+        aupro([], [])
+
+
+def test_impossible_arguments_are_refused() -> None:
+    masks, maps = np.eye(2)[None], np.ones((1, 2, 2))
+    with pytest.raises(ValueError, match="1 masks but 2 anomaly maps"):
+        aupro(masks, maps.repeat(2, 0))
+    with pytest.raises(ValueError, match="image 0: mask"):
+        aupro(masks, np.ones((1, 2, 3)))
+    with pytest.raises(ValueError, match="image 0: mask"):
+        aupimo(masks, np.ones((1, 2, 3)))
+    with pytest.raises(ValueError, match="fpr_limit"):
+        aupro(masks, maps, fpr_limit=0.0)
+    with pytest.raises(ValueError, match="fpr_bounds"):
+        aupimo(masks, maps, fpr_bounds=(1e-3, 1e-3))
+
+
+def test_bootstrap_equals_metrics_of_the_repeated_images() -> None:
+    generator = np.random.default_rng(1)
+    masks = (generator.random((6, 24, 24)) < 0.1).astype(np.uint8)
+    masks[:3] = 0
+    maps = (generator.normal(size=masks.shape) + 1.5 * masks).astype(np.float32)
+    pool = PixelPool()
+    for mask, one in zip(masks, maps, strict=True):
+        pool.add(mask, one)
+    per_image = pool.per_image(512)
+    exact = measure_counts(pool.rank(), fpr_limit=0.3)
+    resampled = bootstrap_pixel_metrics(per_image, exact, fpr_limit=0.3, resamples=150, seed=4)
+    draws = draw_images(masks.any(axis=(1, 2)), 150, seed=4).astype(int)
+    for resample in (0, 99, 149):
+        chosen = np.repeat(np.arange(6), draws[resample])
+        for name, value in pixel_metrics(masks[chosen], maps[chosen]).items():
+            assert resampled[name][resample] == pytest.approx(value, abs=2e-3), name

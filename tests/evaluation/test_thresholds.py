@@ -1,0 +1,78 @@
+import inspect
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from patchshift.errors import UserError
+from patchshift.evaluation.thresholds import POLICIES, calibrate
+from patchshift.plan.specs import ThresholdSpec
+
+validation = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=1, max_size=25).filter(
+    lambda pairs: any(label for label, _ in pairs)
+)
+
+
+@given(validation)
+def test_f1_max_equals_brute_force_and_prefers_the_highest_threshold(pairs: list[tuple[bool, int]]) -> None:
+    labels = np.array([label for label, _ in pairs])
+    scores = np.array([score for _, score in pairs], np.float32)
+    by_threshold = {float(t): f1_score(labels, scores >= t) for t in scores}
+    best = max(by_threshold.values())
+    calibration = calibrate("f1_max", scores, labels)
+    assert calibration.threshold == max(t for t, f1 in by_threshold.items() if f1 == pytest.approx(best, abs=1e-12))
+    assert calibration.criterion == pytest.approx(best)
+    assert (calibration.normal, calibration.anomalous) == ((~labels).sum(), labels.sum())
+
+
+def test_among_equal_f1_the_highest_threshold_wins() -> None:
+    # threshold 4 finds 1 of 2 without a false alarm (F1 2/3); threshold 1 finds both with two (F1 2/3)
+    calibration = calibrate("f1_max", np.array([4.0, 3.0, 2.0, 1.0]), np.array([1, 0, 0, 1]))
+    assert calibration.threshold == 4.0
+    assert calibration.criterion == pytest.approx(2 / 3)
+
+
+def test_the_threshold_is_a_validation_score_bit_for_bit() -> None:
+    scores = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    threshold = calibrate("f1_max", scores, np.arange(50) % 2).threshold
+    assert threshold is not None
+    assert (scores == threshold).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "reason"),
+    [
+        ([], [], "no validation image"),
+        ([1.0, 2.0], [0, 0], "no anomalous validation image"),
+        ([1.0, np.nan], [0, 1], "the score of 1 of 2 images is NaN"),
+    ],
+)
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_calibration_without_the_images_it_needs_is_undefined(
+    policy: str, scores: list[float], labels: list[int], reason: str
+) -> None:
+    calibration = calibrate(policy, np.array(scores), np.array(labels, int))
+    assert (calibration.threshold, calibration.undefined) == (None, reason)
+
+
+def test_a_threshold_never_sees_test_images() -> None:
+    assert list(inspect.signature(calibrate).parameters) == ["policy", "scores", "labels"]
+    for policy in POLICIES.values():
+        assert list(inspect.signature(policy).parameters) == ["spec", "scores", "anomalous"]
+
+
+def test_every_policy_of_the_config_is_registered() -> None:
+    assert set(POLICIES) == set(get_args(ThresholdSpec.model_fields["policy"].annotation))
+
+
+def test_an_unknown_policy_is_named_with_those_known() -> None:
+    with pytest.raises(UserError, match="'f1max' is not known \\(known: f1_max"):
+        calibrate("f1max", np.array([1.0]), np.array([1]))
+
+
+def test_scores_and_labels_must_match() -> None:
+    with pytest.raises(ValueError, match="must both be"):
+        calibrate(ThresholdSpec(policy="f1_max"), np.array([1.0]), np.array([0, 1]))
