@@ -100,6 +100,13 @@ def test_a_target_of_normal_images_has_reasons_instead_of_values(target: Target)
     assert result["metrics"]["pro"] == {"undefined": "no image has a defect pixel"}
 
 
+def test_a_target_without_images_has_reasons_instead_of_values() -> None:
+    empty = np.empty(0, np.int64)
+    result = evaluate_target(empty, empty.astype(np.float32), [], [], input_size=INPUT_SIZE, spec=SPEC)
+    assert result["metrics"]["image_auroc"] == {"undefined": "no image"}
+    assert result["metrics"]["pixel_ap"] == {"undefined": "no image has a defect pixel"}
+
+
 def test_nan_makes_metrics_undefined_with_that_reason(target: Target) -> None:
     patch_maps, scores = target.patch_maps.copy(), target.scores.copy()
     patch_maps[5, 0, 0], scores[5] = np.nan, np.nan

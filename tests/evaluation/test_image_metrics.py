@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,7 +44,9 @@ def test_equal_scores_rank_like_chance() -> None:
         ([0, 1, 1], [1.0, np.nan, np.nan], "the score of 2 of 3 images is NaN"),
     ],
 )
-def test_rankings_that_do_not_exist_are_undefined(metric, labels, scores, reason) -> None:  # type: ignore[no-untyped-def]
+def test_rankings_that_do_not_exist_are_undefined(
+    metric: Callable[..., float], labels: list[int], scores: list[float], reason: str
+) -> None:
     with pytest.raises(Undefined, match=reason):
         metric(np.array(labels, int), np.array(scores))
 

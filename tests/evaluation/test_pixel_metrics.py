@@ -24,12 +24,13 @@ from patchshift.evaluation.undefined import Undefined
 
 Maps = list[npt.NDArray[np.float32]]
 Masks = list[npt.NDArray[np.uint8]]
+Golden = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], dict[str, float]]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
-def golden() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], dict[str, float]]:
+def golden() -> Golden:
     with np.load(GOLDEN / "metrics.npz") as arrays:
         return arrays["masks"], arrays["anomaly_maps"], json.loads((GOLDEN / "metrics.json").read_text())
 
@@ -88,21 +89,21 @@ def brute_force_aupimo(masks: Masks, maps: Maps, lower: float, upper: float) -> 
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.3, 1.0])
-def test_aupro_agrees_with_the_reference(golden, limit: float) -> None:  # type: ignore[no-untyped-def]
+def test_aupro_agrees_with_the_reference(golden: Golden, limit: float) -> None:
     masks, maps, reference = golden
     value = aupro(masks, maps, fpr_limit=limit)
     assert value == pytest.approx(reference[f"exact_aupro_{limit}"], abs=1e-12)
     assert value == pytest.approx(reference[f"anomalib_aupro_{limit}"], abs=1e-5)
 
 
-def test_pixel_auroc_and_average_precision_agree_with_the_reference(golden) -> None:  # type: ignore[no-untyped-def]
+def test_pixel_auroc_and_average_precision_agree_with_the_reference(golden: Golden) -> None:
     masks, maps, reference = golden
     assert pixel_auroc(masks, maps) == pytest.approx(reference["pixel_auroc"], abs=1e-12)
     assert pixel_average_precision(masks, maps) == pytest.approx(reference["pixel_ap"], abs=1e-12)
 
 
 @pytest.mark.parametrize("bounds", [(1e-4, 1e-2), (1e-3, 1e-1)])
-def test_aupimo_agrees_with_the_reference(golden, bounds: tuple[float, float]) -> None:  # type: ignore[no-untyped-def]
+def test_aupimo_agrees_with_the_reference(golden: Golden, bounds: tuple[float, float]) -> None:
     masks, maps, reference = golden
     with np.load(GOLDEN / "metrics.npz") as arrays:
         per_image = arrays[f"aupimo_{bounds[0]}_{bounds[1]}"]

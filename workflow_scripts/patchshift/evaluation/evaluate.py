@@ -1,5 +1,6 @@
 """All metrics of one target: how scores rank its test images and pixels, and what decisions at a threshold are worth.
 
+Callers fix the number of numerical threads (`runtime.threads`); the matrix products here are fastest with one.
 Tested in tests/evaluation/test_evaluate.py.
 """
 

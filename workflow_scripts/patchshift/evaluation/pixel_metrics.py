@@ -2,7 +2,7 @@
 
 All are exact over all thresholds; equal scores form one threshold. Masks and maps are [N, H, W] arrays or sequences of
 [H, W] whose sizes may differ from image to image; any non-zero mask value is defect.
-Tested in tests/evaluation/test_pixel_metrics.py; measured in benchmarks/pixel_metrics.py.
+Tested in tests/evaluation/test_pixel_metrics.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.evaluation.pixel_pool import PixelCounts, PixelPool
+from patchshift.evaluation.pixel_pool import PixelCounts, PixelPool, check_image
 from patchshift.evaluation.ranking import area_to_limit, auroc, average_precision
 from patchshift.evaluation.statistics import draw_images
 from patchshift.evaluation.undefined import Undefined
@@ -27,7 +27,7 @@ def aupro(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> flo
 
     Per-region overlap is the share of a defect region (8-connected) at or above the threshold, averaged over all
     regions of all images; the false-positive rate is over all normal pixels of all images (Bergmann et al. 2021, The
-    MVTec Anomaly Detection Dataset, section 4.1). Linear interpolation at the limit.
+    MVTec Anomaly Detection Dataset). Linear interpolation at the limit.
 
     Args:
         masks: N masks [H, W].
@@ -134,10 +134,7 @@ def aupimo(masks: Images, anomaly_maps: Images, *, fpr_bounds: tuple[float, floa
         raise ValueError(f"fpr_bounds must be 0 < lower < upper <= 1, got {fpr_bounds}")
     normal_maps, defect_scores = [], []
     for index, (mask, anomaly_map) in enumerate(_pairs(masks, anomaly_maps)):
-        if mask.shape != anomaly_map.shape:
-            raise ValueError(f"image {index}: mask {mask.shape} and map {anomaly_map.shape} must have one shape")
-        if np.isnan(anomaly_map).any():
-            raise Undefined(f"the anomaly map of image {index} has NaN")
+        check_image(index, mask, anomaly_map)
         defect_scores.append(anomaly_map[mask != 0])
         if not defect_scores[-1].size:
             normal_maps.append(anomaly_map.ravel())
@@ -162,7 +159,8 @@ def _shared_rates(normal_maps: list[npt.NDArray[Any]], upper: float) -> tuple[np
         scores.append(np.partition(flat, flat.size - keep)[flat.size - keep :])
         shares.append(np.full(keep, 1 / (flat.size * len(normal_maps))))
     levels, group = np.unique(np.concatenate(scores), return_inverse=True)
-    return levels, np.cumsum(np.bincount(group, np.concatenate(shares))[::-1])[::-1]
+    share_at_level = np.bincount(group, np.concatenate(shares))
+    return levels, np.flip(np.cumsum(np.flip(share_at_level), dtype=np.float64))
 
 
 def _total(per_image: PixelCounts, draws: Float64) -> PixelCounts:

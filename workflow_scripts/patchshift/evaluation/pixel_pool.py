@@ -63,14 +63,8 @@ class PixelPool:
             Undefined: if the map has NaN.
             ValueError: if the shapes differ or are not two-dimensional.
         """
-        index = len(self._defect)
-        if np.ndim(mask) != 2 or np.shape(mask) != np.shape(anomaly_map):
-            raise ValueError(
-                f"image {index}: mask {np.shape(mask)} and map {np.shape(anomaly_map)} must both be [H, W]"
-            )
-        if np.isnan(anomaly_map).any():
-            raise Undefined(f"the anomaly map of image {index} has NaN")
-        defect = np.asarray(mask) != 0
+        check_image(len(self._defect), mask, anomaly_map)
+        defect = mask != 0
         shares, count = _region_shares(defect)
         self._defect.append(anomaly_map[defect].astype(self._normal.dtype))
         self._shares.append(shares)
@@ -95,12 +89,15 @@ class PixelPool:
 
         Returns:
             [N, K] counts, K <= bins.
+
+        Raises:
+            Undefined: if there is no defect or no normal pixel.
         """
         if self._ranked:
             raise ValueError("per_image needs the pixels in image order: call it before rank")
-        defect = np.concatenate(self._defect)
+        defect = self._defect_scores()
         # each image's pixels are sorted, so every n-th pixel of the pool represents all of them
-        samples = [scores[:: len(scores) // _SAMPLE + 1] for scores in (self._normal, np.sort(defect)) if scores.size]
+        samples = [scores[:: len(scores) // _SAMPLE + 1] for scores in (self._normal, np.sort(defect))]
         probabilities = np.linspace(0, 1, bins // 2)
         edges = np.unique([np.quantile(sample, probabilities, method="lower") for sample in samples])
         bottom = edges[1:]  # all below the second edge is the last bin
@@ -126,11 +123,7 @@ class PixelPool:
         Raises:
             Undefined: if there is no defect or no normal pixel.
         """
-        defect = np.concatenate(self._defect) if self._defect else np.empty(0, self._normal.dtype)
-        if not defect.size:
-            raise Undefined("no image has a defect pixel")
-        if not self._normal.size:
-            raise Undefined("no image has a normal pixel")
+        defect = self._defect_scores()
         self._ranked = True
         self._normal.sort()
         order = np.argsort(defect, kind="stable")
@@ -144,6 +137,27 @@ class PixelPool:
         counts.defect[1::2] = np.flip(pixels)
         counts.regions[1::2] = np.flip(np.add.reduceat(np.concatenate(self._shares)[order], starts))
         return counts
+
+    def _defect_scores(self) -> Floating:
+        """The defect pixels of all images, if there are pixels of both kinds to compare."""
+        if not any(scores.size for scores in self._defect):
+            raise Undefined("no image has a defect pixel")
+        if not self._normal.size:
+            raise Undefined("no image has a normal pixel")
+        return np.concatenate(self._defect)
+
+
+def check_image(index: int, mask: npt.NDArray[Any], anomaly_map: npt.NDArray[Any]) -> None:
+    """Refuse an image whose pixels cannot be ranked.
+
+    Raises:
+        Undefined: if the map has NaN.
+        ValueError: if the shapes differ or are not two-dimensional.
+    """
+    if np.ndim(mask) != 2 or np.shape(mask) != np.shape(anomaly_map):
+        raise ValueError(f"image {index}: mask {np.shape(mask)} and map {np.shape(anomaly_map)} must both be [H, W]")
+    if np.isnan(anomaly_map).any():
+        raise Undefined(f"the anomaly map of image {index} has NaN")
 
 
 def _region_shares(defect: Bool) -> tuple[Float64, int]:

@@ -96,7 +96,6 @@ def counts_by_score(scores: npt.NDArray[np.floating[Any]], weights: npt.NDArray[
 
 def _ratio(numerator: Float64, denominator: Float64) -> Float64:
     """A ratio that is at most 1 but for rounding; NaN where the denominator is 0."""
-    ratio = np.divide(
-        numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=np.asarray(denominator) > 0
-    )
-    return np.minimum(ratio, 1.0)
+    ratio: Float64 = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=ratio, where=np.asarray(denominator) > 0)
+    return np.minimum(ratio, 1.0, out=ratio)

@@ -1,7 +1,7 @@
 """Intervals: stratified bootstrap over images, and Wilson's interval for a proportion.
 
 Resampling is stratified (normal and anomalous images are drawn separately), so every resample has both classes and
-the class ratio of the data. Intervals are percentile intervals (Efron and Tibshirani 1993, section 13.3).
+the class ratio of the data. Intervals are percentile intervals (Efron and Tibshirani 1993, chapter 13).
 Tested in tests/evaluation/test_statistics.py.
 """
 
