@@ -37,7 +37,7 @@ class Ids(Spec):
 class Catalog(Ids):
     """All ids, and the one evaluation protocol."""
 
-    evaluation: EvaluationSpec = EvaluationSpec()
+    evaluation: EvaluationSpec = Field(EvaluationSpec(), description="How all studies evaluate.")
 
 
 KINDS = tuple(Ids.model_fields)

@@ -1,7 +1,7 @@
 """Check a study's config against the catalog, and report every mistake at once."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,22 @@ from patchshift.plan.specs import canonical_json
 from patchshift.plan.study import Study, StudyConfig
 
 IDS = Path("results/ids.json")
+
+
+def open_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
+    """The study of a Snakemake call: of its `--configfile`s, or of config.yaml under its `--config` values.
+
+    Args:
+        config: Snakemake's merged config.
+        files: the config files given on the command line.
+
+    Raises:
+        UserError: all mistakes in one message.
+    """
+    default = Path("config.yaml")
+    if not files:
+        config = {**read_yaml(default), **config}
+    return load_study(config, ", ".join(map(str, files)) or str(default))
 
 
 def load_study(config: Mapping[str, Any], source: str, *, ids: Path = IDS) -> "Study":

@@ -68,6 +68,16 @@ class Cell:
         return f"results/decisions/{self.bank.path}/on/{self.target.path}/{calibration}.json"
 
     @property
+    def split(self) -> str:
+        """Path of the target category's split."""
+        return f"results/splits/{self.target.dataset}/{self.target.category}/{self.bank.split}.csv"
+
+    @property
+    def index(self) -> str:
+        """Path of the target category's image index."""
+        return f"results/images/{self.target.dataset}/{self.target.category}.csv"
+
+    @property
     def pack(self) -> str:
         """Path of the target's masks and thumbnails."""
         return f"results/packs/{self.target.path}.h5"
@@ -90,14 +100,14 @@ class Filter(Spec):
     """Combinations of an experiment that have all the values named; a list means any of them."""
 
     train: OneOrMore | None = Field(None, description="`dataset/category` or `pools/{pool}`.")
-    train_domain: OneOrMore | None = None
+    train_domain: OneOrMore | None = Field(None, description="Domain fitted on.")
     target: OneOrMore | None = Field(None, description="`dataset/category`.")
-    target_domain: OneOrMore | None = None
-    split: OneOrMore | None = None
-    backbone: OneOrMore | None = None
-    detector: OneOrMore | None = None
-    threshold: OneOrMore | None = None
-    seed: int | list[int] | None = None
+    target_domain: OneOrMore | None = Field(None, description="Domain scored.")
+    split: OneOrMore | None = Field(None, description="Split id.")
+    backbone: OneOrMore | None = Field(None, description="Backbone id.")
+    detector: OneOrMore | None = Field(None, description="Detector id.")
+    threshold: OneOrMore | None = Field(None, description="Threshold id.")
+    seed: int | list[int] | None = Field(None, description="Detector seed.")
 
     def matches(self, cell: Cell) -> bool:
         """Whether a cell has all the values named."""

@@ -59,7 +59,8 @@ def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
             context = mistake["ctx"]
             expected = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
             found = str(context.get("tag", mistake["input"]))
-            lines.append(f"{place}: '{found}' is not known{did_you_mean(found, re.findall("'([^']*)'", expected))}")
+            choices = re.findall(r"'([^']*)'", expected)
+            lines.append(f"{place}: '{found}' is not known{did_you_mean(found, choices)}")
         else:
             message = mistake["msg"].removeprefix("Value error, ")
             lines.append(f"{place}: {message[0].lower()}{message[1:]} (found {mistake['input']!r:.80})")

@@ -223,10 +223,17 @@ class DetectorSpec(Spec):
     """A method with its representation, sampler and image score."""
 
     method: Literal["patchcore"] = Field(description="Detection method.")
-    representation: RepresentationSpec = RepresentationSpec()
-    sampler: SamplerSpec = SamplerSpec(share=0.02)
-    image_score: ImageScoreSpec = ImageScoreSpec()
+    representation: RepresentationSpec = Field(RepresentationSpec(), description="Layer maps to patch embeddings.")
+    sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
+    image_score: ImageScoreSpec = Field(ImageScoreSpec(), description="Patch distances to one score per image.")
     threads: Threads = Field(2, description="Numerical threads of fitting and scoring.")
+
+
+class ScoringSpec(Spec):
+    """The part of a detector that scoring needs beside its bank."""
+
+    image_score: ImageScoreSpec
+    threads: Threads
 
 
 class ThresholdSpec(Spec):

@@ -21,9 +21,10 @@ SOURCES = {
     "calibrate_threshold": ["evaluation/thresholds.py"],
     "evaluate": ["evaluation"],
     "decide": ["evaluation"],
-    "collect": ["report/collect.py"],
+    "collect_experiment": ["report/tables.py"],
+    "collect_study": ["report/tables.py"],
     "plot_experiment": ["report"],
-    "report": ["report"],
+    "write_report": ["report"],
 }
 
 

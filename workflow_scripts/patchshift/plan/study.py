@@ -4,13 +4,12 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from patchshift.errors import UserError
 from patchshift.plan.catalog import Catalog, Ids
-from patchshift.plan.experiments import Cell, Experiment, Selection, StudyPlan
+from patchshift.plan.experiments import POOLS, Cell, Experiment, Selection, StudyPlan
 from patchshift.plan.loading import did_you_mean
 from patchshift.plan.specs import Name, Spec, canonical_json
 
@@ -26,7 +25,6 @@ class StudyConfig(Spec):
     catalog: str = Field("configs/catalog.yaml", description="The catalog of ids.")
     data_dir: str = Field("data", description="Folder that holds the datasets, one folder each.")
     weights_dir: str = Field("weights", description="Folder that holds weight files.")
-    log_level: Literal["DEBUG", "INFO", "WARNING"] = Field("INFO", description="How much the jobs' logs say.")
     add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
     select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
     experiments: dict[Name, Experiment] = Field(min_length=1, description="Named products of ids.")
@@ -51,6 +49,39 @@ class Study:
             datasets={name: dataset.categories for name, dataset in self.catalog.datasets.items()},
             pools=self.catalog.pools,
         )
+
+    def plan_spec(self, experiment: str | None = None) -> str:
+        """The plan of one experiment (default: all), without datasets and pools that it does not use."""
+        names = [experiment] if experiment else list(self.cells)
+        banks = {cell.bank.training for name in names for cell in self.cells[name]}
+        pools = {bank.category for bank in banks if bank.dataset == POOLS}
+        used = {cell.target.dataset for name in names for cell in self.cells[name]}
+        used |= {dataset for bank in banks for dataset, _ in self.members(bank.dataset, bank.category)}
+        return self.plan.model_copy(
+            update={
+                "experiments": {name: self.config.experiments[name] for name in names},
+                "datasets": {name: categories for name, categories in self.plan.datasets.items() if name in used},
+                "pools": {name: members for name, members in self.plan.pools.items() if name in pools},
+            }
+        ).canonical()
+
+    def provenance_spec(self) -> str:
+        """What the report says about how results were made: the question, and every id used with its settings."""
+        banks = [cell.bank for cell in self.all_cells()]
+        used = {
+            "datasets": {dataset for dataset, _ in self.used_categories()},
+            "splits": {bank.split for bank in banks},
+            "domains": {bank.training.domain for bank in banks} | {cell.target.domain for cell in self.all_cells()},
+            "backbones": {bank.backbone for bank in banks},
+            "detectors": {bank.detector for bank in banks},
+            "thresholds": {cell.threshold for cell in self.all_cells()},
+        }
+        ids = {
+            kind: {name: getattr(self.catalog, kind)[name].model_dump(mode="json", exclude_none=True) for name in names}
+            for kind, names in used.items()
+        }
+        evaluation = self.catalog.evaluation.model_dump(mode="json")
+        return canonical_json({"question": self.config.question, "evaluation": evaluation, **ids})
 
     @cached_property
     def cells(self) -> dict[str, list[Cell]]:
@@ -142,19 +173,29 @@ class Study:
         """What a threshold depends on."""
         return self.catalog.thresholds[threshold].canonical()
 
+    def evaluation_spec(self) -> str:
+        """What metrics and decisions depend on beside scores."""
+        return self.catalog.evaluation.canonical()
+
+    def is_shifted(self, domain: str) -> bool:
+        """Whether a domain's images are made, not the originals."""
+        return self.catalog.domains[domain].shift != "none"
+
     def weights(self, backbone: str) -> list[str]:
-        """The weight file of a backbone, if it has one."""
+        """The weight file of a backbone, if it has one and it is there (`missing_inputs` says if it is not)."""
+        path = self._weight_file(backbone)
+        return [str(path)] if path and path.is_file() else []
+
+    def _weight_file(self, backbone: str) -> Path | None:
         spec = self.catalog.backbones[backbone]
-        return [] if spec.source == "scattering" else [str(Path(self.config.weights_dir, spec.weights))]
+        return None if spec.source == "scattering" else Path(self.config.weights_dir, spec.weights)
 
     # --- before any job starts ------------------------------------------------------------------------------------
 
     def missing_inputs(self) -> list[str]:
         """One line per dataset folder or weight file that the study needs and that is not there."""
         lines = []
-        for dataset, category in sorted(
-            {(c.target.dataset, c.target.category) for c in self.all_cells()} | self._trained()
-        ):
+        for dataset, category in sorted(self.used_categories()):
             spec, root = self.catalog.datasets[dataset], self.image_root(dataset, category)
             if not spec.generate and not Path(root).is_dir():
                 lines.append(
@@ -163,14 +204,16 @@ class Study:
                     + (f", or get it from {spec.address}" if spec.address else "")
                 )
         for backbone in sorted({cell.bank.backbone for cell in self.all_cells()}):
-            for path in self.weights(backbone):
-                if not Path(path).is_file():
-                    lines.append(
-                        f"backbone '{backbone}': weight file {path} does not exist. Bring it there, or set "
-                        f"`weights_dir` (now {self.config.weights_dir!r}) to the folder that holds it"
-                    )
+            path = self._weight_file(backbone)
+            if path and not path.is_file():
+                lines.append(
+                    f"backbone '{backbone}': weight file {path} does not exist. Bring it there, or set "
+                    f"`weights_dir` (now {self.config.weights_dir!r}) to the folder that holds it"
+                )
         return list(dict.fromkeys(lines))
 
-    def _trained(self) -> set[tuple[str, str]]:
+    def used_categories(self) -> set[tuple[str, str]]:
+        """The (dataset, category) pairs that the study trains on or scores."""
         banks = {(cell.bank.training.dataset, cell.bank.training.category) for cell in self.all_cells()}
-        return {member for bank in banks for member in self.members(*bank)}
+        trained = {member for bank in banks for member in self.members(*bank)}
+        return trained | {(cell.target.dataset, cell.target.category) for cell in self.all_cells()}

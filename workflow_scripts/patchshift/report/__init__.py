@@ -1,1 +1,1 @@
-
+"""Tables, figures and the report of a study."""

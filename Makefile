@@ -1,0 +1,50 @@
+# make demo: the default study, from nothing. make test: the whole test suite.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help install demo test lint format docs clean
+
+help:
+	@echo "make install  make the environment in $(VENV)"
+	@echo "make demo     run the default study offline and print its results"
+	@echo "make test     run the test suite"
+	@echo "make lint     check format, style, types and the workflow"
+	@echo "make format   apply the format"
+	@echo "make docs     rewrite what is generated from the config models"
+	@echo "make clean    remove results/"
+
+install: $(VENV)/installed
+
+# pip rather than uv: pip takes a CPU build of torch where one is offered as a local wheel.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "patchshift needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=python3.11 demo"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	snakemake --cores $(CORES) all
+
+test: install
+	pytest --numprocesses $(CORES)
+
+lint: install
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile rules
+	mypy
+	snakemake --lint
+
+format: install
+	ruff format .
+	ruff check --fix .
+	snakefmt Snakefile rules
+
+docs: install
+	python -m patchshift.plan.documentation
+
+clean:
+	rm -rf results

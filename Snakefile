@@ -1,0 +1,51 @@
+# patchshift: from images to a report. Config: config.yaml, or --configfile configs/{study}.yaml.
+import sys
+from pathlib import Path
+
+sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
+
+
+include: "rules/common.smk"
+
+
+rule all:
+    input:
+        f"{study.folder}/report.html",
+        f"{study.folder}/metrics.csv",
+        f"{study.folder}/predictions.csv",
+        f"{study.folder}/timings.csv",
+        expand(
+            f"{study.folder}/experiments/{{experiment}}/results.csv",
+            experiment=study.cells,
+        ),
+        expand(
+            f"{study.folder}/experiments/{{experiment}}/bars.png",
+            experiment=study.cells,
+        ),
+
+
+include: "rules/datasets.smk"
+include: "rules/images.smk"
+include: "rules/splits.smk"
+include: "rules/domains.smk"
+include: "rules/packs.smk"
+include: "rules/features.smk"
+include: "rules/banks.smk"
+include: "rules/scores.smk"
+include: "rules/thresholds.smk"
+include: "rules/metrics.smk"
+include: "rules/decisions.smk"
+include: "rules/studies.smk"
+
+
+onstart:
+    check_inputs(study)
+    record_ids(study, write_json)
+
+
+onsuccess:
+    print(finish_run(study, log, failed=False))
+
+
+onerror:
+    print(finish_run(study, log, failed=True))

@@ -1,0 +1,41 @@
+# Fit detectors on the cached features of normal training images. A pool is fitted on all its members.
+#
+# Needs  results/features/{dataset}/{category}/{domain}/{backbone}.h5   (of each member)
+#        results/splits/{dataset}/{category}/{split}.csv                (of each member)
+# Makes  results/banks/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.h5
+
+
+rule fit_detector:
+    input:
+        features=lambda wildcards: [
+            f"results/features/{dataset}/{category}/{wildcards.domain}/{wildcards.backbone}.h5"
+            for dataset, category in study.members(
+                wildcards.dataset, wildcards.category
+            )
+        ],
+        splits=lambda wildcards: [
+            f"results/splits/{dataset}/{category}/{wildcards.split}.csv"
+            for dataset, category in study.members(
+                wildcards.dataset, wildcards.category
+            )
+        ],
+    output:
+        bank="results/banks/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.h5",
+    log:
+        "results/logs/fit_detector/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/fit_detector/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.tsv"
+    conda:
+        "../envs/numeric.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=lambda wildcards: study.fit_spec(wildcards.detector),
+        stage=stage_version("fit_detector"),
+    shell:
+        "python workflow_scripts/fit_detector.py"
+        " --features {input.features:q} --splits {input.splits:q}"
+        " --spec {params.spec:q} --seed {wildcards.seed} --stage {params.stage:q} --bank {output.bank:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,50 @@
+# Bindings between the plan and the rules: the checked study, wildcard constraints, small input functions.
+
+from patchshift.errors import UserError
+from patchshift.plan import open_study, record_ids, stage_version
+from patchshift.runtime.files import write_json
+from patchshift.runtime.summary import check_inputs, finish_run
+
+try:
+    study = open_study(config, workflow.config_settings.configfiles)
+except UserError as error:
+    sys.exit(str(error))
+
+
+wildcard_constraints:
+    dataset=f"{study.constraint('datasets')}|pools",
+    category=f"{study.categories()}|{study.constraint('pools')}",
+    domain=study.constraint("domains"),
+    split=study.constraint("splits"),
+    backbone=study.constraint("backbones"),
+    detector=study.constraint("detectors"),
+    seed=r"\d+",
+    target_dataset=study.constraint("datasets"),
+    target_category=study.categories(),
+    target_domain=study.constraint("domains"),
+    calibration_dataset=study.constraint("datasets"),
+    calibration_category=study.categories(),
+    calibration_domain=study.constraint("domains"),
+    policy=study.constraint("thresholds"),
+    experiment="|".join(study.cells),
+
+
+def domain_inputs(wildcards):
+    """The index of a domain's images; a shifted domain's index lies inside its folder."""
+    if study.is_shifted(wildcards.domain):
+        return f"results/domains/{wildcards.dataset}/{wildcards.category}/{wildcards.domain}"
+    return f"results/images/{wildcards.dataset}/{wildcards.category}.csv"
+
+
+def domain_index(wildcards, input):
+    return (
+        f"{input.images}/index.csv"
+        if study.is_shifted(wildcards.domain)
+        else str(input.images)
+    )
+
+
+def domain_root(wildcards, input):
+    if study.is_shifted(wildcards.domain):
+        return str(input.images)
+    return study.image_root(wildcards.dataset, wildcards.category)

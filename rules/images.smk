@@ -1,0 +1,28 @@
+# List all images of a category, with masks, labels and digests.
+#
+# Needs  the category's folder: data_dir, or results/datasets/{dataset}/{category}
+# Makes  results/images/{dataset}/{category}.csv
+
+
+rule index_images:
+    input:
+        # Folders, not files: their times change when an image comes or goes, and there are few of them.
+        lambda wildcards: study.image_folders(wildcards.dataset, wildcards.category),
+    output:
+        index="results/images/{dataset}/{category}.csv",
+    log:
+        "results/logs/index_images/{dataset}/{category}.log",
+    benchmark:
+        "results/benchmarks/index_images/{dataset}/{category}.tsv"
+    conda:
+        "../envs/images.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        root=lambda wildcards: study.image_root(wildcards.dataset, wildcards.category),
+        spec=lambda wildcards: study.dataset_spec(wildcards.dataset, wildcards.category),
+        stage=stage_version("index_images"),
+    shell:
+        "python workflow_scripts/index_images.py"
+        " --root {params.root:q} --spec {params.spec:q} --index {output.index:q} > {log:q} 2>&1"

@@ -1,0 +1,119 @@
+# Gather a study's results into tables, figures and the report.
+#
+# Needs  results/metrics, results/decisions, results/scores, results/packs  (of the study's cells)
+# Makes  results/studies/{study}/experiments/{experiment}/results.csv and figures,
+#        results/studies/{study}/{metrics,predictions,timings}.csv, results/studies/{study}/report.html
+
+
+rule collect_experiment:
+    input:
+        metrics=lambda wildcards: sorted(
+            {cell.metrics for cell in study.cells[wildcards.experiment]}
+        ),
+        decisions=lambda wildcards: sorted(
+            {cell.decisions for cell in study.cells[wildcards.experiment]}
+        ),
+    output:
+        results=f"{study.folder}/experiments/{{experiment}}/results.csv",
+    log:
+        f"results/logs/collect_experiment/{study.name}/{{experiment}}.log",
+    benchmark:
+        f"results/benchmarks/collect_experiment/{study.name}/{{experiment}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        plan=lambda wildcards: study.plan_spec(wildcards.experiment),
+        stage=stage_version("collect_experiment"),
+    shell:
+        "python workflow_scripts/collect_experiment.py"
+        " --plan {params.plan:q} --experiment {wildcards.experiment:q} --results {output.results:q} > {log:q} 2>&1"
+
+
+rule collect_study:
+    input:
+        metrics=sorted({cell.metrics for cell in study.all_cells()}),
+        decisions=sorted({cell.decisions for cell in study.all_cells()}),
+    output:
+        metrics=f"{study.folder}/metrics.csv",
+        predictions=f"{study.folder}/predictions.csv",
+        timings=f"{study.folder}/timings.csv",
+        table=f"{study.folder}/results.txt",
+    log:
+        f"results/logs/collect_study/{study.name}.log",
+    benchmark:
+        f"results/benchmarks/collect_study/{study.name}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        plan=study.plan_spec(),
+        stage=stage_version("collect_study"),
+    shell:
+        "python workflow_scripts/collect_study.py --plan {params.plan:q}"
+        " --metrics {output.metrics:q} --predictions {output.predictions:q} --timings {output.timings:q}"
+        " --table {output.table:q}"
+        " > {log:q} 2>&1"
+
+
+rule plot_experiment:
+    input:
+        results=f"{study.folder}/experiments/{{experiment}}/results.csv",
+    output:
+        bars=report(
+            f"{study.folder}/experiments/{{experiment}}/bars.png",
+            category="Experiments",
+            labels={"experiment": "{experiment}", "figure": "image AUROC"},
+        ),
+    log:
+        f"results/logs/plot_experiment/{study.name}/{{experiment}}.log",
+    benchmark:
+        f"results/benchmarks/plot_experiment/{study.name}/{{experiment}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        title=lambda wildcards: study.config.experiments[wildcards.experiment].title,
+        stage=stage_version("plot_experiment"),
+    shell:
+        "python workflow_scripts/plot_experiment.py"
+        " --results {input.results:q} --title {params.title:q} --bars {output.bars:q} > {log:q} 2>&1"
+
+
+rule write_report:
+    input:
+        metrics=f"{study.folder}/metrics.csv",
+        predictions=f"{study.folder}/predictions.csv",
+        timings=f"{study.folder}/timings.csv",
+        results=expand(
+            f"{study.folder}/experiments/{{experiment}}/results.csv",
+            experiment=study.cells,
+        ),
+        scores=sorted({cell.scores for cell in study.all_cells()}),
+        packs=sorted({cell.pack for cell in study.all_cells()}),
+        splits=sorted({cell.split for cell in study.all_cells()}),
+        indexes=sorted({cell.index for cell in study.all_cells()}),
+    output:
+        report=f"{study.folder}/report.html",
+    log:
+        f"results/logs/write_report/{study.name}.log",
+    benchmark:
+        f"results/benchmarks/write_report/{study.name}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        plan=study.plan_spec(),
+        provenance=study.provenance_spec(),
+        stage=stage_version("write_report"),
+    shell:
+        "python workflow_scripts/write_report.py --plan {params.plan:q} --provenance {params.provenance:q}"
+        " --folder {study.folder:q} --report {output.report:q} > {log:q} 2>&1"

@@ -1,0 +1,34 @@
+"""Turn the scores of validation images into a decision threshold."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchshift.evaluation.scored import ScoredImages
+from patchshift.evaluation.thresholds import calibrate
+from patchshift.plan.specs import ThresholdSpec
+from patchshift.runtime.files import write_json
+from patchshift.runtime.provenance import describe
+from patchshift.runtime.script import run_script
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=Path, required=True, help="scores on the calibration domain (HDF5)")
+    parser.add_argument("--pack", type=Path, required=True, help="pack of the calibration domain (HDF5)")
+    parser.add_argument("--split", type=Path, required=True, help="split of the calibration category (CSV)")
+    parser.add_argument("--spec", type=ThresholdSpec.model_validate_json, required=True, help="threshold spec (JSON)")
+    parser.add_argument("--stage", required=True, help="stage version")
+    parser.add_argument("--threshold", type=Path, required=True, help="threshold to write (JSON)")
+    args = parser.parse_args(argv)
+
+    validation = ScoredImages.read(args.scores, args.pack, args.split, part="val")
+    calibration = calibrate(args.spec, validation.scores, validation.labels)
+    inputs = {"scores": args.scores, "pack": args.pack, "split": args.split}
+    provenance = describe("calibrate_threshold", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
+    write_json(args.threshold, {**dataclasses.asdict(calibration), "provenance": provenance})
+
+
+if __name__ == "__main__":
+    run_script(main)

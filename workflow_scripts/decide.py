@@ -1,0 +1,47 @@
+"""Decide every test image of a target at a calibrated threshold, and count the mistakes."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchshift.evaluation.evaluate import decide_target
+from patchshift.evaluation.scored import ScoredImages
+from patchshift.evaluation.thresholds import Calibration
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.runtime.files import read_json, write_json
+from patchshift.runtime.provenance import describe
+from patchshift.runtime.script import run_script
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=Path, required=True, help="scores on the target (HDF5)")
+    parser.add_argument("--pack", type=Path, required=True, help="pack of the target (HDF5)")
+    parser.add_argument("--split", type=Path, required=True, help="split of the target category (CSV)")
+    parser.add_argument("--threshold", type=Path, required=True, help="calibrated threshold (JSON)")
+    parser.add_argument("--spec", type=EvaluationSpec.model_validate_json, required=True, help="protocol (JSON)")
+    parser.add_argument("--stage", required=True, help="stage version")
+    parser.add_argument("--decisions", type=Path, required=True, help="decisions to write (JSON)")
+    args = parser.parse_args(argv)
+
+    test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
+    calibration = Calibration(**{k: v for k, v in read_json(args.threshold).items() if k != "provenance"})
+    result = decide_target(test.labels, test.scores, calibration, args.spec)
+    inputs = {"scores": args.scores, "pack": args.pack, "split": args.split, "threshold": args.threshold}
+    provenance = describe("decide", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
+    images = [
+        {
+            "image": image,
+            "label": int(label),
+            "defect": defect,
+            "score": float(score),
+            "decision": None if calibration.threshold is None else int(score >= calibration.threshold),
+        }
+        for image, label, defect, score in zip(test.images, test.labels, test.defects, test.scores, strict=True)
+    ]
+    content = {**result, "threshold": calibration.threshold, "images": images, "provenance": provenance}
+    write_json(args.decisions, content)
+
+
+if __name__ == "__main__":
+    run_script(main)

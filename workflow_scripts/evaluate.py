@@ -1,0 +1,43 @@
+"""Ranking metrics of a bank on a target's test images."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchshift.data.packs import Pack
+from patchshift.evaluation.evaluate import evaluate_target
+from patchshift.evaluation.scored import ScoredImages
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.runtime.files import write_json
+from patchshift.runtime.provenance import describe
+from patchshift.runtime.script import run_script
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scores", type=Path, required=True, help="scores on the target (HDF5)")
+    parser.add_argument("--pack", type=Path, required=True, help="pack of the target (HDF5)")
+    parser.add_argument("--split", type=Path, required=True, help="split of the target category (CSV)")
+    parser.add_argument("--spec", type=EvaluationSpec.model_validate_json, required=True, help="protocol (JSON)")
+    parser.add_argument("--stage", required=True, help="stage version")
+    parser.add_argument("--metrics", type=Path, required=True, help="metrics to write (JSON)")
+    args = parser.parse_args(argv)
+
+    test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
+    with Pack(args.pack) as pack:
+        result = evaluate_target(
+            test.labels,
+            test.scores,
+            test.maps,
+            map(pack.mask, pack.rows(test.images)),
+            input_size=test.input_size,
+            spec=args.spec,
+            has_masks=pack.has_masks,
+        )
+    inputs = {"scores": args.scores, "pack": args.pack, "split": args.split}
+    provenance = describe("evaluate", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
+    write_json(args.metrics, {**result, "provenance": provenance})
+
+
+if __name__ == "__main__":
+    run_script(main)

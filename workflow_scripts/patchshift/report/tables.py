@@ -1,0 +1,147 @@
+"""Gather the results of a study's cells into tables. Columns: docs/results.md.
+
+Tested in tests/report/test_tables.py.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from patchshift.plan.experiments import Cell
+from patchshift.runtime.files import read_json
+
+METRICS_COLUMNS = ["metric", "value", "low", "high", "undefined"]
+TIMING_COLUMNS = ["stage", "artifact", "seconds", "cpu_seconds", "peak_memory_mb"]
+
+
+def cell_keys(cell: Cell, *, ranking: bool = False) -> dict[str, str | int]:
+    """The columns that name a cell; `ranking`: without threshold, on which ranking metrics do not depend."""
+    keys: dict[str, str | int] = {}
+    for role, target in (("train", cell.bank.training), ("target", cell.target), ("calibration", cell.calibration)):
+        for field in ("dataset", "category", "domain"):
+            keys[f"{role}_{field}"] = "" if ranking and role == "calibration" else getattr(target, field)
+    bank = cell.bank
+    keys |= {"split": bank.split, "backbone": bank.backbone, "detector": bank.detector, "seed": bank.seed}
+    return keys | {"policy": "" if ranking else cell.threshold}
+
+
+def tidy_metrics(cells: Iterable[Cell]) -> pd.DataFrame:
+    """One row per metric: the study's `metrics.csv`.
+
+    Ranking metrics stand once per bank and target, with empty calibration and policy; decision metrics once per cell.
+    """
+    rows: dict[tuple[object, ...], dict[str, Any]] = {}
+    for cell in cells:
+        for path, ranking in ((cell.metrics, True), (cell.decisions, False)):
+            keys = cell_keys(cell, ranking=ranking)
+            result = read_json(Path(path))
+            estimates = dict(result["metrics"])
+            if result["counts"] is not None:
+                estimates |= {f"count_{name}": {"value": count} for name, count in result["counts"].items()}
+            if not ranking:
+                estimates["threshold"] = {"value": result["threshold"]}
+            for metric, estimate in estimates.items():
+                rows[*keys.values(), metric] = {**keys, "metric": metric, **estimate}
+    return pd.DataFrame(list(rows.values()), columns=[*cell_keys(cell), *METRICS_COLUMNS])
+
+
+def experiment_results(cells: Iterable[Cell]) -> pd.DataFrame:
+    """One row per cell, one column per metric with `_low` and `_high` beside it: an experiment's `results.csv`."""
+    rows = []
+    for cell in cells:
+        row: dict[str, Any] = cell_keys(cell)
+        ranking, decisions = read_json(Path(cell.metrics)), read_json(Path(cell.decisions))
+        for name, estimate in {**ranking["metrics"], **decisions["metrics"]}.items():
+            row |= {
+                name: estimate.get("value"),
+                f"{name}_low": estimate.get("low"),
+                f"{name}_high": estimate.get("high"),
+            }
+        row["threshold"] = decisions["threshold"]
+        counts = {**ranking["counts"], **(decisions["counts"] or dict.fromkeys(("tp", "fp", "tn", "fn")))}
+        row |= {f"count_{name}": count for name, count in counts.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def predictions(cells: Iterable[Cell]) -> pd.DataFrame:
+    """One row per test image of each cell: the study's `predictions.csv`."""
+    rows = []
+    for cell in cells:
+        content = read_json(Path(cell.decisions))
+        rows += [{**cell_keys(cell), **image, "threshold": content["threshold"]} for image in content["images"]]
+    return pd.DataFrame(rows)
+
+
+def timings(cells: Sequence[Cell], benchmarks: Path) -> pd.DataFrame:
+    """Wall time, processor time and peak memory of the jobs behind the cells, where they are known.
+
+    Args:
+        cells: the study's cells.
+        benchmarks: the folder of Snakemake's benchmark files.
+    """
+    rows = []
+    for stage, artifact in dict.fromkeys(job for cell in cells for job in _jobs(cell)):
+        path = benchmarks / stage / f"{artifact}.tsv"
+        if path.is_file():  # absent where results came from elsewhere
+            figures = pd.read_csv(path, sep="\t").iloc[0]
+            rows.append((stage, artifact, figures["s"], figures["cpu_time"], figures["max_rss"]))
+    return pd.DataFrame(rows, columns=TIMING_COLUMNS)
+
+
+def _jobs(cell: Cell) -> list[tuple[str, str]]:
+    """The costly and the repeated jobs that a cell's results come from: stage and artifact."""
+    bank, target, calibration = cell.bank, cell.target.path, cell.calibration.path
+    return [
+        ("extract_features", f"{target}/{bank.backbone}"),
+        ("extract_features", f"{calibration}/{bank.backbone}"),
+        ("pack_images", target),
+        ("fit_detector", bank.path),
+        ("score_images", f"{bank.path}/on/{target}"),
+        ("score_images", f"{bank.path}/on/{calibration}"),
+        ("calibrate_threshold", f"{bank.path}/from/{calibration}/{cell.threshold}"),
+        ("evaluate", f"{bank.path}/on/{target}"),
+        ("decide", f"{bank.path}/on/{target}/from/{calibration}/{cell.threshold}"),
+    ]
+
+
+def text_table(results: Mapping[str, tuple[str, pd.DataFrame]]) -> str:
+    """All experiments as plain text for a terminal: experiment -> (title, its results)."""
+    blocks = []
+    for title, frame in results.values():
+        rows = frame.to_dict("records")
+        table = pd.DataFrame(
+            {
+                "bank": frame.train_dataset + "/" + frame.train_category + " " + frame.train_domain,
+                "scored on": frame.target_dataset + "/" + frame.target_category + " " + frame.target_domain,
+                "backbone": frame.backbone,
+                "detector": frame.detector,
+                **{
+                    heading: [format_estimate(row, name) for row in rows] for heading, name in SHOWN
+                },
+            }
+        )
+        if frame.split.nunique() > 1:
+            table.insert(2, "split", frame.split)
+        blocks.append(f"{title}\n\n{table.to_string(index=False, justify='left')}\n")
+    return "\n".join(blocks)
+
+
+SHOWN = (
+    ("image AUROC", "image_auroc"),
+    ("pixel AUROC", "pixel_auroc"),
+    ("PRO", "pro"),
+    ("F1", "f1"),
+    ("F1 floor", "f1_floor"),
+    ("specificity", "specificity"),
+)
+
+
+def format_estimate(row: Mapping[Any, Any], name: str) -> str:
+    """`0.912 [0.860, 0.951]`; only the value where there is no interval, a dash where it is undefined."""
+    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None or pd.isna(value):
+        return "-"
+    return f"{value:.3f}" if low is None or pd.isna(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
