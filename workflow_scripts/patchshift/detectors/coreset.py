@@ -1,0 +1,235 @@
+"""Choose which patch embeddings a memory bank keeps.
+
+Greedy k-centre (Gonzalez 1985; Roth et al. 2022, Algorithm 1) takes, again and again, the point farthest from all
+points taken so far. The textbook loop streams all points through memory for every pick. Here many picks are made
+inside a small set of candidates, the farthest points known, and all points are visited once for many picks, in a
+blocked matrix product. docs/design/002-lazy-greedy-coreset.md tells why the picks are still the textbook loop's.
+
+Tested in tests/detectors/test_coreset.py; measured in benchmarks/coreset.py.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_info, threadpool_limits
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+CANDIDATE_VALUES = 2**18  # 1 MiB of float32: the candidates stay in cache while picks are made among them
+FEWEST_CANDIDATES = 1024
+BLOCK_ROWS = 1024  # of points, against up to MOST_PENDING new picks: the distances of a block stay in cache
+MOST_PENDING = 512
+
+
+def random_subset(points: Float32, size: int, *, seed: int) -> Int64:
+    """Choose `size` different rows, all subsets being equally likely.
+
+    Args:
+        points: [N, D] patch embeddings.
+        size: number of rows to keep, 1 <= size <= N.
+        seed: equal seeds choose equal rows, on every machine.
+
+    Returns:
+        [size] rows, in the order drawn.
+
+    Raises:
+        ValueError: if `size` is out of range.
+    """
+    _check_size(points, size)
+    return np.random.default_rng(seed).permutation(len(points))[:size]
+
+
+def greedy_coreset(points: Float32, size: int, *, start: int) -> Int64:
+    """Pick rows by exact greedy k-centre: each is the point farthest from all earlier picks, of equals the lowest row.
+
+    Args:
+        points: [N, D] patch embeddings; contiguous float32 is not copied.
+        size: number of rows to pick, 1 <= size <= N. Once every point coincides with a picked one, all are equally
+            far, and row 0 is picked again and again.
+        start: row of the first pick.
+
+    Returns:
+        [size] rows, in the order picked. They depend neither on the block size nor on the number of candidates or of
+        threads: where float32 cannot tell which point is farther, float64 decides.
+
+    Raises:
+        ValueError: if `size` or `start` is out of range, or if a point is not finite.
+    """
+    return trace_greedy(points, size, start=start)[0]
+
+
+def trace_greedy(points: Float32, size: int, *, start: int, candidates: int | None = None) -> tuple[Int64, Float64]:
+    """`greedy_coreset` and how well it covers the points as it grows.
+
+    Args:
+        points: [N, D] patch embeddings.
+        size: number of rows to pick, 1 <= size <= N.
+        start: row of the first pick.
+        candidates: points among which picks are made between two passes over all points; it changes the time, not the
+            result. Default: as many as fit in cache.
+
+    Returns:
+        `(picks, reach)`: [size] rows as `greedy_coreset` returns them; [size] Euclidean distance of each pick from the
+        nearest earlier one, infinite for the first. `reach[k]` is the covering radius of the first k picks.
+
+    Raises:
+        ValueError: as `greedy_coreset`.
+    """
+    _check_size(points, size)
+    if not 0 <= start < len(points):
+        raise ValueError(f"start must be a row in [0, {len(points) - 1}], got {start}")
+    points = np.ascontiguousarray(points, np.float32)
+    count = min(len(points), candidates or max(FEWEST_CANDIDATES, CANDIDATE_VALUES // points.shape[1]))
+    with _one_blas_thread() as threads:
+        picks, nearest_picks = _pick(_Cover(points, threads), size, start, count)
+    reach = np.zeros(size)
+    reach[: len(picks)] = np.sqrt(_squared_distances(points, np.array(picks), np.array(nearest_picks)))
+    reach[0] = np.inf
+    return np.array(picks + [0] * (size - len(picks)), np.int64), reach
+
+
+def _pick(cover: "_Cover", size: int, start: int, candidates: int) -> tuple[list[int], list[int]]:
+    """At most `size` picks and the nearest earlier pick of each; fewer where no point is left at a distance."""
+    points = cover.points
+    picks, nearest_picks = [start], [start]
+    pending = 1  # of the latest picks, those that `cover` has not seen
+    while len(picks) < size:
+        cover.add(np.array(picks[-pending:]))
+        rows, bound = cover.farthest(candidates)
+        inside, squares = points[rows], cover.point_squares[rows]
+        squared, nearest = cover.squared[rows], cover.nearest[rows]
+        pending = 0
+        while len(picks) < size and pending < MOST_PENDING:
+            best = squared.max()
+            if best <= bound + cover.margin:  # a point outside may be as far
+                break
+            close = np.flatnonzero(squared >= best - cover.margin)
+            pick = int(close[_farthest(points, rows[close], nearest[close])[0]] if len(close) > 1 else close[0])
+            picks.append(int(rows[pick]))
+            nearest_picks.append(int(nearest[pick]))
+            pending += 1
+            to_pick = inside @ inside[pick]
+            to_pick *= -2
+            to_pick += squares
+            to_pick += squares[pick]
+            closer = to_pick < squared
+            np.copyto(squared, to_pick, where=closer)
+            np.copyto(nearest, rows[pick], where=closer)
+        if not pending:  # more points tie, as far as float32 can tell, than there are candidates
+            close = np.flatnonzero(cover.squared >= best - cover.margin)
+            pick, exact = _farthest(points, close, cover.nearest[close])
+            if exact == 0:
+                break
+            picks.append(int(close[pick]))
+            nearest_picks.append(int(cover.nearest[close[pick]]))
+            pending = 1
+    return picks, nearest_picks
+
+
+def covering_radius(points: Float32, rows: Int64) -> float:
+    """The largest Euclidean distance of any point from its nearest chosen one, in the units of `points`.
+
+    Args:
+        points: [N, D] patch embeddings.
+        rows: [M] chosen rows.
+
+    Raises:
+        ValueError: if a point is not finite.
+    """
+    with _one_blas_thread() as threads:
+        cover = _Cover(points, threads)
+        for first in range(0, len(rows), MOST_PENDING):
+            cover.add(rows[first : first + MOST_PENDING])
+    farthest = np.flatnonzero(cover.squared >= cover.squared.max() - cover.margin)
+    return float(np.sqrt(_farthest(points, farthest, cover.nearest[farthest])[1]))
+
+
+class _Cover:
+    """How far every point is from the picks added so far.
+
+    Attributes:
+        squared: [N] float32 squared distance to the nearest pick, with rounding error.
+        nearest: [N] row of that pick.
+        point_squares: [N] float32 squared norms.
+        margin: two squared distances that differ by less may be in the other order without rounding.
+    """
+
+    def __init__(self, points: Float32, threads: int) -> None:
+        self.points = points
+        self.threads = threads
+        self.point_squares = np.einsum("nd,nd->n", points, points)
+        if not np.isfinite(self.point_squares).all():
+            raise ValueError("points must be finite, with squared norms within float32")
+        self.squared = np.full(len(points), np.inf, np.float32)
+        self.nearest = np.zeros(len(points), np.int64)
+        # Rounding errors of a float32 scalar product of D terms behave like a random walk of sqrt(D) steps (Higham and
+        # Mary 2019): the factor 8 leaves several standard deviations on both sides of a comparison.
+        unit = np.finfo(np.float32).eps / 2
+        self.margin = np.float32(8 * unit * np.sqrt(points.shape[1] + 8) * self.point_squares.max())
+
+    def add(self, picks: Int64) -> None:
+        """Shorten the distances to those from `picks`, at most MOST_PENDING of them."""
+        centres = np.ascontiguousarray(self.points[picks].T)
+        centres *= -2  # a power of two: no rounding
+        # Each thread multiplies blocks of its own: so the sums and minima between the products are shared out, too.
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(lambda first: self._add_to_blocks(picks, centres, first), range(self.threads)))
+
+    def _add_to_blocks(self, picks: Int64, centres: Float32, first_block: int) -> None:
+        centre_squares = self.point_squares[picks]
+        buffer = np.empty((BLOCK_ROWS, len(picks)), np.float32)
+        for first in range(first_block * BLOCK_ROWS, len(self.points), self.threads * BLOCK_ROWS):
+            block = slice(first, min(first + BLOCK_ROWS, len(self.points)))
+            squared = buffer[: block.stop - first]
+            np.matmul(self.points[block], centres, out=squared)
+            squared += centre_squares
+            choice = squared.argmin(axis=1)
+            least = squared[np.arange(len(choice)), choice] + self.point_squares[block]
+            closer = least < self.squared[block]
+            np.copyto(self.squared[block], least, where=closer)
+            np.copyto(self.nearest[block], picks[choice], where=closer)
+
+    def farthest(self, count: int) -> tuple[Int64, np.float32]:
+        """The `count` farthest rows in ascending order, and a bound on the squared distance of all others."""
+        if count == len(self.points):
+            return np.arange(count), np.float32(0)
+        rows = np.sort(np.argpartition(self.squared, len(self.points) - count)[-count:])
+        return rows, self.squared[rows].min()
+
+
+def _farthest(points: Float32, rows: Int64, nearest: Int64) -> tuple[int, float]:
+    """Index into `rows` of the one farthest from its `nearest` pick, the first of equals; its squared distance."""
+    squared = _squared_distances(points, rows, nearest)
+    best = int(squared.argmax())
+    return best, float(squared[best])
+
+
+def _squared_distances(points: Float32, left: Int64, right: Int64) -> Float64:
+    """Squared distances of pairs of rows in float64; equal vectors give equal bits, wherever they stand."""
+    squared = np.empty(len(left))
+    for first in range(0, len(left), BLOCK_ROWS):
+        block = slice(first, first + BLOCK_ROWS)
+        difference = points[left[block]].astype(np.float64)
+        difference -= points[right[block]]
+        difference *= difference
+        difference.sum(axis=1, out=squared[block])
+    return squared
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[int]:
+    """Let BLAS use one thread meanwhile; yields how many it may use otherwise, to be used around it."""
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    threads = max((library["num_threads"] for library in libraries), default=1)
+    with threadpool_limits(1, "blas"):
+        yield threads
+
+
+def _check_size(points: Float32, size: int) -> None:
+    if not 1 <= size <= len(points):
+        raise ValueError(f"coreset size must be in [1, {len(points)}], got {size}")
