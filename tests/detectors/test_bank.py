@@ -1,0 +1,108 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from patchshift.detectors import Bank, fit_detector
+from patchshift.detectors.image_scores import score_images
+from patchshift.errors import UserError
+from patchshift.features.representations import Representation
+from patchshift.plan.specs import DetectorSpec, ImageScoreSpec, RepresentationSpec
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+WHITENED = RepresentationSpec(logarithm=["coarse"], normalise="whiten", shrinkage=0.3)
+
+
+def spec(**options: Any) -> DetectorSpec:
+    return DetectorSpec.model_validate({"method": "patchcore", "sampler": {"share": 0.2}, **options})
+
+
+def test_patch_and_image_scores_equal_the_reference() -> None:
+    with np.load(GOLDEN / "anomalib_patchcore.npz") as golden:
+        representation = Representation(RepresentationSpec(), {"layer2": (12, 12, 16), "layer3": (6, 6, 32)}, {})
+        bank = Bank(spec(), golden["memory_bank"], representation, (96, 96), 0.0)
+        distances, nearest = bank.nearest(golden["embedding"])
+        np.testing.assert_allclose(distances.reshape(5, 144), golden["patch_scores"], rtol=1e-4)
+        np.testing.assert_array_equal(nearest.reshape(5, 144), golden["nearest"])
+        scores = score_images(
+            ImageScoreSpec(reweight_neighbours=9),
+            distances.reshape(5, 144),
+            nearest.reshape(5, 144),
+            golden["embedding"].reshape(5, 144, 48),
+            bank,
+        )
+        np.testing.assert_allclose(scores, golden["image_scores"], rtol=1e-4)
+
+
+def test_scores_are_the_distances_to_the_nearest_vector(make_features: Any) -> None:
+    bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
+    features = make_features(seed=2)
+    scores = bank.score(features, ImageScoreSpec())
+    (maps,) = features.chunks(bank.representation.layers)
+    patches = bank.representation.transform(maps)
+    expected = np.linalg.norm(patches[..., None, :] - bank.vectors, axis=-1).min(-1)
+    np.testing.assert_allclose(scores.maps, expected, rtol=1e-5)
+    np.testing.assert_array_equal(scores.image_scores, scores.maps.max((1, 2)))
+
+
+def test_a_training_patch_that_is_kept_scores_exactly_zero(make_features: Any) -> None:
+    features = make_features()
+    bank = fit_detector(spec(sampler={"method": "none"}), features, seed=0)
+    assert bank.score(features, ImageScoreSpec()).maps.max() == 0
+
+
+def test_no_training_patch_is_farther_than_the_covering_radius(make_features: Any) -> None:
+    features = make_features()
+    bank = fit_detector(spec(), features, seed=0)
+    assert bank.score(features, ImageScoreSpec()).maps.max() == pytest.approx(bank.covering_radius, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "image_score", [{"method": "top_share", "share": 0.1}, {"method": "max", "reweight_neighbours": 3}]
+)
+def test_a_bank_scores_the_same_after_a_round_trip(
+    make_features: Any, tmp_path: Path, image_score: dict[str, Any]
+) -> None:
+    rule = ImageScoreSpec.model_validate(image_score)
+    bank = fit_detector(spec(representation=WHITENED, image_score=rule), make_features(), seed=1)
+    bank.save(tmp_path / "bank.h5", {"seed": 1})
+    loaded = Bank.load(tmp_path / "bank.h5")
+    assert (loaded.spec, loaded.covering_radius) == (bank.spec, bank.covering_radius)
+    assert loaded.representation.layer_shapes == bank.representation.layer_shapes
+    features = make_features(seed=2)
+    scores, again = bank.score(features, rule), loaded.score(features, rule)
+    np.testing.assert_array_equal(scores.maps, again.maps)
+    np.testing.assert_array_equal(scores.image_scores, again.image_scores)
+
+
+def test_scores_of_an_image_do_not_depend_on_the_images_beside_it(make_features: Any) -> None:
+    bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
+    features = make_features(40, seed=2)
+    alone = features.parts[0][0].select(["image37"])
+    together = bank.score(features, ImageScoreSpec()).maps[37]
+    np.testing.assert_allclose(bank.score(alone, ImageScoreSpec()).maps[0], together, rtol=1e-5)
+
+
+def test_refitting_gives_equal_bytes(make_features: Any, tmp_path: Path) -> None:
+    for name in ("one.h5", "two.h5"):
+        bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
+        bank.save(tmp_path / name, {"seed": 1})
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+
+
+@pytest.mark.parametrize("other", [{"channels": 6}, {"input_size": (96, 48)}])
+def test_features_of_another_backbone_are_refused_by_name(make_features: Any, other: dict[str, Any]) -> None:
+    bank = fit_detector(spec(), make_features(), seed=0)
+    features = make_features(**other)
+    with pytest.raises(UserError, match=r"features.*h5 holds layers fine 8x6x4, .*fitted on layers fine 8x6x4"):
+        bank.score(features, ImageScoreSpec())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not HDF5"])
+def test_a_damaged_or_missing_bank_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "bank.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"bank\.h5 is not a whole bank"):
+        Bank.load(path)

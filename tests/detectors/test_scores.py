@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patchshift.detectors.scores import Scores, read_scores, write_scores
+from patchshift.errors import UserError
+
+SCORES = Scores(np.float32([1, 2]), np.arange(12, dtype=np.float32).reshape(2, 2, 3))
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_scores(tmp_path / "scores.h5", SCORES, ["a/é.png", "b.png"], (64, 96), {"stage": "score_images"})
+    read = read_scores(tmp_path / "scores.h5")
+    np.testing.assert_array_equal(read.scores.image_scores, SCORES.image_scores)
+    np.testing.assert_array_equal(read.scores.maps, SCORES.maps)
+    assert (read.images, read.input_size) == (["a/é.png", "b.png"], (64, 96))
+    assert read.provenance == {"stage": "score_images"}
+
+
+def test_equal_scores_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("one.h5", "two.h5"):
+        write_scores(tmp_path / name, SCORES, ["a", "b"], (64, 96), {})
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not HDF5"])
+def test_a_damaged_or_missing_file_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "scores.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"scores\.h5 is not a whole scores file"):
+        read_scores(path)
