@@ -1,0 +1,40 @@
+"""One door to all backbones: a spec in, a module from images to named layer maps out.
+
+A new source is one builder here and one spec in `plan/specs.py`.
+
+Tested in tests/features/test_backbones.py.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from patchshift.features.pretrained import build_pretrained
+from patchshift.features.scattering import ScatteringTransform
+from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+
+BUILDERS: dict[str, Callable[[Any, Path | None], nn.Module]] = {
+    "scattering": lambda spec, _: ScatteringTransform(spec),
+    "timm": build_pretrained,
+    "torchvision": build_pretrained,
+}
+"""Source -> builder, called with the spec and the folder of weight files."""
+
+
+def build_backbone(spec: ScatteringSpec | PretrainedSpec, *, weights_dir: Path | None = None) -> nn.Module:
+    """Build a backbone, ready for inference.
+
+    Args:
+        spec: which network or transform, its input size and layers.
+        weights_dir: folder of local weight files; sources without weights need none.
+
+    Returns:
+        A module in evaluation mode on the CPU: images [B, 3, image_size, image_size] float32, RGB in [0, 1] -> dict
+        of layer name -> [B, C, h, w] float32, in the order of `spec.layers`. Normalisation is part of the module.
+
+    Raises:
+        UserError: if the model, a layer or the weight file does not exist, or they do not fit each other.
+    """
+    return BUILDERS[spec.source](spec, weights_dir).eval().requires_grad_(False)
