@@ -24,41 +24,45 @@ Result = TypeVar("Result")
 WORKERS = 2
 LISTED = 50
 
+SIXTEEN_BIT = 65535
+
 
 def read_image(path: Path, *, digest: str | None = None) -> UInt8:
     """An image as RGB.
 
+    Greys become three equal channels, 16-bit greys are scaled to 8 bits, palettes are resolved, transparency is
+    dropped. Orientation tags are ignored, because masks have none.
+
     Args:
-        path: the image file; 16-bit greys are scaled to 8 bits, palettes resolved, transparency dropped.
+        path: the image file.
         digest: SHA-256 that the file must have (the image index's), if given.
 
     Returns:
         [H, W, 3].
 
     Raises:
-        UserError: if the file is missing, unreadable or truncated, or changed since it was indexed.
+        UserError: if the file is missing, unreadable, truncated, too large or of another pixel type, or changed since
+            it was indexed.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if digest is not None and digest_bytes(content) != digest:
-        raise UserError(f"{path}: changed since it was indexed; run again with --forcerun index_images")
-    return np.asarray(_decode(path, content, "RGB"))
+    image = _decode(path, digest)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bits(path, image)
+    return np.asarray(image.convert("RGB"))
 
 
 def read_mask(path: Path) -> Bool:
-    """A mask: [H, W], True (defective) where any channel is not zero.
+    """A mask: [H, W], True (defective) where any channel but transparency is not zero.
 
     Raises:
-        UserError: if the file is missing, unreadable or truncated.
+        UserError: if the file is missing, unreadable, truncated or too large.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    pixels = np.asarray(_decode(path, content, None))
-    return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
+    image = _decode(path)
+    if image.mode in ("LA", "RGBA"):
+        image = image.convert(image.mode[:-1])
+    # A palette's indices are taken as they are: annotation tools write the class there, 0 is background.
+    pixels = np.asarray(image) != 0
+    defective: Bool = pixels.any(axis=2) if pixels.ndim == 3 else pixels
+    return defective
 
 
 def resize_image(image: UInt8, size: int) -> UInt8:
@@ -88,21 +92,33 @@ def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> list
 def raise_all(mistakes: list[str]) -> None:
     """Raise one UserError for many bad files; do nothing where there are none."""
     if mistakes:
+        count = "1 file" if len(mistakes) == 1 else f"{len(mistakes)} files"
         more = [f"and {len(mistakes) - LISTED} more"] if len(mistakes) > LISTED else []
-        raise UserError("\n  ".join([f"{len(mistakes)} files cannot be used:", *mistakes[:LISTED], *more]))
+        raise UserError("\n  ".join([f"{count} cannot be used:", *mistakes[:LISTED], *more]))
 
 
-def _decode(path: Path, content: bytes, mode: str | None) -> Image.Image:
+def _decode(path: Path, digest: str | None = None) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            if mode is None:
-                return image.copy()
-            if image.mode.startswith("I"):  # Pillow would clip 16-bit greys instead of scaling them
-                grey = (np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8)
-                return Image.fromarray(grey).convert(mode)
-            return image.convert(mode)
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if digest is not None and digest_bytes(content) != digest:
+        raise UserError(f"{path}: changed since it was indexed; run again with --forcerun index_images")
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except Image.DecompressionBombError as error:  # Pillow's limit, about 180 million pixels
+        raise UserError(f"{path}: too large ({error}): shrink it or cut it into parts") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders fail on damaged files in many ways
         raise UserError(f"{path}: not a readable image ({error})") from error
+    return image
+
+
+def _to_eight_bits(path: Path, image: Image.Image) -> Image.Image:
+    # Pillow would clip at 255 instead of scaling.
+    pixels = np.asarray(image)
+    if image.mode == "F" or pixels.min() < 0 or pixels.max() > SIXTEEN_BIT:
+        raise UserError(f"{path}: pixels are neither 8-bit nor 16-bit: convert it, with a scale of your choice")
+    return Image.fromarray((pixels.astype(np.float32) * (255 / SIXTEEN_BIT) + 0.5).astype(np.uint8))
