@@ -6,7 +6,7 @@ import pytest
 from patchshift.detectors.scores import Scores, read_scores, write_scores
 from patchshift.errors import UserError
 
-SCORES = Scores(np.float32([1, 2]), np.arange(12, dtype=np.float32).reshape(2, 2, 3))
+SCORES = Scores(np.array([1, 2], np.float32), np.arange(12, dtype=np.float32).reshape(2, 2, 3))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

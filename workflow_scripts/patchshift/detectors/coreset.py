@@ -54,8 +54,10 @@ def greedy_coreset(points: Float32, size: int, *, start: int) -> Int64:
         start: row of the first pick.
 
     Returns:
-        [size] rows, in the order picked. They depend neither on the block size nor on the number of candidates or of
-        threads: where float32 cannot tell which point is farther, float64 decides.
+        [size] rows, in the order picked: the textbook loop's, exactly where arithmetic is exact (integers). Elsewhere
+        float32 only prunes, and comparisons that its rounding could turn are decided in float64, so the picks are the
+        float64 loop's and do not hang on threads or on the BLAS; docs/design/002-lazy-greedy-coreset.md states the
+        one coincidence that is left.
 
     Raises:
         ValueError: if `size` or `start` is out of range, or if a point is not finite.

@@ -21,6 +21,7 @@ from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureRows, LayerMaps
@@ -75,7 +76,9 @@ class Representation:
             [n, rows, columns, D] float32 on the grid of the finest chosen layer.
         """
         embeddings = self._merge(maps, average=self.spec.neighbourhood == "average")
-        return embeddings @ self.state["whitening"] if "whitening" in self.state else embeddings
+        if "whitening" in self.state:  # as one matrix product, not one per image row
+            embeddings = (embeddings.reshape(-1, self.dimension) @ self.state["whitening"]).reshape(embeddings.shape)
+        return embeddings
 
     def _merge(self, maps: LayerMaps, *, average: bool) -> Float32:
         """Steps 1 to 5."""
@@ -87,17 +90,21 @@ class Representation:
             values = self._scale(layer, maps[layer])
             down = _resample(layer_rows, rows, average=average)
             across = _resample(layer_columns, columns, average=average)
-            values = (down @ values.reshape(count, layer_rows, -1)).reshape(count, rows, layer_columns, channels)
-            np.matmul(across, values, out=merged[..., first : first + channels])
+            with threadpool_limits(1, "blas"):  # many small products: waking threads for each costs more than it gains
+                values = (down @ values.reshape(count, layer_rows, -1)).reshape(count, rows, layer_columns, channels)
+                np.matmul(across, values, out=merged[..., first : first + channels])
             first += channels
         return merged
 
     def _scale(self, layer: str, values: Float32) -> Float32:
         """Steps 1 and 2."""
         if f"floor/{layer}" in self.state:
-            values = np.log(np.maximum(values, 0) + self.state[f"floor/{layer}"])
+            values = np.maximum(values, 0)
+            values += self.state[f"floor/{layer}"]
+            np.log(values, out=values)
         if f"mean/{layer}" in self.state:
-            values = (values - self.state[f"mean/{layer}"]) / self.state[f"deviation/{layer}"]
+            values = values - self.state[f"mean/{layer}"]
+            values /= self.state[f"deviation/{layer}"]
         return values
 
 
