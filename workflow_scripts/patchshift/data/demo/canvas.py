@@ -49,6 +49,11 @@ class Canvas:
         cells = int(np.ceil(UNITS / scale)) + 1
         return resize(rng.standard_normal((cells, cells), dtype=np.float32), self.fine)
 
+    def low_pass(self, field: FloatArray, scale: float) -> FloatArray:
+        """The field without detail finer than about `scale` units."""
+        small = Image.fromarray(field).reduce(max(round(scale / self.spacing), 1))
+        return resize(np.asarray(small, dtype=np.float32), self.fine)
+
     def window(self, low: FloatArray, high: FloatArray, margin: float) -> tuple[slice, slice]:
         """Slices (rows, columns) of the fine grid that hold the box from `low` to `high` (x, y) and a margin."""
         first = np.floor((np.minimum(low, high) - margin + UNITS / 2) / self.spacing).astype(int)
@@ -70,12 +75,6 @@ def resize(field: FloatArray, side: int) -> FloatArray:
     if field.shape == (side, side):
         return field
     return np.asarray(Image.fromarray(field).resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
-
-
-def low_pass(field: FloatArray, factor: int = 8) -> FloatArray:
-    """The field without detail finer than about `factor` grid points."""
-    small = np.asarray(Image.fromarray(field).reduce(factor), dtype=np.float32)
-    return resize(small, field.shape[0])
 
 
 def ramp(values: FloatArray, start: float, stop: float) -> FloatArray:

@@ -83,13 +83,13 @@ def draw(canvas: Canvas, rng: np.random.Generator) -> Header:
 
 @dataclass(frozen=True)
 class Outline:
-    """Where pins and housing are. `sideways`: units from the nearest pin's axis; the others are 0..1."""
+    """Where pins and housing are, at each point of a grid."""
 
-    pin: FloatArray
-    housing: FloatArray
-    sideways: FloatArray
-    nearest: NDArray[np.intp]  # pin
-    inset: FloatArray  # distance into the pin from its edge
+    pin: FloatArray  # 0..1, share covered
+    housing: FloatArray  # 0..1, share covered
+    nearest: NDArray[np.intp]  # which pin
+    sideways: FloatArray  # units from that pin's axis
+    inset: FloatArray  # units inwards from the edge of the housing, or of the pin beside it
 
 
 def _outline(header: Header, x: FloatArray, y: FloatArray, softness: float) -> Outline:
@@ -109,7 +109,7 @@ def _outline(header: Header, x: FloatArray, y: FloatArray, softness: float) -> O
     into = np.minimum((HOUSING_BOTTOM - HOUSING_TOP) / 2 - chamfer - np.abs(y - middle), PITCH * PINS / 2 - np.abs(x))
     soft = softness / 2
     return Outline(
-        ramp(inset, -soft, soft), ramp(into, -soft, soft), sideways, nearest, np.where(into > 0, into, inset)
+        ramp(inset, -soft, soft), ramp(into, -soft, soft), nearest, sideways, np.where(into > 0, into, inset)
     )
 
 
@@ -122,11 +122,10 @@ def render(header: Header) -> Surface:
     bevel = ramp(outline.inset, 1.5, 0)
     height = pin * (PIN_HEIGHT - 1.5 * bevel + 0.03 * header.plating) + mat * 0.09 * header.mat
     height += housing * (HOUSING_HEIGHT - 1.8 * ramp(outline.inset, 2.5, 0) + 0.12 * header.moulding)
-    cell = np.abs(outline.sideways)
-    height -= housing * 1.2 * ramp(np.abs(cell - PITCH / 2), 1.4, 0.4)
+    height -= housing * 1.2 * ramp(np.abs(np.abs(outline.sideways) - PITCH / 2), 1.4, 0.4)
 
     # A flat pin mirrors the lamp's long box: one bright streak, its place set by where the lamp stands.
-    streak = np.float32(0.9 * np.cos(header.light.azimuth + header.pose.angle))
+    streak = np.float32(0.9 * np.cos(header.light.azimuth - header.pose.angle))
     mirrored = np.exp(-((outline.sideways - streak) ** 2) / np.float32(1.3)) * (
         0.75 + 0.25 * np.cos(y / np.float32(30))
     )

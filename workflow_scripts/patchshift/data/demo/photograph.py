@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from patchshift.data.demo.canvas import SUPERSAMPLING, Canvas, FloatArray, low_pass
+from patchshift.data.demo.canvas import SUPERSAMPLING, Canvas, FloatArray
 
 GLOSS_SHARPNESS = 70.0
 ELECTRONS = 9000.0  # full well of the simulated sensor: sets the shot noise
@@ -83,7 +83,7 @@ def shade(canvas: Canvas, surface: Surface, light: Light) -> FloatArray:
     diffuse = ((lamp[2] - lamp[0] * slope_x - lamp[1] * slope_y) * inverse).clip(0) / lamp[2]
     facing = (half[2] - half[0] * slope_x - half[1] * slope_y) * inverse
     highlight = surface.gloss * np.exp((facing - 1) * np.float32(GLOSS_SHARPNESS))
-    openness = (1 - 0.09 * (low_pass(height) - height)).clip(0.35, 1.15)
+    openness = (1 - 0.09 * (canvas.low_pass(height, 4) - height)).clip(0.35, 1.15)
     direct = surface.shadow * np.float32(light.strength)
     x, y = canvas.grid()
     field = 1 + (light.gradient[0] * x + light.gradient[1] * y) / 256
