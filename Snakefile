@@ -39,13 +39,14 @@ include: "rules/studies.smk"
 
 
 onstart:
-    check_inputs(study)
+    if missing := missing_inputs(study):
+        sys.exit(missing)
     record_ids(study, write_json)
 
 
 onsuccess:
-    print(finish_run(study, log, failed=False))
+    print(finish_run(study, Path(log[0]), failed=False))
 
 
 onerror:
-    print(finish_run(study, log, failed=True))
+    print(finish_run(study, Path(log[0]), failed=True))

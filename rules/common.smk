@@ -3,7 +3,7 @@
 from patchshift.errors import UserError
 from patchshift.plan import open_study, record_ids, stage_version
 from patchshift.runtime.files import write_json
-from patchshift.runtime.summary import check_inputs, finish_run
+from patchshift.runtime.summary import finish_run, missing_inputs
 
 try:
     study = open_study(config, workflow.config_settings.configfiles)

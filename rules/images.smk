@@ -21,7 +21,7 @@ rule index_images:
         runtime=60,
     params:
         root=lambda wildcards: study.image_root(wildcards.dataset, wildcards.category),
-        spec=lambda wildcards: study.dataset_spec(wildcards.dataset, wildcards.category),
+        spec=lambda wildcards: study.dataset_spec(wildcards.dataset),
         stage=stage_version("index_images"),
     shell:
         "python workflow_scripts/index_images.py"

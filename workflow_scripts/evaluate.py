@@ -11,6 +11,7 @@ from patchshift.plan.specs import EvaluationSpec
 from patchshift.runtime.files import write_json
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
+from patchshift.runtime.threads import limit_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="metrics to write (JSON)")
     args = parser.parse_args(argv)
 
+    limit_threads(1)  # small matrices: more threads only wait for each other
     test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
     with Pack(args.pack) as pack:
         result = evaluate_target(

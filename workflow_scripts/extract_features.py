@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     extract_features(
         args.spec,
         {row.key: args.root / row.image for row in rows},
-        {row.key: row.digest for row in rows},
         args.features,
+        digests={row.key: row.digest for row in rows},
         weights_dir=args.weights_dir,
         provenance=describe("extract_features", version=args.stage, spec=args.spec.canonical(), inputs=inputs),
     )

@@ -45,4 +45,6 @@ class ScoredImages:
         with Pack(pack) as masks:
             packed = masks.rows(wanted)
             labels, defects = masks.labels[packed], [masks.defects[row] for row in packed]
-        return cls(wanted, labels, defects, scored.image_scores[rows], scored.maps[rows], scored.input_size)
+        return cls(
+            wanted, labels, defects, scored.scores.image_scores[rows], scored.scores.maps[rows], scored.input_size
+        )

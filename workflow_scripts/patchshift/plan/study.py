@@ -136,11 +136,11 @@ class Study:
             return [root]
         return sorted(folder for folder, _, _ in os.walk(root))
 
-    def dataset_spec(self, dataset: str, category: str) -> str:
+    def dataset_spec(self, dataset: str) -> str:
         """What indexing depends on."""
         fields = {"adapter", "masks", "max_per_class"}
         spec = self.catalog.datasets[dataset].model_dump(mode="json", include=fields)
-        return canonical_json({**spec, "dataset": dataset, "category": category})
+        return canonical_json({**spec, "dataset": dataset})
 
     def generator_spec(self, dataset: str) -> str:
         """What the built-in dataset's images depend on."""

@@ -9,23 +9,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from patchshift.errors import UserError
 from patchshift.plan import Study
 from patchshift.runtime.files import write_json
 
 
-def check_inputs(study: Study) -> None:
-    """Refuse to start while folders or files that the user must bring are missing.
-
-    Raises:
-        UserError: naming all of them.
-    """
+def missing_inputs(study: Study) -> str:
+    """What to tell the user when folders or files that they must bring are missing; empty where none are."""
     missing = study.missing_inputs()
-    if missing:
-        raise UserError("\n  ".join(["this study needs what is not there:", *missing]))
+    return "\n  ".join(["this study needs what is not there:", *missing]) if missing else ""
 
 
-def finish_run(study: Study, log: str, *, failed: bool) -> str:
+def finish_run(study: Study, log: Path, *, failed: bool) -> str:
     """Write the summary and the log of a run.
 
     Args:
@@ -39,7 +33,7 @@ def finish_run(study: Study, log: str, *, failed: bool) -> str:
     folder = Path(study.folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Snakemake names its log after the moment the run started.
-    started = datetime.strptime(Path(log).name.split(".")[0], "%Y-%m-%dT%H%M%S").astimezone(UTC)
+    started = datetime.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S").astimezone(UTC)
     shutil.copyfile(log, folder / f"run_{started:%Y%m%d_%H%M%S}.log")
     shutil.copyfile(log, folder / "run.log")
     experiments = [_experiment(study, name) for name in study.cells]
@@ -63,7 +57,10 @@ def finish_run(study: Study, log: str, *, failed: bool) -> str:
     )
     if failed:
         return f"\nThe run failed: see {folder}/run.log. Finished artifacts are kept; run again to go on."
-    return f"\n{(folder / 'results.txt').read_text(encoding='utf-8')}\nReport: {study.folder}/report.html"
+    report = folder / "report.html"
+    if not report.exists():  # single artifacts were asked for
+        return ""
+    return f"\n{(folder / 'results.txt').read_text(encoding='utf-8')}\nReport: {report}"
 
 
 def _experiment(study: Study, name: str) -> dict[str, str]:
