@@ -111,9 +111,10 @@ rule write_report:
         mem_mb=2000,
         runtime=20,
     params:
+        folder=lambda wildcards, output: Path(output.report).parent,
         plan=study.plan_spec(),
         provenance=study.provenance_spec(),
         stage=stage_version("write_report"),
     shell:
         "python workflow_scripts/write_report.py --plan {params.plan:q} --provenance {params.provenance:q}"
-        " --folder {study.folder:q} --report {output.report:q} > {log:q} 2>&1"
+        " --folder {params.folder:q} --report {output.report:q} > {log:q} 2>&1"

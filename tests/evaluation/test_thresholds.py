@@ -42,20 +42,40 @@ def test_the_threshold_is_a_validation_score_bit_for_bit() -> None:
     assert (scores == threshold).sum() == 1
 
 
+F1_MAX = ThresholdSpec(policy="f1_max")
+NORMAL_P90 = ThresholdSpec(policy="normal_quantile", quantile=0.9)
+
+
 @pytest.mark.parametrize(
-    ("scores", "labels", "reason"),
+    ("policy", "scores", "labels", "reason"),
     [
-        ([], [], "no validation image"),
-        ([1.0, 2.0], [0, 0], "no anomalous validation image"),
-        ([1.0, np.nan], [0, 1], "the score of 1 of 2 images is NaN"),
+        (F1_MAX, [1.0, 2.0], [0, 0], "no anomalous validation image"),
+        (NORMAL_P90, [1.0, 2.0], [1, 1], "no normal validation image"),
+        *[(policy, [], [], "no validation image") for policy in (F1_MAX, NORMAL_P90)],
+        *[(policy, [1.0, np.nan], [0, 1], "the score of 1 of 2 images is NaN") for policy in (F1_MAX, NORMAL_P90)],
     ],
 )
-@pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_calibration_without_the_images_it_needs_is_undefined(
-    policy: str, scores: list[float], labels: list[int], reason: str
+    policy: ThresholdSpec, scores: list[float], labels: list[int], reason: str
 ) -> None:
     calibration = calibrate(policy, np.array(scores), np.array(labels, int))
     assert (calibration.threshold, calibration.undefined) == (None, reason)
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=30), st.floats(0.01, 0.99))
+def test_normal_quantile_is_the_smallest_normal_score_that_a_share_does_not_exceed(
+    normal: list[int], share: float
+) -> None:
+    scores = np.array([*normal, 1000, 2000], np.float32)
+    labels = np.array([0] * len(normal) + [1, 1])
+    calibration = calibrate(ThresholdSpec(policy="normal_quantile", quantile=share), scores, labels)
+    reached = [t for t in normal if sum(other <= t for other in normal) >= share * len(normal)]
+    assert calibration.threshold == min(reached)
+
+
+def test_a_policy_with_settings_is_not_taken_by_name() -> None:
+    with pytest.raises(UserError, match="'normal_quantile' has settings"):
+        calibrate("normal_quantile", np.array([1.0]), np.array([0]))
 
 
 def test_a_threshold_never_sees_test_images() -> None:

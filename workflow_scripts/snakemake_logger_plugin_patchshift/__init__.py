@@ -7,6 +7,7 @@ is back with `--workflow-profile none`. Tested in tests/test_logger_plugin.py.
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -38,7 +39,7 @@ class LogHandler(LogHandlerBase):
         if text and text != "None":
             print(text, file=sys.stderr, flush=True)
 
-    def _describe(self, record: logging.LogRecord) -> str:
+    def _describe(self, record: Any) -> str:  # Snakemake adds an event's fields to the record
         event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO:
             return f"{record.stats['total']} jobs"
@@ -55,11 +56,11 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_ERROR:
             return self._describe_failure(record)
         elif record.levelno >= logging.WARNING or record.getMessage().startswith("Nothing to be done"):
-            message = self.format(record)
+            message: str = self.format(record)
             return "" if "CalledProcessError" in message else message  # the job's failure has been told
         return ""
 
-    def _describe_failure(self, record: logging.LogRecord) -> str:
+    def _describe_failure(self, record: Any) -> str:
         lines = [f"\nfailed: {self._names.get(record.jobid, record.rule_name)}"]
         for path in map(Path, record.log):
             if path.is_file():

@@ -32,9 +32,7 @@ def tidy(argv: Sequence[str]) -> list[str]:
         option = argument if argument.startswith("-") else option
         if argument == option:
             others.append(argument)
-        elif option in CONFIG_FILES and not _names_a_config(argument):
-            targets.append(argument)
-        elif option in SETTINGS and "=" not in argument:
+        elif _is_target(argument, option):
             targets.append(argument)
         else:
             if option in CONFIG_FILES:
@@ -43,8 +41,11 @@ def tidy(argv: Sequence[str]) -> list[str]:
     return [argv[0], *targets, *others]
 
 
-def _names_a_config(argument: str) -> bool:
-    return Path(argument).suffix in (".yaml", ".yml", ".json")
+def _is_target(argument: str, option: str) -> bool:
+    """Whether an argument behind an option that takes several is none of them."""
+    if option in CONFIG_FILES:
+        return Path(argument).suffix not in (".yaml", ".yml", ".json")
+    return option in SETTINGS and "=" not in argument
 
 
 def _check(path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from patchshift.errors import UserError
 from patchshift.evaluation.image_metrics import Labels, Scores, as_anomalous, check_scores
@@ -74,7 +75,7 @@ def calibrate(policy: ThresholdSpec | str, scores: Scores, labels: Labels) -> Ca
         The threshold, or the reason why this policy has none on these images.
 
     Raises:
-        UserError: if no policy has this name.
+        UserError: if no policy has this name, or if it cannot do without settings.
         ValueError: if scores and labels do not match.
     """
     spec = _as_spec(policy)
@@ -116,8 +117,21 @@ def f1_max(spec: ThresholdSpec, scores: Scores, anomalous: Bool) -> Choice:
     return Choice(threshold=float(candidates[best]), criterion=float(f1[best]))
 
 
+def normal_quantile(spec: ThresholdSpec, scores: Scores, anomalous: Bool) -> Choice:
+    """The smallest normal validation score that at least `spec.quantile` of the normal scores do not exceed.
+
+    Raises:
+        Undefined: if no validation image is normal.
+    """
+    if anomalous.all():
+        raise Undefined("no normal validation image")
+    assert spec.quantile is not None
+    return Choice(threshold=float(np.quantile(scores[~anomalous], spec.quantile, method="inverted_cdf")))
+
+
 POLICIES: dict[str, Policy] = {
     "f1_max": f1_max,
+    "normal_quantile": normal_quantile,
 }
 """Name in `ThresholdSpec.policy` -> its function."""
 
@@ -127,4 +141,7 @@ def _as_spec(policy: ThresholdSpec | str) -> ThresholdSpec:
         return policy
     if policy not in POLICIES:
         raise UserError(f"threshold policy: '{policy}' is not known (known: {', '.join(POLICIES)})")
-    return ThresholdSpec.model_validate({"policy": policy})
+    try:
+        return ThresholdSpec.model_validate({"policy": policy})
+    except ValidationError:
+        raise UserError(f"threshold policy '{policy}' has settings: give a ThresholdSpec") from None

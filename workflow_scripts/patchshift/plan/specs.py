@@ -239,7 +239,18 @@ class ScoringSpec(Spec):
 class ThresholdSpec(Spec):
     """How validation scores become a decision."""
 
-    policy: Literal["f1_max"] = Field(description="`f1_max`: the validation score with the highest F1; ties: highest.")
+    policy: Literal["f1_max", "normal_quantile"] = Field(
+        description="`f1_max`: the validation score with the highest F1; ties: the highest. `normal_quantile`: the "
+        "smallest normal validation score that at least `quantile` of them do not exceed; needs no anomalies."
+    )
+    quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="`normal_quantile`: share of the normal validation scores."
+    )
+
+    @model_validator(mode="after")
+    def _quantile_fits_the_policy(self) -> "ThresholdSpec":
+        self._belongs(self.policy == "normal_quantile", f"policy '{self.policy}'", "quantile")
+        return self
 
 
 class EvaluationSpec(Spec):
