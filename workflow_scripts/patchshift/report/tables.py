@@ -108,40 +108,48 @@ def _jobs(cell: Cell) -> list[tuple[str, str]]:
 
 
 def text_table(results: Mapping[str, tuple[str, pd.DataFrame]]) -> str:
-    """All experiments as plain text for a terminal: experiment -> (title, its results)."""
+    """All experiments as plain text for a terminal: experiment -> (title, its results).
+
+    Ids that are the same in all rows of an experiment stand once, above its table.
+    """
     blocks = []
     for title, frame in results.values():
         rows = frame.to_dict("records")
-        table = pd.DataFrame(
-            {
-                "bank": frame.train_dataset + "/" + frame.train_category + " " + frame.train_domain,
-                "scored on": frame.target_dataset + "/" + frame.target_category + " " + frame.target_domain,
-                "backbone": frame.backbone,
-                "detector": frame.detector,
-                **{
-                    heading: [format_estimate(row, name) for row in rows] for heading, name in SHOWN
-                },
-            }
-        )
-        if frame.split.nunique() > 1:
-            table.insert(2, "split", frame.split)
-        blocks.append(f"{title}\n\n{table.to_string(index=False, justify='left')}\n")
+        same = {
+            key: frame[key].iloc[0] for key in ("split", "backbone", "detector", "policy") if frame[key].nunique() == 1
+        }
+        columns = {
+            "scored on": [f"{row['target_dataset']}/{row['target_category']} {row['target_domain']}" for row in rows],
+            "bank of": [f"{row['train_category']} {row['train_domain']}" for row in rows],
+            **{key: list(frame[key]) for key in ("split", "backbone", "detector", "policy") if key not in same},
+            **{heading: [format_estimate(row, name, interval) for row in rows] for heading, name, interval in SHOWN},
+        }
+        common = ", ".join(f"{key} {value}" for key, value in same.items())
+        blocks.append("\n".join([title, f"  {common}" if common else "", *_aligned(columns), ""]))
     return "\n".join(blocks)
 
 
+def _aligned(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    widths = [max(map(len, [heading, *cells])) for heading, cells in columns.items()]
+    lines = [columns.keys(), *zip(*columns.values(), strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return [f"  {line.rstrip()}" for line in padded]
+
+
 SHOWN = (
-    ("image AUROC", "image_auroc"),
-    ("pixel AUROC", "pixel_auroc"),
-    ("PRO", "pro"),
-    ("F1", "f1"),
-    ("F1 floor", "f1_floor"),
-    ("specificity", "specificity"),
+    ("image AUROC", "image_auroc", True),
+    ("pixel AUROC", "pixel_auroc", False),
+    ("PRO", "pro", False),
+    ("F1", "f1", True),
+    ("floor", "f1_floor", False),
+    ("specificity", "specificity", True),
 )
+"""Heading, metric, and whether its interval stands beside it."""
 
 
-def format_estimate(row: Mapping[Any, Any], name: str) -> str:
+def format_estimate(row: Mapping[Any, Any], name: str, interval: bool = True) -> str:
     """`0.912 [0.860, 0.951]`; only the value where there is no interval, a dash where it is undefined."""
     value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if value is None or pd.isna(value):
         return "-"
-    return f"{value:.3f}" if low is None or pd.isna(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f}" if not interval or low is None or pd.isna(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
