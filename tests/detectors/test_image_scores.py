@@ -19,7 +19,7 @@ class Line:
         self.vectors = floats(*positions)[:, None]
 
     def neighbours(self, vectors: Float32, count: int) -> npt.NDArray[np.int64]:
-        return np.abs(vectors - self.vectors.T).argsort(1, kind="stable")[:, :count]
+        return np.asarray(np.abs(vectors - self.vectors.T).argsort(1, kind="stable")[:, :count])
 
 
 def test_max_is_the_largest_patch_distance() -> None:

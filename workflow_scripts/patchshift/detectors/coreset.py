@@ -22,8 +22,8 @@ Int64 = npt.NDArray[np.int64]
 
 CANDIDATE_VALUES = 2**18  # 1 MiB of float32: the candidates stay in cache while picks are made among them
 FEWEST_CANDIDATES = 1024
-BLOCK_ROWS = 1024  # of points, against up to MOST_PENDING new picks: the distances of a block stay in cache
-MOST_PENDING = 512
+BLOCK_ROWS = 1024  # of points, against up to MOST_PENDING new picks: so that a block of distances stays in cache
+MOST_PENDING = 1024
 
 
 def random_subset(points: Float32, size: int, *, seed: int) -> Int64:
