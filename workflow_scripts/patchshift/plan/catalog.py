@@ -60,9 +60,8 @@ def check_entries(raw: Mapping[str, Any], where: str, mistakes: list[str], model
 
 
 def _entry_type(kind: str, entry: Any) -> Any:
-    if kind == "backbones" and isinstance(entry, dict) and entry.get("source") in BACKBONE_SOURCES:
-        return BACKBONE_SOURCES[entry["source"]]
-    return get_args(Ids.model_fields[kind].annotation)[1]
+    source = str(entry.get("source")) if kind == "backbones" and isinstance(entry, dict) else ""
+    return BACKBONE_SOURCES.get(source) or get_args(Ids.model_fields[kind].annotation)[1]
 
 
 def _check(value: Any, kind: Any, place: str, mistakes: list[str]) -> None:
@@ -78,7 +77,7 @@ def check_references(catalog: Mapping[str, Any], where: str, mistakes: list[str]
         for member in members if isinstance(members, list) else []:
             check_selector(str(member), catalog, f"{where}.pools.{pool}", mistakes, pools=False)
         for dataset, entry in (catalog.get("datasets") or {}).items():
-            if isinstance(entry, dict) and pool in (entry.get("categories") or []):
+            if pool in _categories(entry):
                 mistakes.append(f"{where}.pools.{pool}: '{pool}' is also a category of {dataset}: choose another name")
     if POOLS in (catalog.get("datasets") or {}):
         mistakes.append(f"{where}.datasets: '{POOLS}' stands for pools in paths: choose another name")
@@ -98,6 +97,12 @@ def check_selector(
     if dataset not in datasets:
         mistakes.append(f"{place}: '{dataset}' is not a dataset{did_you_mean(dataset, datasets)}")
     elif category:
-        categories = (datasets[dataset] or {}).get("categories") or []
+        categories = _categories(datasets[dataset])
         if category not in categories:
             mistakes.append(f"{place}: '{category}' is not a category of {dataset}{did_you_mean(category, categories)}")
+
+
+def _categories(dataset: Any) -> list[Any]:
+    """The categories of a dataset's entry that may still be malformed."""
+    categories = dataset.get("categories") if isinstance(dataset, dict) else None
+    return categories if isinstance(categories, list) else []

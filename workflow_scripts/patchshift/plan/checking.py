@@ -66,10 +66,10 @@ def load_study(config: Mapping[str, Any], source: str, *, ids: Path = IDS) -> "S
     if not mistakes:
         study = Study(StudyConfig.model_validate(raw | {"add": added}), Catalog.model_validate(merged))
         try:
-            study.cells  # noqa: B018  (expands, and so checks, the filters)
-        except ValueError as error:
-            mistakes.append(f"{source}: {error}")
-        mistakes += [f"{source}: {line}" for line in [*study.mismatches(), *_clashes(study, ids)]]
+            lines = study.mismatches()
+        except ValueError as error:  # a filter that matches nothing
+            lines = [str(error)]
+        mistakes += [f"{source}: {line}" for line in [*lines, *_clashes(study, ids)]]
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError("\n  ".join([f"{count} in the config:", *dict.fromkeys(mistakes)]))
@@ -106,16 +106,17 @@ def _check_selections(raw: Mapping[str, Any], merged: Mapping[str, Any], source:
             for name in _listed(block, key):
                 if name not in merged[kind]:
                     mistakes.append(
-                        f"{source}: {place}.{key}: '{name}' is not in {kind}{did_you_mean(str(name), merged[kind])}"
+                        f"{source}: {place}.{key}: '{name}' is not in {kind}{did_you_mean(name, merged[kind])}"
                     )
         for key in ("train", "targets"):
             for selector in _listed(block, key):
-                check_selector(str(selector), merged, f"{source}: {place}.{key}", mistakes)
+                check_selector(selector, merged, f"{source}: {place}.{key}", mistakes)
 
 
-def _listed(block: Mapping[str, Any], key: str) -> list[Any]:
+def _listed(block: Mapping[str, Any], key: str) -> list[str]:
+    """The names that a block lists; the model reports what is not a name."""
     content = block.get(key)
-    return content if isinstance(content, list) else []
+    return [name for name in content if isinstance(name, str)] if isinstance(content, list) else []
 
 
 def _clashes(study: Study, path: Path) -> list[str]:

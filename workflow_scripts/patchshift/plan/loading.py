@@ -38,7 +38,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name as a hint, or all of them where none is near."""
-    known = sorted(known)
+    known = sorted(map(str, known))  # YAML reads 1, on and null as other types
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return f" (did you mean '{near[0]}'?)"
@@ -49,7 +49,7 @@ def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
     """One line per mistake of a failed validation, each with its place in the config."""
     lines = []
     for mistake in error.errors():
-        location = [str(part) for part in mistake["loc"] if part not in ("scattering", "timm", "torchvision")]
+        location = [str(part) for part in mistake["loc"]]
         place = ".".join([where, *location])
         if mistake["type"] == "extra_forbidden":
             lines.append(f"{place}: unknown key{did_you_mean(location[-1], _keys(model, location[:-1]))}")
