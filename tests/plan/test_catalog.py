@@ -1,0 +1,51 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from patchshift.plan import Study
+
+Settings = dict[str, Any]
+Load = Callable[[], Study]
+Mistakes = Callable[[], list[str]]
+
+
+def test_a_pool_cannot_bear_the_name_of_a_category(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["pools"]["bolt"] = ["parts"]
+    assert mistakes() == ["configs/catalog.yaml.pools.bolt: 'bolt' is also a category of parts: choose another name"]
+
+
+def test_a_dataset_cannot_bear_the_name_that_stands_for_pools(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["datasets"]["pools"] = catalog["datasets"]["cloth"]
+    assert "configs/catalog.yaml.datasets: 'pools' stands for pools in paths: choose another name" in mistakes()
+
+
+def test_a_pool_names_datasets_and_categories_that_exist(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["pools"]["metal"] = ["part", "parts/nutt", "pools/mixed"]
+    assert [line.removeprefix("configs/catalog.yaml.pools.metal: ") for line in mistakes()] == [
+        "'part' is not a dataset (did you mean 'parts'?)",
+        "'nutt' is not a category of parts (did you mean 'nut'?)",
+        "'pools' is not a dataset (known: cloth, parts)",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", ".hidden", "a b", "-a"])
+def test_an_id_is_a_plain_file_name(catalog: Settings, mistakes: Mistakes, name: str) -> None:
+    catalog["splits"][name] = catalog["splits"]["plan"]
+    (line,) = mistakes()
+    assert line.startswith(f"configs/catalog.yaml.splits.{name} (the id itself): ")
+
+
+@pytest.mark.parametrize("path", ["/etc/weights.safetensors", "../weights.safetensors", "a/../../b"])
+def test_no_path_escapes_its_folder(catalog: Settings, mistakes: Mistakes, path: str) -> None:
+    catalog["backbones"]["resnet"]["weights"] = path
+    catalog["datasets"]["parts"]["folder"] = path
+    assert {line.split(": ")[0] for line in mistakes()} == {
+        "configs/catalog.yaml.datasets.parts.folder",
+        "configs/catalog.yaml.backbones.resnet.weights",
+    }
+
+
+def test_a_backbone_of_an_unknown_source_is_told_the_known_ones(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["backbones"]["waves"]["source"] = "tim"
+    assert mistakes() == ["configs/catalog.yaml.backbones.waves: 'tim' is not known (did you mean 'timm'?)"]

@@ -1,0 +1,58 @@
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patchshift.plan import stages
+
+
+def rule_names(repository: Path) -> set[str]:
+    text = "".join(path.read_text() for path in (repository / "rules").glob("*.smk"))
+    return set(re.findall(r"^rule (\w+):", text, re.MULTILINE))
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the library that tests may edit, in the place of the real one."""
+    shutil.copytree(stages.LIBRARY.parent, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(stages, "LIBRARY", tmp_path / "scripts" / stages.LIBRARY.name)
+    stages.stage_version.cache_clear()
+    yield stages.LIBRARY
+    stages.stage_version.cache_clear()
+
+
+def test_every_rule_has_a_stage_and_every_stage_a_rule(repository: Path) -> None:
+    assert {*stages.VERSIONS, *stages.SOURCES} == rule_names(repository)
+    assert not set(stages.VERSIONS) & set(stages.SOURCES)
+
+
+@pytest.mark.parametrize("rule", stages.VERSIONS)
+def test_a_costly_stage_has_a_number_that_no_edit_changes(library: Path, rule: str) -> None:
+    (library.parent / f"{rule}.py").write_text("")
+    assert int(stages.stage_version(rule)) == stages.VERSIONS[rule]
+
+
+@pytest.mark.parametrize("rule", stages.SOURCES)
+def test_a_cheap_stage_follows_its_script_and_each_of_its_sources(library: Path, rule: str) -> None:
+    edited = [library.parent / f"{rule}.py"]
+    for source in stages.SOURCES[rule]:
+        path = library / source
+        edited += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    versions = [stages.stage_version(rule)]
+    for path in edited:
+        with path.open("a") as file:
+            file.write("# edited\n")
+        stages.stage_version.cache_clear()
+        versions.append(stages.stage_version(rule))
+    assert len(set(versions)) == len(edited) + 1
+    assert all(re.fullmatch("[0-9a-f]{12}", version) for version in versions)
+
+
+def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:
+    before = stages.stage_version("split_images")
+    with (library / "data" / "packs.py").open("a") as file:
+        file.write("# edited\n")
+    stages.stage_version.cache_clear()
+    assert stages.stage_version("split_images") == before

@@ -1,0 +1,139 @@
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patchshift.plan import Study
+from patchshift.plan.experiments import StudyPlan
+
+Settings = dict[str, Any]
+Load = Callable[[], Study]
+Mistakes = Callable[[], list[str]]
+
+HEAVY = {"numpy", "torch", "torchvision", "timm", "sklearn", "skimage", "scipy", "pandas", "h5py", "PIL", "matplotlib"}
+
+
+def test_planning_imports_nothing_heavy(repository: Path) -> None:
+    """All that the Snakefile and its rules import, in a fresh interpreter."""
+    rules = [repository / "Snakefile", *(repository / "rules").glob("*.smk")]
+    lines = {line for path in rules for line in re.findall(r"^from patchshift.*$", path.read_text(), re.MULTILINE)}
+    assert any("patchshift.plan" in line for line in lines)
+    program = "\n".join([*sorted(lines), "import sys, json; print(json.dumps(list(sys.modules)))"])
+    path = str(repository / "workflow_scripts")
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, env={"PYTHONPATH": path}, check=True)
+    assert not {name.partition(".")[0] for name in json.loads(output.stdout)} & HEAVY
+
+
+def test_a_bank_does_not_depend_on_how_images_are_scored(load: Load) -> None:
+    study = load()
+    assert study.fit_spec("plain") == study.fit_spec("top")
+    assert study.score_spec("plain") != study.score_spec("top")
+    assert "image_score" not in study.fit_spec("top")
+
+
+def test_scores_do_not_depend_on_the_sampler_beside_the_bank(load: Load) -> None:
+    study = load()
+    assert study.score_spec("plain") == study.score_spec("logged")
+    assert set(json.loads(study.score_spec("plain"))) == {"image_score", "threads"}
+
+
+def test_the_plan_of_an_experiment_ignores_what_it_does_not_use(catalog: Settings, study: Settings, load: Load) -> None:
+    study["experiments"] |= {"pooled": {"title": "", "train": ["pools/metal"]}}
+    before = load()
+    catalog["datasets"] |= {"extra": {"adapter": "mtd", "categories": ["tile"]}}
+    catalog["datasets"]["cloth"]["categories"].append("knit")
+    catalog["pools"] |= {"mixed": ["cloth"], "more": ["extra"]}
+    catalog["detectors"] |= {"other": {"method": "patchcore"}}
+    catalog["detectors"]["plain"]["sampler"]["share"] = 0.5
+    study["experiments"] |= {"last": {"title": "", "train": ["cloth"]}}
+    after = load()
+    for name in ("clean", "pooled"):
+        assert before.plan_spec(name) == after.plan_spec(name)
+    assert before.plan_spec() != after.plan_spec()
+
+
+@pytest.mark.parametrize("experiment", ["pooled", "crossed"])
+def test_the_plan_of_an_experiment_expands_to_the_same_cells(study: Settings, load: Load, experiment: str) -> None:
+    study["experiments"] |= {
+        "pooled": {"title": "", "train": ["pools/mixed"], "target_domains": ["dim"]},
+        "crossed": {"title": "", "train": ["parts"], "targets": ["cloth"], "calibrate_on": "target"},
+    }
+    checked = load()
+    plan = StudyPlan.model_validate_json(checked.plan_spec(experiment))
+    assert plan.cells() == {experiment: checked.cells[experiment]}
+
+
+def test_equal_studies_give_equal_specs_in_any_order_of_keys(catalog: Settings, load: Load) -> None:
+    before = load()
+    catalog["backbones"]["waves"] = dict(reversed(catalog["backbones"]["waves"].items()))
+    after = load()
+    assert before.backbone_spec("waves") == after.backbone_spec("waves")
+    assert before.provenance_spec() == after.provenance_spec()
+
+
+def test_a_detector_cannot_ask_for_a_layer_that_its_backbone_does_not_cache(
+    study: Settings, mistakes: Mistakes
+) -> None:
+    study["select"] |= {"backbones": ["waves", "resnet"], "detectors": ["logged"]}
+    assert mistakes() == [
+        "study.yaml: detector 'logged' uses layer 'first_order', which backbone 'resnet' does not cache "
+        "(known: layer2, layer3): exclude this pair, or choose other layers"
+    ]
+
+
+def test_a_pair_that_is_excluded_need_not_fit(study: Settings, load: Load) -> None:
+    study["select"] |= {"backbones": ["waves", "resnet"], "detectors": ["logged"]}
+    study["experiments"]["clean"]["exclude"] = [{"backbone": "resnet", "detector": "logged"}]
+    assert len(load().all_cells()) == 2
+
+
+def test_what_is_missing_is_named_with_its_folder_key_and_address(study: Settings, load: Load) -> None:
+    study["select"]["backbones"] = ["resnet"]
+    study["data_dir"] = "images"
+    Path("images/parts/bolt").mkdir(parents=True)
+    assert load().missing_inputs() == [
+        "dataset 'parts': folder images/parts/nut does not exist. Set `data_dir` (now 'images') to the folder that "
+        "holds 'parts', or get it from https://example.org/parts",
+        "backbone 'resnet': weight file weights/resnet.safetensors does not exist. Bring it there, or set "
+        "`weights_dir` (now 'weights') to the folder that holds it",
+    ]
+    Path("images/parts/nut").mkdir()
+    Path("weights").mkdir()
+    Path("weights/resnet.safetensors").touch()
+    assert load().missing_inputs() == []
+    assert load().weights("resnet") == ["weights/resnet.safetensors"]
+
+
+def test_only_datasets_and_weights_in_use_are_asked_for(study: Settings, load: Load) -> None:
+    study["experiments"]["clean"]["train"] = ["cloth"]
+    (line,) = load().missing_inputs()
+    assert line.startswith("dataset 'cloth': folder data/cloth/weave does not exist")
+
+
+def test_the_built_in_dataset_misses_nothing(catalog: Settings, study: Settings, load: Load) -> None:
+    catalog["datasets"]["parts"]["generate"] = {}
+    assert load().missing_inputs() == []
+    assert load().image_root("parts", "bolt") == "results/datasets/parts/bolt"
+    assert load().image_folders("parts", "bolt") == ["results/datasets/parts/bolt"]
+
+
+def test_a_new_file_changes_the_time_of_a_folder_that_indexing_watches(load: Load) -> None:
+    folder = Path("data/parts/bolt/test/good")
+    folder.mkdir(parents=True)
+    watched = load().image_folders("parts", "bolt")
+    assert watched == ["data/parts/bolt", "data/parts/bolt/test", "data/parts/bolt/test/good"]
+
+
+def test_wildcards_match_the_ids_and_nothing_else(catalog: Settings, load: Load) -> None:
+    catalog["detectors"]["a.b"] = catalog["detectors"]["plain"]
+    study = load()
+    assert re.fullmatch(study.constraint("detectors"), "a.b")
+    assert not re.fullmatch(study.constraint("detectors"), "axb")
+    assert re.fullmatch(study.categories(), "weave")
+    catalog["pools"] = {}
+    assert not re.fullmatch(load().constraint("pools"), "")
