@@ -37,8 +37,13 @@ from patchshift.plan.specs import EvaluationSpec
 
 IMAGE_METRICS = ("image_auroc", "image_ap")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pro")
-PROPORTIONS = {"miss_rate": ("fn", "anomalous"), "false_alarm_rate": ("fp", "normal")}
-"""Decision metrics with a Wilson interval: the counts they are the ratio of."""
+PROPORTIONS = {
+    "recall": ("tp", "anomalous"),
+    "specificity": ("tn", "normal"),
+    "miss_rate": ("fn", "anomalous"),
+    "false_alarm_rate": ("fp", "normal"),
+}
+"""Decision metrics with a Wilson interval, which is honest at 0 and 1 too: the counts they are the ratio of."""
 
 _BINS = 2048  # of the pixel bootstrap
 
@@ -91,9 +96,9 @@ def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec
         spec: the evaluation protocol.
 
     Returns:
-        `metrics`: every name of `DECISION_METRICS` -> value with interval (Wilson for the two error rates, stratified
-        bootstrap otherwise), or the reason why it is undefined; `counts`: `tp`, `fp`, `tn`, `fn`, or None without a
-        threshold.
+        `metrics`: every name of `DECISION_METRICS` -> value with interval (Wilson for proportions of one class, none
+        for the F1 floor, stratified bootstrap otherwise), or the reason why it is undefined; `counts`: `tp`, `fp`,
+        `tn`, `fn`, or None without a threshold.
     """
     scores = np.asarray(scores)
     try:
@@ -109,6 +114,8 @@ def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec
         elif name in PROPORTIONS:
             count, total = (int(getattr(confusion, part)) for part in PROPORTIONS[name])
             metrics[name] = estimate(value, wilson_interval(count, total, spec.confidence))
+        elif name == "f1_floor":  # a property of the test set, not of the decisions
+            metrics[name] = estimate(value, None)
         else:
             metrics[name] = estimate(value, percentile_interval(metric(resamples), spec.confidence))
     return {"metrics": metrics, "counts": asdict(confusion)}
