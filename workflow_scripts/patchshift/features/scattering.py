@@ -20,10 +20,10 @@ from patchshift.errors import UserError
 from patchshift.plan.specs import ScatteringSpec
 
 CENTRE_FREQUENCY = 3 * math.pi / 4
-"""Of the finest wavelet, in radians per pixel (Bruna & Mallat 2013, Section 2.1)."""
+"""Of the finest wavelet, in radians per pixel; the customary choice for Morlet scattering."""
 
 ENVELOPE = 0.8
-"""Standard deviation of the finest wavelet's Gaussian envelope, in pixels (ibid.)."""
+"""Standard deviation of the finest wavelet's Gaussian envelope, in pixels; customary likewise."""
 
 SUPPORT = 3.0
 """Filters are cut at this many standard deviations of their Gaussian."""
@@ -105,7 +105,7 @@ def morlet_bank(scale: float, orientations: int, step: int) -> Tensor:
     """Sampled Morlet wavelets at evenly spaced angles in [0, pi), as real convolution kernels.
 
     A Morlet wavelet is a Gaussian envelope times a complex wave, minus the share of the envelope that makes its mean
-    zero (Bruna & Mallat 2013, Eq. 2). With more than four orientations the envelope is longer across the wave vector,
+    zero (Bruna & Mallat 2013). With more than four orientations the envelope is longer across the wave vector,
     which sharpens the choice of angles.
 
     Args:
