@@ -120,7 +120,7 @@ class ScatteringSpec(Spec):
 
     source: Literal["scattering"]
     image_size: int = Field(224, ge=32, description="Input height and width in pixels; images are resized to it.")
-    octaves: int = Field(4, ge=1, le=6, description="Number of wavelet scales J.")
+    octaves: int = Field(4, ge=2, le=6, description="Number of wavelet scales J.")
     orientations: int = Field(4, ge=1, le=16, description="Number of wavelet angles L.")
     stride: int = Field(8, ge=2, description="Pixels per output position; a power of two that divides image_size.")
     batch_size: int = Field(8, ge=1, description="Images per forward pass.")

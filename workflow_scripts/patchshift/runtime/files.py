@@ -18,16 +18,19 @@ from patchshift.errors import UserError
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and run again, finished artifacts are kept",
     errno.EDQUOT: "the disk quota is used up: free some space and run again, finished artifacts are kept",
+    errno.EFBIG: "the file is larger than this file system or your limits (ulimit -f) allow: choose another folder",
     errno.EROFS: "the file system is read-only: choose another folder or remount it",
     errno.EACCES: "permission denied: make the folder writable for you",
     errno.EPERM: "permission denied: make the folder writable for you",
 }
 
 
-def explain_write_failure(path: Path, error: OSError) -> UserError | None:
+def explain_write_failure(path: Path, error: BaseException) -> UserError | None:
     """The user's version of a failed write, or None where the operating system gave no known reason."""
-    number = error.errno
-    if number is None:  # HDF5 reports the reason in its text only
+    if not isinstance(error, OSError | RuntimeError):
+        return None
+    number = getattr(error, "errno", None)
+    if number is None:  # HDF5 reports the reason in its text only, while closing a file as RuntimeError
         number = next((code for code in REMEDIES if os.strerror(code) in str(error)), None)
     return UserError(f"cannot write {path}: {REMEDIES[number]}") if number in REMEDIES else None
 
@@ -43,7 +46,7 @@ def _renamed_when_whole(final: Path) -> Iterator[Path]:
         partial.replace(final)
     except BaseException as error:
         remove(partial)
-        if isinstance(error, OSError) and (explained := explain_write_failure(final, error)):
+        if explained := explain_write_failure(final, error):
             raise explained from error
         raise
 
@@ -107,6 +110,13 @@ def digest_bytes(content: bytes) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """SHA-256 of a file's content, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's content, 64 hex digits.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: bring it there") from None
