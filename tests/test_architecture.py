@@ -1,0 +1,148 @@
+"""Rules of the house that a reader relies on, read from the sources themselves."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "workflow_scripts"
+LIBRARY = SCRIPTS / "patchshift"
+ORDER = ("errors", "plan", "runtime", "data", "features", "detectors", "evaluation", "report", "app")
+MODULES = sorted(LIBRARY.rglob("*.py"))
+PYTHON = [*sorted(SCRIPTS.rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
+
+# Written in pieces, so that this file does not find itself.
+FORBIDDEN = {
+    "an absolute path of one machine": r"(?<![\w.:/}])/(?:work|home|root|Users)/\w",
+    "a registry or index address": r"(?:py"
+    r"pi\.org/simple|files\.python"
+    r"hosted|--(?:extra-)?index"
+    r"-url|find"
+    r"-links=)",
+    "a credential": r"(?:ghp|hf|sk)_[A-Za-z0-9]{20,}",
+}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The parts of patchshift that a module imports, at its top or anywhere inside."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "patchshift" and rest:
+                yield rest.partition(".")[0]
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def rules() -> dict[str, str]:
+    """Rule name -> its text."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in RULE_FILES)
+    names = re.split(r"^(?:rule|checkpoint) (\w+):$", text, flags=re.MULTILINE)
+    return dict(zip(names[1::2], names[2::2], strict=True))
+
+
+RULES = rules()
+JOBS = sorted(set(RULES) - {"all"})
+
+
+def test_every_folder_of_the_library_has_its_place_in_the_order() -> None:
+    assert {path.stem for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__"} < set(ORDER)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_a_folder_never_imports_a_later_one(path: Path) -> None:
+    own = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+    if own != "__init__":
+        later = ORDER[ORDER.index(own) + 1 :]
+        assert not set(imported(path)) & set(later)
+
+
+def test_modules_rule_files_and_scripts_stay_short() -> None:
+    limits = [(MODULES, 300), (RULE_FILES, 200), (sorted(SCRIPTS.glob("*.py")), 60)]
+    long = [relative(path) for paths, limit in limits for path in paths if len(path.read_text().splitlines()) > limit]
+    assert long == []
+
+
+def test_nothing_read_from_disk_can_run_code() -> None:
+    """No pickle in any disguise, and no YAML loader that builds objects."""
+    unsafe = []
+    for path in PYTHON:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        unsafe += [f"{relative(path)}: {name}" for name in modules & {"pickle", "dill", "joblib", "shelve", "marshal"}]
+        for function, call in calls(path):
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            if (
+                options.get("allow_pickle", "False") != "False"
+                or (function == "torch.load" and options.get("weights_only") != "True")
+                or function in ("yaml.load", "yaml.unsafe_load", "pd.read_pickle", "eval", "exec", "torch.save")
+            ):
+                unsafe.append(f"{relative(path)}:{call.lineno}: {ast.unparse(call)}")
+    assert unsafe == []
+
+
+def test_pillow_never_reads_files_itself() -> None:
+    """Else errors would not name the file, and nothing would compare it with its digest (data/images.py does)."""
+    opened = [ast.unparse(call.args[0]) for path in MODULES for name, call in calls(path) if name == "Image.open"]
+    assert opened
+    assert all(argument.startswith("io.BytesIO(") for argument in opened)
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_a_rule_runs_the_script_of_its_name(rule: str) -> None:
+    assert re.findall(r"workflow_scripts/(\w+)\.py", RULES[rule]) == [rule]
+    assert (SCRIPTS / f"{rule}.py").is_file()
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_a_rule_says_where_it_logs_what_it_costs_and_what_it_needs(rule: str) -> None:
+    for part in ("output", "log", "benchmark", "conda", "resources", "params", "shell"):
+        assert re.search(rf"^    {part}:", RULES[rule], re.MULTILINE), part
+    assert f'stage=stage_version("{rule}")' in RULES[rule]
+    (environment,) = re.findall(r'"\.\./(envs/\w+\.yaml)"', RULES[rule])
+    assert (ROOT / environment).is_file()
+
+
+@pytest.mark.parametrize("rule", JOBS)
+def test_what_a_rule_puts_on_the_command_line_is_quoted(rule: str) -> None:
+    shell = re.findall(r'^ {8}".*"$', RULES[rule].split("shell:")[1], re.MULTILINE)
+    placeholders = re.findall(r"\{([^{}]+)\}", "".join(shell))
+    assert placeholders
+    assert [name for name in placeholders if not name.endswith(":q") and name != "wildcards.seed"] == []
+
+
+def test_every_script_belongs_to_a_rule() -> None:
+    assert {path.stem for path in SCRIPTS.glob("*.py")} == set(JOBS)
+
+
+def test_the_files_kept_name_no_machine_no_registry_and_no_secret() -> None:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    found = []
+    for name in filter(None, listing.stdout.split("\0")):
+        content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
+        if b"\0" not in content:
+            text = content.decode("utf-8")
+            found += [f"{name}: {kind}" for kind, pattern in FORBIDDEN.items() if re.search(pattern, text)]
+    assert found == []
