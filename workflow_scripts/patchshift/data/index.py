@@ -52,14 +52,16 @@ def read_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
     """Read a CSV that has exactly these columns.
 
     Raises:
-        UserError: if it has others, or rows of another length.
+        UserError: if it has others, or rows of another length, or is not text.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if list(reader.fieldnames or []) != list(header) or any(None in row or None in row.values() for row in rows):
-        raise UserError(f"{path} is damaged (columns should be {', '.join(header)}): delete it and run again")
-    return rows
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            found, *rows = csv.reader(file, strict=True)
+        if found == list(header):
+            return [dict(zip(header, row, strict=True)) for row in rows]
+    except (ValueError, csv.Error):  # empty, not text, or rows of another length
+        pass
+    raise UserError(f"{path} is damaged (columns should be {', '.join(header)}): delete it and run again")
 
 
 COLUMNS = [field.name for field in fields(ImageRow)]
