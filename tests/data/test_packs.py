@@ -1,0 +1,114 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from patchshift.data.adapters import index_images
+from patchshift.data.images import read_mask
+from patchshift.data.index import ImageRow
+from patchshift.data.packs import THUMBNAIL_SIDE, Pack, write_pack
+from patchshift.errors import UserError
+from patchshift.runtime.files import digest_file
+
+MakeTree = Callable[..., Path]
+SIZES = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=5)
+
+
+def index(root: Path, *, adapter: str = "mvtec_ad", masks: str = "required") -> list[ImageRow]:
+    return index_images(root, adapter, dataset="mine", masks=masks, max_per_class=None)
+
+
+@settings(max_examples=15, deadline=None)  # each waits for the disk
+@given(SIZES, st.integers(0, 99))
+def test_masks_of_any_size_come_back_bit_by_bit(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[tuple[int, int]], seed: int
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "packs"
+    root.mkdir(exist_ok=True)
+    random = np.random.default_rng(seed)
+    masks = [random.random(size) < 0.5 for size in sizes]
+    rows = []
+    for number, mask in enumerate(masks):
+        Image.fromarray(np.zeros((*mask.shape, 3), np.uint8)).save(root / f"{number}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(root / f"{number}_mask.png")
+        digest = digest_file(root / f"{number}.png")
+        rows.append(ImageRow(f"{number}.png", f"{number}_mask.png", "", 1, "crack", digest=digest))
+    write_pack(root / "pack.h5", rows, root, {})
+    with Pack(root / "pack.h5") as pack:
+        for number, mask in enumerate(masks):
+            np.testing.assert_array_equal(pack.mask(number), mask)
+
+
+def test_a_pack_holds_labels_defects_and_masks_of_every_image(tmp_path: Path, make_mtd: MakeTree) -> None:
+    root = make_mtd()
+    rows = index(root, adapter="mtd")
+    write_pack(tmp_path / "pack.h5", rows, root, {"stage": "pack_images"})
+    with Pack(tmp_path / "pack.h5") as pack:
+        assert pack.images == [row.key for row in rows]
+        assert pack.labels.tolist() == [row.label for row in rows]
+        assert pack.defects == [row.defect for row in rows]
+        assert pack.has_masks
+        assert pack.rows([rows[4].key, rows[0].key]) == [4, 0]
+        for number, row in enumerate(rows):
+            with Image.open(root / row.image) as image:
+                assert pack.mask(number).shape == image.size[::-1]
+            wanted = read_mask(root / row.mask) if row.mask else np.zeros_like(pack.mask(number))
+            np.testing.assert_array_equal(pack.mask(number), wanted)
+
+
+def test_thumbnails_are_small_jpegs_of_the_images(tmp_path: Path) -> None:
+    picture = np.zeros((300, 600, 3), np.uint8)
+    picture[:, 300:] = (200, 20, 20)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    row = ImageRow("a.png", "", "", 0, "", digest=digest_file(tmp_path / "a.png"))
+    write_pack(tmp_path / "pack.h5", [row], tmp_path, {})
+    with Pack(tmp_path / "pack.h5") as pack:
+        thumbnail = Image.open(io.BytesIO(pack.thumbnail(0)))
+    assert (thumbnail.format, thumbnail.size) == ("JPEG", (THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2))
+    pixels = np.asarray(thumbnail).astype(int)
+    np.testing.assert_allclose(pixels[60, [20, 230]], [[0, 0, 0], [200, 20, 20]], atol=6)
+
+
+def test_a_category_without_masks_says_so(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    for mask in (root / "ground_truth").rglob("*.png"):
+        mask.unlink()
+    write_pack(tmp_path / "pack.h5", index(root, masks="optional"), root, {})
+    with Pack(tmp_path / "pack.h5") as pack:
+        assert not pack.has_masks
+        assert not pack.mask(0).any()
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    rows = index(root)
+    for name in ("crack/001", "scratch/000"):
+        Image.fromarray(np.zeros((40, 30), np.uint8)).save(root / "ground_truth" / f"{name}_mask.png")
+    with pytest.raises(UserError) as caught:
+        write_pack(tmp_path / "pack.h5", rows, root, {})
+    message = str(caught.value)
+    assert message.startswith("2 files cannot be used:")
+    assert "crack/001_mask.png is (40, 30), its image test/crack/001.png is (30, 40): they must match" in message
+    assert not (tmp_path / "pack.h5").exists()
+
+
+def test_packing_again_gives_the_same_bytes(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    for name in ("first.h5", "second.h5"):
+        write_pack(tmp_path / name, index(root), root, {"stage": "pack_images", "inputs": {}})
+    assert digest_file(tmp_path / "first.h5") == digest_file(tmp_path / "second.h5")
+
+
+def test_a_damaged_pack_is_named_with_the_remedy(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    path = tmp_path / "pack.h5"
+    write_pack(path, index(root), root, {})
+    for damage in (path.read_bytes()[:500], b"", b"not HDF5"):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match=r"pack\.h5 is not a whole pack .*delete it and run again"):
+            Pack(path)
