@@ -1,0 +1,393 @@
+"""Every workflow script's `main`, one after the other on a tiny study, as the rules would call them."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import chdir
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.numpy import save_file
+
+from patchshift.data.index import read_index
+from patchshift.data.packs import Pack
+from patchshift.data.splits import read_split
+from patchshift.detectors import Bank, read_scores
+from patchshift.errors import UserError
+from patchshift.features.store import FeatureStore
+from patchshift.plan import Study, load_study
+from patchshift.plan.experiments import POOLS, Target
+from patchshift.runtime import threads
+from patchshift.runtime.files import digest_file, read_json
+
+SCRIPTS = sorted(path.stem for path in (Path(__file__).parents[1] / "workflow_scripts").glob("*.py"))
+
+STUDY = """
+study: tiny
+question: Do all scripts fit together?
+add:
+  datasets:
+    tiny:
+      adapter: mvtec_ad
+      categories: [casting, connector]
+      generate: {train_good: 5, test_good: 2, test_per_defect: 2}
+  pools: {both: [tiny]}
+  splits: {half: {protocol: source_plan, train_share: 0.8, val_anomalous_share: 0.5, seed: 1}}
+  backbones: {small: {source: scattering, image_size: 64, octaves: 2, orientations: 2, stride: 8}}
+  detectors: {quick: {method: patchcore, representation: {normalise: standardise}, sampler: {share: 0.2}}}
+select: {splits: [half], backbones: [small], detectors: [quick], thresholds: [f1_max]}
+experiments:
+  shifted:
+    title: Clean and shifted
+    train: [tiny/casting]
+    target_domains: [clean, geometric_moderate]
+  pooled:
+    title: One bank for both
+    train: [pools/both]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _restored_threads() -> Iterator[None]:
+    """Scripts fix the number of threads of their process, which here is that of all tests."""
+    environment, count = dict(os.environ), torch.get_num_threads()
+    yield
+    while threads._limits:
+        threads._limits.pop().restore_original_limits()
+    torch.set_num_threads(count)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+@pytest.fixture(scope="module")
+def study(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    config = {**yaml.safe_load(STUDY), "catalog": str(repository / "configs" / "catalog.yaml")}
+    return load_study(config, "tiny.yaml", ids=tmp_path_factory.mktemp("ids") / "ids.json")
+
+
+def run(script: str, **options: Any) -> None:
+    """Call a script's `main` with `--name value ...` for each option."""
+    arguments: list[str] = []
+    for name, value in options.items():
+        arguments += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    import_module(script).main(arguments)
+
+
+def place(study: Study, target: Target) -> dict[str, str]:
+    """Where the images of a target are."""
+    folder = f"results/domains/{target.path}"
+    if study.is_shifted(target.domain):
+        return {"index": f"{folder}/index.csv", "root": folder}
+    index = f"results/images/{target.dataset}/{target.category}.csv"
+    return {"index": index, "root": study.image_root(target.dataset, target.category)}
+
+
+def run_study(study: Study) -> None:
+    """All stages of a study, in the current folder."""
+    cells = study.all_cells()
+    for dataset, category in sorted(study.used_categories()):
+        root, index = study.image_root(dataset, category), f"results/images/{dataset}/{category}.csv"
+        split = f"results/splits/{dataset}/{category}/half.csv"
+        run("generate_dataset", category=category, spec=study.generator_spec(dataset), images=root)
+        run("index_images", root=root, spec=study.dataset_spec(dataset), index=index)
+        run("split_images", index=index, spec=study.split_spec("half"), split=split)
+    for target in dict.fromkeys(target for cell in cells for target in (cell.target, cell.calibration)):
+        if study.is_shifted(target.domain):
+            clean = place(study, Target(target.dataset, target.category, "clean"))
+            spec = study.domain_spec(target.domain)
+            run("synthesize_shift", **clean, spec=spec, images=f"results/domains/{target.path}")
+        run("pack_images", **place(study, target), stage=1, pack=f"results/packs/{target.path}.h5")
+        features, spec = f"results/features/{target.path}/small.h5", study.backbone_spec("small")
+        run("extract_features", **place(study, target), weights_dir="none", spec=spec, stage=1, features=features)
+    for bank in dict.fromkeys(cell.bank for cell in cells):
+        members = study.members(bank.training.dataset, bank.training.category)
+        run(
+            "fit_detector",
+            features=[f"results/features/{dataset}/{category}/clean/small.h5" for dataset, category in members],
+            splits=[f"results/splits/{dataset}/{category}/half.csv" for dataset, category in members],
+            spec=study.fit_spec(bank.detector),
+            seed=bank.seed,
+            stage=1,
+            bank=f"results/banks/{bank.path}.h5",
+        )
+    for cell in cells:
+        protocol, policy = study.evaluation_spec(), study.threshold_spec(cell.threshold)
+        common = {"scores": cell.scores, "pack": cell.pack, "split": cell.split, "stage": 1}
+        threshold = f"results/thresholds/{cell.bank.path}/from/{cell.calibration.path}/{cell.threshold}.json"
+        run(
+            "score_images",
+            bank=f"results/banks/{cell.bank.path}.h5",
+            features=f"results/features/{cell.target.path}/small.h5",
+            split=cell.split,
+            spec=study.score_spec(cell.bank.detector),
+            stage=1,
+            scores=cell.scores,
+        )
+        if cell.calibration == cell.target:  # clean before shifted, in the order of the config
+            run("calibrate_threshold", **common, spec=policy, threshold=threshold)
+        run("evaluate", **common, spec=protocol, metrics=cell.metrics)
+        run("decide", **common, spec=protocol, threshold=threshold, decisions=cell.decisions)
+    for name, experiment in study.config.experiments.items():
+        results = f"{study.folder}/experiments/{name}/results.csv"
+        run("collect_experiment", plan=study.plan_spec(name), experiment=name, results=results)
+        bars = f"{study.folder}/experiments/{name}/bars.png"
+        run("plot_experiment", results=results, title=experiment.title, bars=bars)
+    tables = {name: f"{study.folder}/{name}.csv" for name in ("metrics", "predictions", "timings")}
+    run("collect_study", plan=study.plan_spec(), **tables, table=f"{study.folder}/results.txt")
+    report = {"folder": study.folder, "report": f"{study.folder}/report.html"}
+    run("write_report", plan=study.plan_spec(), provenance=study.provenance_spec(), **report)
+
+
+@pytest.fixture(scope="module")
+def finished(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of all stages."""
+    folder = tmp_path_factory.mktemp("run")
+    with chdir(folder):
+        run_study(study)
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run that a test may damage, as current folder."""
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture(autouse=True)
+def _inside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "finished" in request.fixturenames:
+        monkeypatch.chdir(request.getfixturevalue("finished"))
+
+
+CLEAN = Target("tiny", "casting", "clean")
+BANK = "results/banks/tiny/casting/clean/half/small/quick/seed0.h5"
+SPLIT = "results/splits/tiny/casting/half.csv"
+FEATURES = "results/features/tiny/casting/clean/small.h5"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_explains_itself(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        import_module(script).main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert str(import_module(script).__doc__).split("\n")[0].split()[0] in text
+    assert "options:" in text
+
+
+def test_running_again_elsewhere_gives_the_same_bytes(finished: Path, study: Study, tmp_path: Path) -> None:
+    with chdir(tmp_path):
+        run_study(study)
+    first, second = (
+        {path.relative_to(folder).as_posix(): digest_file(path) for path in folder.rglob("*") if path.is_file()}
+        for folder in (finished, tmp_path)
+    )
+    assert first == second
+
+
+def test_no_artifact_names_the_folder_it_was_made_in(finished: Path) -> None:
+    named = [
+        path.name for path in finished.rglob("*") if path.is_file() and str(finished).encode() in path.read_bytes()
+    ]
+    assert named == []
+
+
+def test_all_images_are_indexed_split_packed_and_extracted(finished: Path, study: Study) -> None:
+    for domain in ("clean", "geometric_moderate"):
+        keys = [row.key for row in read_index(Path(place(study, Target("tiny", "casting", domain))["index"]))]
+        assert len(keys) == 5 + 2 + 5 * 2
+        assert list(read_split(Path(SPLIT)).parts) == keys
+        with Pack(Path(f"results/packs/tiny/casting/{domain}.h5")) as pack:
+            assert pack.images == keys
+            assert pack.has_masks
+        with FeatureStore(Path(f"results/features/tiny/casting/{domain}/small.h5")) as store:
+            assert store.images == keys
+            assert store.input_size == (64, 64)
+            assert all(shape[:2] == (8, 8) for shape in store.layer_shapes.values())
+
+
+def test_a_bank_keeps_its_share_of_the_patches_of_the_training_images(finished: Path) -> None:
+    single, pooled = (Bank.load(Path(f"results/banks/{name}/clean/half/small/quick/seed0.h5")) for name in (
+        "tiny/casting", f"{POOLS}/both",
+    ))  # fmt: skip
+    training = len(read_split(Path(SPLIT)).normal_training)
+    assert len(single.vectors) == round(0.2 * training * 8 * 8)
+    assert len(pooled.vectors) == pytest.approx(2 * len(single.vectors), abs=1)
+
+
+def test_validation_and_test_images_are_scored_and_training_images_are_not(finished: Path, study: Study) -> None:
+    split = read_split(Path(SPLIT))
+    for cell in study.cells["shifted"]:
+        scored = read_scores(Path(cell.scores))
+        assert set(scored.images) == {*split.of("val"), *split.of("test")}
+        assert (scored.scores.image_scores > 0).all()
+
+
+def test_the_threshold_is_a_validation_score_and_decides_the_test_images(finished: Path, study: Study) -> None:
+    split = read_split(Path(SPLIT))
+    clean, shifted = study.cells["shifted"]
+    scored = read_scores(Path(clean.scores))
+    validation = dict(zip(scored.images, scored.scores.image_scores, strict=True))
+    for cell in (clean, shifted):
+        content = read_json(Path(cell.decisions))
+        assert np.float32(content["threshold"]) in [validation[key] for key in split.of("val")]
+        assert [image["image"] for image in content["images"]] == split.of("test")
+        assert all(image["decision"] == (image["score"] >= content["threshold"]) for image in content["images"])
+        assert sum(content["counts"].values()) == len(split.of("test"))
+
+
+def test_metrics_count_the_test_images_and_lie_in_their_range(finished: Path, study: Study) -> None:
+    for cell in study.all_cells():
+        content = read_json(Path(cell.metrics))
+        assert (content["counts"]["normal"], content["counts"]["anomalous"]) == (2, 5)
+        for name in ("image_auroc", "image_ap", "pixel_auroc", "pro"):
+            estimate = content["metrics"][name]
+            assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
+        assert content["metrics"]["pixel_auroc"]["value"] > 0.6
+
+
+def test_every_artifact_says_what_made_it_from_what(finished: Path, study: Study) -> None:
+    cell = study.cells["shifted"][1]
+    for path in (cell.metrics, cell.decisions):
+        provenance = read_json(Path(path))["provenance"]
+        assert provenance["inputs"]["scores"] == digest_file(Path(cell.scores))
+        assert provenance["spec"] == json.loads(study.evaluation_spec())
+    with FeatureStore(Path(FEATURES)) as store:
+        assert store.provenance["spec"] == json.loads(study.backbone_spec("small"))
+
+
+def test_tables_hold_every_cell_and_every_test_image(finished: Path, study: Study) -> None:
+    folder = Path(study.folder)
+    cells = study.all_cells()
+    assert len(pd.read_csv(folder / "experiments/shifted/results.csv")) == len(study.cells["shifted"]) == 2
+    assert len(pd.read_csv(folder / "predictions.csv")) == 7 * len(cells)
+    metrics = pd.read_csv(folder / "metrics.csv")
+    for cell in cells:
+        rows = metrics[(metrics.target_domain == cell.target.domain) & (metrics.metric == "image_auroc")]
+        rows = rows[(rows.train_dataset == cell.bank.training.dataset) & (rows.target_category == cell.target.category)]
+        assert rows.value.tolist() == [read_json(Path(cell.metrics))["metrics"]["image_auroc"]["value"]]
+    assert "One bank for both" in (folder / "results.txt").read_text()
+
+
+def test_a_report_and_figures_are_drawn(finished: Path, study: Study) -> None:
+    for name in study.cells:
+        with Image.open(f"{study.folder}/experiments/{name}/bars.png") as figure:
+            assert min(figure.size) > 100
+    assert "Do all scripts fit together?" in Path(study.folder, "report.html").read_text(encoding="utf-8")
+
+
+# --- what a user can get wrong -------------------------------------------------------------------------------------
+
+
+def extract(study: Study, backbone: str = "small", weights: Path = Path("weights")) -> None:
+    spec = study.backbone_spec(backbone)
+    run("extract_features", **place(study, CLEAN), weights_dir=weights, spec=spec, stage=1, features="new.h5")
+
+
+def test_images_that_changed_since_indexing_are_named(copied: Path, study: Study) -> None:
+    root = Path(study.image_root("tiny", "casting"))
+    (root / "train/good/001.png").write_bytes((root / "train/good/000.png").read_bytes())
+    (root / "test/good/000.png").unlink()
+    with pytest.raises(UserError) as caught:
+        extract(study)
+    message = str(caught.value)
+    assert "2 files cannot be used" in message
+    assert "train/good/001.png: changed since it was indexed; run again with --forcerun index_images" in message
+    assert "test/good/000.png: cannot be read" in message
+    with pytest.raises(UserError, match="changed since it was indexed"):
+        run("pack_images", **place(study, CLEAN), stage=1, pack="new.h5")
+    assert not Path("new.h5").exists()
+    assert not list(copied.rglob("*.partial"))
+
+
+def test_a_missing_weight_file_is_named(copied: Path, study: Study) -> None:
+    with pytest.raises(UserError, match=r"weights/resnet18_layer3\.safetensors"):
+        extract(study, "resnet18")
+
+
+def test_a_weight_file_of_another_model_is_refused(copied: Path, study: Study) -> None:
+    path = Path("weights/resnet18_layer3.safetensors")
+    path.parent.mkdir()
+    save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}, path)
+    with pytest.raises(UserError, match=r"resnet18_layer3\.safetensors does not fit resnet18: it lacks bn1\.weight"):
+        extract(study, "resnet18")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="is not a whole safetensors file"):
+        extract(study, "resnet18")
+    assert not Path("new.h5").exists()
+
+
+@pytest.mark.parametrize("artifact", [BANK, FEATURES, SPLIT])
+def test_a_damaged_artifact_is_named_with_the_remedy(copied: Path, study: Study, artifact: str) -> None:
+    Path(artifact).write_bytes(Path(artifact).read_bytes()[:200])
+    with pytest.raises(UserError, match=f"{artifact} is .*delete it and run again"):
+        run(
+            "score_images",
+            bank=BANK,
+            features=FEATURES,
+            split=SPLIT,
+            spec=study.score_spec("quick"),
+            stage=1,
+            scores="new.h5",
+        )
+    assert not Path("new.h5").exists()
+
+
+def test_features_of_other_images_than_the_split_names_are_refused(copied: Path, study: Study) -> None:
+    text = Path(SPLIT).read_text()
+    Path(SPLIT).write_text(text + "train/good/new.png,train,normal\n")
+    with pytest.raises(UserError, match=r"has no features of train/good/new\.png \(1 in all\): the images changed"):
+        run(
+            "fit_detector",
+            features=FEATURES,
+            splits=SPLIT,
+            spec=study.fit_spec("quick"),
+            seed=0,
+            stage=1,
+            bank="new.h5",
+        )
+
+
+def test_identical_images_in_different_parts_are_reported(
+    copied: Path, study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(study.image_root("tiny", "casting"))
+    shutil.copy(root / "train/good/000.png", root / "test/good/000.png")
+    run("index_images", root=root, spec=study.dataset_spec("tiny"), index="new.csv")
+    with caplog.at_level(logging.WARNING):
+        run("split_images", index="new.csv", spec=study.split_spec("half"), split="split.csv")
+    (message,) = caplog.messages
+    assert message.startswith("identical images in different parts of the split: train/good/000.png (")
+    assert message.endswith("), test/good/000.png (test)")
+
+
+def test_without_validation_images_decisions_are_undefined_with_the_reason(copied: Path, study: Study) -> None:
+    cell = study.cells["shifted"][0]
+    common = {"scores": "new.h5", "pack": cell.pack, "split": "new.csv", "stage": 1}
+    run("split_images", index=place(study, CLEAN)["index"], spec=study.split_spec("published"), split="new.csv")
+    run(
+        "score_images",
+        bank=BANK,
+        features=FEATURES,
+        split="new.csv",
+        spec=study.score_spec("quick"),
+        stage=1,
+        scores="new.h5",
+    )
+    run("calibrate_threshold", **common, spec=study.threshold_spec("f1_max"), threshold="threshold.json")
+    assert read_json(Path("threshold.json"))["undefined"] == "no validation image"
+    run("decide", **common, spec=study.evaluation_spec(), threshold="threshold.json", decisions="decisions.json")
+    content = read_json(Path("decisions.json"))
+    assert content["metrics"]["f1"]["undefined"] == "no validation image"
+    assert {image["decision"] for image in content["images"]} == {None}
