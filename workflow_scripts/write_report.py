@@ -1,0 +1,28 @@
+"""Write a study's report: one HTML page that needs nothing else."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from patchshift.plan.experiments import StudyPlan
+from patchshift.report.page import render_report
+from patchshift.runtime.files import write_text
+from patchshift.runtime.script import run_script
+from patchshift.runtime.threads import limit_threads
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", type=StudyPlan.model_validate_json, required=True, help="the study's plan (JSON)")
+    parser.add_argument("--provenance", type=json.loads, required=True, help="question and settings of all ids (JSON)")
+    parser.add_argument("--folder", type=Path, required=True, help="the study's folder, with its tables")
+    parser.add_argument("--report", type=Path, required=True, help="page to write (HTML)")
+    args = parser.parse_args(argv)
+
+    limit_threads(1)
+    write_text(args.report, render_report(args.plan, args.provenance, args.folder))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,182 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchshift.data.index import ImageRow, add_digests, write_index
+from patchshift.data.packs import write_pack
+from patchshift.data.splits import Split, write_split
+from patchshift.detectors.scores import Scores, write_scores
+from patchshift.evaluation.evaluate import decide_target, evaluate_target
+from patchshift.evaluation.thresholds import calibrate
+from patchshift.plan.experiments import Cell, StudyPlan
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.results import StudyResults
+from patchshift.report.tables import experiment_results, predictions, text_table, tidy_metrics, timings
+from patchshift.runtime.files import write_json, write_text
+
+SPEC = EvaluationSpec(bootstrap_resamples=100, smoothing_sigma=1.0)
+NASTY = "<script>alert('defect')</script>"
+SIZE = 24
+
+
+class MadeStudy:
+    """A study whose images, scores and tables a test writes itself, in the working folder.
+
+    Two categories with 6 good and 6 defective test images each, half as many validation images. Detector `sharp` tells
+    them apart in domain, `blunt` hardly; the dark domain raises all scores of banks that were fitted on clean images.
+    """
+
+    def __init__(
+        self, *, detectors: tuple[str, ...] = ("blunt", "sharp"), validation: bool = True, **experiments: object
+    ):
+        self.validation = validation
+        self.plan = StudyPlan.model_validate(
+            {
+                "study": "made",
+                "select": {
+                    "splits": ["s"],
+                    "backbones": ["net"],
+                    "detectors": list(detectors),
+                    "thresholds": ["f1_max"],
+                },
+                "experiments": experiments or self.default_experiments(),
+                "datasets": {"d": ["a", "b"]},
+                "pools": {"all": ["d"]},
+            }
+        )
+        self.folder = Path("results/studies/made")
+
+    @staticmethod
+    def default_experiments() -> dict[str, object]:
+        return {
+            "clean": {"title": "In domain <b>bold</b>", "train": ["d"]},
+            "shifted": {"title": "Shifted", "train": ["d"], "target_domains": ["dark"]},
+            "adapted": {"title": "Adapted", "train": ["d"], "train_domains": ["dark"]},
+            "pool": {"title": "Pool", "train": ["pools/all"]},
+        }
+
+    @property
+    def provenance(self) -> dict[str, object]:
+        return {
+            "question": "What of <i>this</i>?",
+            "evaluation": SPEC.model_dump(mode="json"),
+            "domains": {"clean": {"shift": "none"}, "dark": {"shift": "photometric"}},
+            "detectors": {"sharp": {"sampler": {"method": "greedy", "share": 0.02}}},
+        }
+
+    def cells(self) -> list[Cell]:
+        return list(dict.fromkeys(cell for cells in self.plan.cells().values() for cell in cells))
+
+    def write(self) -> StudyResults:
+        for category in ("a", "b"):
+            rows = self._write_images(category)
+            for domain in ("clean", "dark"):
+                write_pack(Path(f"results/packs/d/{category}/{domain}.h5"), rows, Path("images"), {})
+        for cell in self.cells():
+            self._write_cell(cell)
+        by_experiment = self.plan.cells()
+        write_text(self.folder / "metrics.csv", tidy_metrics(self.cells()).to_csv(index=False))
+        write_text(self.folder / "predictions.csv", predictions(self.cells()).to_csv(index=False))
+        write_text(self.folder / "timings.csv", timings(self.cells(), Path("results/benchmarks")).to_csv(index=False))
+        for name, cells in by_experiment.items():
+            write_text(
+                self.folder / "experiments" / name / "results.csv", experiment_results(cells).to_csv(index=False)
+            )
+        self.table = text_table({name: (name, experiment_results(cells)) for name, cells in by_experiment.items()})
+        return StudyResults(self.plan, self.folder)
+
+    def _write_images(self, category: str) -> list[ImageRow]:
+        rows, parts = [], {}
+        plan = [("train", 0, 3), ("test", 0, 6), ("test", 1, 6)]
+        if self.validation:
+            plan += [("val", 0, 3), ("val", 1, 3)]
+        for part, label, count in plan:
+            for number in range(count):
+                name = f"{category}-{part}-{label}-{number}"
+                copied = label == 0 and number == 0 and part != "train"  # one image stands in val and in test
+                generator = np.random.default_rng(crc32((category if copied else name).encode()))
+                path = Path("images") / f"{name}.png"
+                path.parent.mkdir(exist_ok=True)
+                Image.fromarray(generator.integers(60, 200, (SIZE, SIZE, 3), dtype=np.uint8)).save(path)
+                if label:
+                    mask = np.zeros((SIZE, SIZE), np.uint8)
+                    mask[4:9, 4 : 8 + number] = 255
+                    Image.fromarray(mask).save(path.with_suffix(".mask.png"))
+                defect = (NASTY if number % 2 else "hole") if label else ""
+                rows.append(ImageRow(path.name, f"{name}.mask.png" if label else "", "", label, defect))
+                parts[path.name] = part
+        rows = add_digests(rows, Path("images"))
+        write_index(Path(f"results/images/d/{category}.csv"), rows)
+        split = Split(parts, frozenset(row.image for row in rows if row.label))
+        write_split(Path(f"results/splits/d/{category}/s.csv"), split)
+        return rows
+
+    def _write_cell(self, cell: Cell) -> None:
+        names, labels, masks = self._scored(cell)
+        drift = 6.0 if (cell.target.domain, cell.bank.training.domain) == ("dark", "clean") else 0.0
+        generator = np.random.default_rng(crc32(cell.scores.encode()))
+        gap = 3.0 if cell.bank.detector == "sharp" else 0.4
+        maps = generator.normal(0, 1, (len(names), 4, 4)).astype(np.float32) + np.float32(drift)
+        maps[labels == 1, 1, 1] += np.float32(gap + 2)
+        scores = maps.max(axis=(1, 2))
+        provenance = {"libraries": {"numpy": "9.9"}, "inputs": {"bank": "f" * 64, "split": ["e" * 64]}}
+        write_scores(Path(cell.scores), Scores(scores, maps), names, (SIZE, SIZE), provenance)
+        test = np.array(["-test-" in name for name in names])
+        ranking = evaluate_target(
+            labels[test], scores[test], maps[test], masks[test], input_size=(SIZE, SIZE), spec=SPEC
+        )
+        write_json(Path(cell.metrics), ranking)
+        reference = scores[~test] - (drift if cell.calibration.domain != cell.target.domain else 0)
+        calibration = calibrate("f1_max", reference, labels[~test])
+        images = [
+            {
+                "image": name,
+                "label": int(label),
+                "defect": (NASTY if int(name[-5]) % 2 else "hole") if label else "",
+                "score": float(score),
+                "decision": None if calibration.threshold is None else int(score >= calibration.threshold),
+            }
+            for name, label, score in zip(names, labels, scores, strict=True)
+            if "-test-" in name
+        ]
+        decided = decide_target(labels[test], scores[test], calibration, SPEC)
+        write_json(Path(cell.decisions), {**decided, "threshold": calibration.threshold, "images": images})
+
+    def _scored(self, cell: Cell) -> tuple[list[str], np.ndarray, np.ndarray]:
+        plan = [("test", 0, 6), ("test", 1, 6)] + ([("val", 0, 3), ("val", 1, 3)] if self.validation else [])
+        names, labels, masks = [], [], []
+        for part, label, count in plan:
+            for number in range(count):
+                names.append(f"{cell.target.category}-{part}-{label}-{number}.png")
+                labels.append(label)
+                mask = np.zeros((SIZE, SIZE), bool)
+                if label:
+                    mask[4:9, 4 : 8 + number] = True
+                masks.append(mask)
+        return names, np.array(labels), np.array(masks)
+
+    def arguments(self, report: Path) -> list[str]:
+        return [
+            "--plan", self.plan.canonical(), "--provenance", json.dumps(self.provenance),
+            "--folder", str(self.folder), "--report", str(report),
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+@pytest.fixture
+def made(here: Path) -> MadeStudy:
+    """The made-up study, written."""
+    study = MadeStudy()
+    study.results = study.write()  # type: ignore[attr-defined]
+    return study

@@ -1,0 +1,111 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from patchshift.report.page import render_report
+
+VOID = {"meta", "link", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what a page holds, and that its tags close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attributes if name in ("src", "href", "srcset", "action")]
+        self.ids += [value or "" for name, value in attributes if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def page(made) -> Page:
+    return Page(render_report(made.plan, made.provenance, made.folder))
+
+
+def test_page_is_well_formed_and_has_every_section(page):
+    assert not page.open
+    assert {"recommendation", "shift", "pools", "results", "images", "data", "method", "provenance"} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_page_asks_for_nothing_outside_itself(page):
+    assert "script" not in page.tags
+    for address in page.addresses:
+        assert address.startswith(("#", "data:"))
+
+
+def test_links_inside_the_page_lead_somewhere(page):
+    assert {address[1:] for address in page.addresses if len(address) > 1 and address[0] == "#"} <= set(page.ids)
+
+
+def test_names_are_text_never_markup(page):
+    assert "<script>alert('defect')</script>" in page.text  # as the defect type is called
+    assert "In domain <b>bold</b>" in page.text
+    assert "What of <i>this</i>?" in page.text
+    assert "i" not in page.tags or page.tags.count("i") == page.text.count("mark: the threshold")
+
+
+def test_equal_inputs_give_equal_bytes(made):
+    first = render_report(made.plan, made.provenance, made.folder)
+    assert first == render_report(made.plan, made.provenance, made.folder)
+    assert not re.search(r"20\d\d-\d\d-\d\d", first)
+
+
+def test_images_identical_across_parts_are_named(page):
+    assert "identical content in several parts" in page.text
+    assert "val: a-val-0-0.png" in page.text
+
+
+def test_page_without_thresholds_says_why(here):
+    from .conftest import MadeStudy
+
+    study = MadeStudy(validation=False)
+    study.write()
+    text = Page(render_report(study.plan, study.provenance, study.folder)).text
+    assert "no threshold can be recommended" in text
+    assert "undefined: no validation image" in text
+    assert "Lowest-scored defects" in text
+
+
+def test_page_of_a_study_without_any_bank_in_its_own_domain(here):
+    from .conftest import MadeStudy
+
+    study = MadeStudy(cross={"title": "Cross", "train": ["d/a"], "targets": ["d/b"]})
+    study.write()
+    text = Page(render_report(study.plan, study.provenance, study.folder)).text
+    assert "no bank of this study was scored in the domain it was fitted on" in text
+
+
+def test_scripts_write_the_page_and_the_figure(made):
+    import plot_experiment
+    import write_report
+
+    write_report.main(made.arguments(Path("report.html")))
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+    results = str(made.folder / "experiments" / "clean" / "results.csv")
+    for name in ("one.png", "two.png"):
+        plot_experiment.main(["--results", results, "--title", "A $title$ <of> some length", "--bars", name])
+    assert Path("one.png").read_bytes() == Path("two.png").read_bytes()

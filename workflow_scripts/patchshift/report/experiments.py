@@ -1,0 +1,126 @@
+"""An experiment as the report shows it: its table, and what its figures are drawn from.
+
+Tested in tests/report/test_experiments.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from patchshift.plan.experiments import Cell
+from patchshift.report.figures import Bar
+from patchshift.report.labels import category_labels, group_labels
+from patchshift.report.results import Images, StudyResults, Value, as_value
+from patchshift.report.tables import cell_keys
+
+METRICS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pro": "PRO",
+    "f1": "F1",
+    "f1_floor": "F1 floor",
+    "specificity": "specificity",
+    "recall": "recall",
+}
+"""Columns of the results table."""
+
+PROPERTIES = {"f1_floor"}  # of the test set: nothing to compare, no uncertainty
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One field of the results table.
+
+    Attributes:
+        value: the metric.
+        mark: `best`: no other row of the same target is higher; `level`: its interval overlaps the best one's.
+        note: number of the note that says why it is undefined; 0 for none.
+        has_interval: whether the value is uncertain at all.
+    """
+
+    value: Value
+    mark: str = ""
+    note: int = 0
+    has_interval: bool = True
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the results table."""
+
+    group: str
+    normal: int
+    anomalous: int
+    entries: list[Entry]
+
+
+@dataclass
+class ResultsTable:
+    """Target category -> its rows, and why what is undefined is so."""
+
+    lines: dict[str, list[Line]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    has_marks: bool = False
+
+
+def results_table(results: StudyResults, cells: Sequence[Cell]) -> ResultsTable:
+    """All metrics of an experiment's cells."""
+    rows = [cell_keys(cell) for cell in cells]
+    table = ResultsTable()
+    for category, group, cell in zip(category_labels(rows), group_labels(rows, policies=True), cells, strict=True):
+        same_target = [other for other in cells if other.target == cell.target]
+        entries = []
+        for metric in METRICS:
+            value = results.value(cell, metric)
+            mark, note = "", 0
+            if value.value is None:
+                if value.undefined not in table.notes:
+                    table.notes.append(value.undefined)
+                note = table.notes.index(value.undefined) + 1
+            elif metric not in PROPERTIES:
+                mark = _mark(value, [results.value(other, metric) for other in same_target])
+            entries.append(Entry(value, mark, note, metric not in PROPERTIES))
+            table.has_marks |= bool(mark)
+        table.lines.setdefault(category, []).append(Line(group, *results.sizes(cell), entries))
+    return table
+
+
+def _mark(value: Value, all_values: Sequence[Value]) -> str:
+    """How a value compares with those of the same target (itself among them)."""
+    defined = [other for other in all_values if other.value is not None]
+    if len({f"{other.value:.3f}" for other in defined}) < 2 or value.value is None:
+        return ""
+    best = max(defined, key=lambda other: other.value or 0)
+    if f"{value.value:.3f}" == f"{best.value:.3f}":  # a reader sees no difference
+        return "best"
+    ends = (value.low, value.high, best.low, best.high)
+    if any(end is None for end in ends):
+        return ""
+    low, high, best_low, best_high = (end for end in ends if end is not None)
+    return "level" if low <= best_high and best_low <= high else ""
+
+
+def bars_of_rows(rows: Sequence[Mapping[str, str]]) -> list[Bar]:
+    """Image AUROC per category and group of an experiment's `results.csv`; thresholds do not matter to it."""
+    ranked = list({tuple(row[key] for key in _RANKING_KEYS): row for row in rows}.values())
+    values = [as_value(dict(row), "image_auroc", "image_auroc_low", "image_auroc_high") for row in ranked]
+    return [
+        Bar(*labels) for labels in zip(category_labels(ranked), group_labels(ranked), values, strict=True)
+    ]  # fmt: skip
+
+
+_RANKING_KEYS = [
+    *(f"{role}_{part}" for role in ("train", "target") for part in ("dataset", "category", "domain")),
+    *("split", "backbone", "detector", "seed"),
+]
+
+
+def curve_panels(results: StudyResults, cells: Sequence[Cell]) -> dict[str, dict[str, Images]]:
+    """Category -> group -> the decided images, where they can be ranked."""
+    rows = [cell_keys(cell) for cell in cells]
+    panels: dict[str, dict[str, Images]] = {}
+    for category, group, cell in zip(category_labels(rows), group_labels(rows, policies=True), cells, strict=True):
+        if results.value(cell, "image_auroc").value is not None:
+            panels.setdefault(category, {})[group] = results.images(cell)
+    return panels

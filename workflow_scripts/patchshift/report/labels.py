@@ -1,0 +1,63 @@
+"""Short names for the rows of an experiment: only what varies is said.
+
+Rows are the key columns of `tables.cell_keys`.
+Tested in tests/report/test_labels.py.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from patchshift.plan.experiments import POOLS
+
+Keys = Mapping[str, str | int]
+
+SETUP_FIELDS = ("split", "backbone", "detector", "seed")
+
+
+def trained_on(keys: Keys) -> str:
+    """What the bank was fitted on, seen from the target: its own category, a pool, or another category."""
+    if keys["train_dataset"] == POOLS:
+        return f"pool {keys['train_category']}"
+    if (keys["train_dataset"], keys["train_category"]) == (keys["target_dataset"], keys["target_category"]):
+        return "own category"
+    return f"bank of {keys['train_category']}"
+
+
+def category_labels(rows: Sequence[Keys]) -> list[str]:
+    """Each row's target category, with its dataset where there are several."""
+    several = len({row["target_dataset"] for row in rows}) > 1
+    return [
+        f"{row['target_dataset']}/{row['target_category']}" if several else f"{row['target_category']}" for row in rows
+    ]
+
+
+def group_labels(rows: Sequence[Keys], *, policies: bool = False) -> list[str]:
+    """What tells a row from the others of its category, in words; backbone and detector where nothing does.
+
+    Args:
+        rows: key columns.
+        policies: whether rows that differ in their threshold only are different.
+    """
+    aspects = {
+        "trained": [trained_on(row) for row in rows],
+        "target_domain": [str(row["target_domain"]) for row in rows],
+        "train_domain": [f"fitted on {row['train_domain']}" for row in rows],
+        **{
+            field: [f"{field} {row[field]}" if field == "seed" else str(row[field]) for row in rows]
+            for field in SETUP_FIELDS
+        },
+    }
+    if policies:
+        aspects["policy"] = [str(row["policy"]) for row in rows]
+    chosen: list[list[str]] = []
+    for values in aspects.values():
+        # an aspect that follows from those already named says nothing new
+        if len(set(zip(*chosen, values, strict=True))) > len(set(zip(*chosen, strict=True)) or {()}):
+            chosen.append(values)
+    if not chosen:
+        return [_whole_name(row) for row in rows]
+    return [", ".join(parts) for parts in zip(*chosen, strict=True)]
+
+
+def _whole_name(keys: Keys) -> str:
+    name, trained = f"{keys['detector']} on {keys['backbone']}", trained_on(keys)
+    return name if trained == "own category" else f"{name}, {trained}"

@@ -1,0 +1,131 @@
+"""Images, masks and heatmaps as small JPEG pictures inside the page.
+
+Tested in tests/report/test_pictures.py.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from patchshift.evaluation.anomaly_maps import upsample_map
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
+
+COLOURS = "inferno"  # even steps of lightness: reads the same in every kind of colour vision, and in grey
+MASK_COLOUR = (86, 180, 233)  # Okabe and Ito's sky blue: in none of the heatmap's colours
+_QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the ends of a heatmap's colours mean, the same for all images of a bank.
+
+    Attributes:
+        low: patch distance at and below which the darkest colour stands.
+        high: patch distance at and above which the brightest colour stands.
+    """
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, normal_maps: Float32, all_maps: Float32, threshold: float | None) -> "Scale":
+        """From the middle of what normal images have to nearly the largest of all; the threshold at most halfway.
+
+        Args:
+            normal_maps: [n, rows, columns] patch distances of normal images; may be empty.
+            all_maps: [m, rows, columns] patch distances of all images.
+            threshold: on image scores, which are patch distances or means of some; None if undefined.
+        """
+        low = float(np.median(normal_maps if normal_maps.size else all_maps))
+        high = float(np.quantile(all_maps, 0.999))
+        if threshold is not None and threshold > low:
+            high = min(high, 2 * threshold - low)
+        return cls(low, high if high > low else low + 1.0)
+
+    def apply(self, distances: Float32) -> Float64:
+        """Distances to [0, 1]."""
+        return np.clip((distances.astype(np.float64) - self.low) / (self.high - self.low), 0, 1)
+
+
+def shrink_mask(mask: Bool, size: tuple[int, int]) -> Bool:
+    """A mask at (height, width); a defect of a single pixel stays visible."""
+    height, width = size
+    share = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+    return np.asarray(share) > 0
+
+
+def show_mask(thumbnail: bytes, mask: Bool) -> str:
+    """The image in grey with its defects filled: a data URI."""
+    grey = _grey(thumbnail)
+    picture = np.repeat((grey * 0.75)[..., None], 3, axis=2)
+    inside = shrink_mask(mask, grey.shape)
+    picture[inside] = 0.35 * picture[inside] + 0.65 * np.array(MASK_COLOUR)
+    return to_data_uri(picture)
+
+
+def show_heatmap(
+    thumbnail: bytes, patch_map: Float32, mask: Bool, *, scale: Scale, input_size: tuple[int, int], sigma: float
+) -> str:
+    """The image in grey under its anomaly map, defects outlined: a data URI.
+
+    Args:
+        thumbnail: a JPEG.
+        patch_map: [rows, columns] patch distances.
+        mask: [height, width] of the original image.
+        scale: of the colours.
+        input_size: (height, width) of the network input in pixels, on which the map lies.
+        sigma: smoothing at input size in pixels.
+    """
+    grey = _grey(thumbnail)
+    level = scale.apply(upsample_map(patch_map, input_size, grey.shape, sigma))
+    heat = mpl.colormaps[COLOURS](level)[..., :3] * 255
+    opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
+    picture = (1 - opacity) * 0.9 * grey[..., None] + opacity * heat
+    picture[outline(shrink_mask(mask, grey.shape))] = MASK_COLOUR
+    return to_data_uri(picture)
+
+
+def outline(mask: Bool) -> Bool:
+    """The pixels outside a mask that touch it."""
+    padded = np.pad(mask, 1)
+    grown = np.zeros_like(mask)
+    height, width = mask.shape
+    for down in range(3):
+        for right in range(3):
+            grown |= padded[down : down + height, right : right + width]
+    return grown & ~mask
+
+
+def show_colours(width: int = 240) -> str:
+    """The heatmap's colours from low to high, as a strip: a data URI."""
+    level = np.linspace(0, 1, width)
+    strip = mpl.colormaps[COLOURS](level)[None, :, :3] * 255
+    return to_data_uri(np.repeat(strip, 8, axis=0))
+
+
+def as_jpeg_uri(jpeg: bytes) -> str:
+    """A JPEG as it is: a data URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def to_data_uri(picture: Float64) -> str:
+    """[height, width, 3] of 0 to 255 as a JPEG: a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(picture).clip(0, 255).astype(np.uint8)).save(
+        buffer, "JPEG", quality=_QUALITY, subsampling=0
+    )
+    return as_jpeg_uri(buffer.getvalue())
+
+
+def _grey(thumbnail: bytes) -> Float64:
+    with Image.open(io.BytesIO(thumbnail)) as picture:
+        return np.asarray(picture.convert("L"), np.float64)

@@ -1,0 +1,189 @@
+"""Which detector and threshold to use on this data, what to expect of it, and what is left of it under shift.
+
+All words follow from the numbers; where intervals do not tell two setups apart, neither do the words.
+Tested in tests/report/test_recommendation.py.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from patchshift.plan.experiments import Cell
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.conditions import (
+    ADAPTED,
+    IN_DOMAIN,
+    NO_ADAPTATION,
+    RECALIBRATED,
+    Setup,
+    condition_of,
+    reference_domain,
+    setup_of,
+)
+from patchshift.report.pairing import Summary, mean_auroc, mean_difference, summarise
+from patchshift.report.results import StudyResults, Value
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another setup that was compared on the same images.
+
+    Attributes:
+        setup: the other setup; its threshold says nothing here.
+        advantage: mean image AUROC of the recommended setup minus that of the rival.
+    """
+
+    setup: Setup
+    advantage: Value
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the interval of the difference lies above zero."""
+        return self.advantage.low is not None and self.advantage.low > 0
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The setup with the highest mean image AUROC in its own domain.
+
+    Attributes:
+        setup: what to use.
+        domain: where it was measured: the reference domain.
+        cells: its cells in that domain, one per category.
+        summary: what they are worth together.
+        rivals: the other setups, best first.
+        incomplete: setups left out because they do not cover the same categories.
+        policies: number of threshold policies that were compared for it.
+        shift_setup: the setup whose loss under shift was measured: the recommended one, else the next best that was
+            scored on shifted images; None if none was.
+        start: what `shift_setup` is worth in the reference domain.
+        shifted: (domain, condition) -> what is left of `shift_setup` there.
+    """
+
+    setup: Setup
+    domain: str
+    cells: list[Cell]
+    summary: Summary
+    rivals: list[Rival]
+    incomplete: list[Setup]
+    policies: int
+    shift_setup: Setup | None
+    start: Summary
+    shifted: dict[tuple[str, str], Summary]
+
+    @property
+    def level(self) -> list[Rival]:
+        """The rivals that these test images do not tell from the recommended setup."""
+        return [rival for rival in self.rivals if not rival.is_told_apart]
+
+
+def recommend(
+    results: StudyResults, domains: Mapping[str, Mapping[str, Any]], spec: EvaluationSpec
+) -> Recommendation | None:
+    """Choose among the banks of single categories that were scored in their own domain.
+
+    Seeds repeat a setup: the lowest one stands for all. Splits have different test images: of several, the first in
+    which a threshold is defined is used. Detectors are compared by mean image AUROC; threshold policies, on which it
+    does not depend, by the mean of miss rate and false-alarm rate.
+
+    Args:
+        results: the study's results.
+        domains: domain id -> its settings.
+        spec: the evaluation protocol.
+
+    Returns:
+        None where no such bank has an image AUROC.
+    """
+    reference = reference_domain(results.all_cells(), domains)
+    if reference is None:
+        return None
+    by_setup = _cells_by_setup(results, reference)
+    if not by_setup:
+        return None
+    complete = max(len(cells) for cells in by_setup.values())
+    candidates = {setup: cells for setup, cells in by_setup.items() if len(cells) == complete}
+    # ties of dictionaries' maxima go to the first, so to the order of the plan
+    means = {setup: mean_auroc(results, cells, spec).value or 0.0 for setup, cells in candidates.items()}
+    leader = max(means, key=lambda setup: means[setup])
+    policies = [setup for setup in candidates if _ranker(setup) == _ranker(leader)]
+    best = min(policies, key=lambda setup: _mistakes(summarise(results, candidates[setup], spec)))
+    chosen = candidates[best]
+    others: dict[Setup, Setup] = {}
+    for setup in candidates:
+        if _ranker(setup) != _ranker(best):
+            others.setdefault(_ranker(setup), setup)
+    rivals = [
+        Rival(setup, mean_difference(results, chosen, _in_order_of(chosen, candidates[setup]), spec))
+        for setup in sorted(others.values(), key=lambda setup: -means[setup])
+        if _same_targets(chosen, candidates[setup])
+    ]
+    compared = {_ranker(best), *(_ranker(rival.setup) for rival in rivals)}
+    incomplete = list({_ranker(setup): setup for setup in by_setup if _ranker(setup) not in compared}.values())
+    measured = (
+        setup for setup in (best, *(rival.setup for rival in rivals)) if shifted_cells(results, setup, reference)
+    )
+    shift_setup = next(measured, None)
+    shifted = {} if shift_setup is None else shifted_cells(results, shift_setup, reference)
+    return Recommendation(
+        setup=best,
+        domain=reference,
+        cells=chosen,
+        summary=summarise(results, chosen, spec),
+        rivals=rivals,
+        incomplete=incomplete,
+        policies=len(policies),
+        shift_setup=shift_setup,
+        start=summarise(results, candidates[shift_setup or best], spec),
+        shifted={key: summarise(results, cells, spec) for key, cells in shifted.items()},
+    )
+
+
+def shifted_cells(results: StudyResults, setup: Setup, reference: str) -> dict[tuple[str, str], list[Cell]]:
+    """(domain, condition) -> the setup's cells there, in a fixed order of conditions."""
+    found: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for condition in (NO_ADAPTATION, RECALIBRATED, ADAPTED):
+        for cell in results.all_cells():
+            if setup_of(cell) == setup and condition_of(cell, reference) == condition:
+                found[cell.target.domain, condition].append(cell)
+    domains = list(dict.fromkeys(domain for domain, _ in found))
+    return dict(sorted(found.items(), key=lambda item: domains.index(item[0][0])))
+
+
+def _cells_by_setup(results: StudyResults, reference: str) -> dict[Setup, list[Cell]]:
+    """The in-domain cells with an image AUROC, of one split and of each setup's lowest seed."""
+    found: dict[Setup, list[Cell]] = defaultdict(list)
+    for cell in results.all_cells():
+        if condition_of(cell, reference) == IN_DOMAIN and results.value(cell, "image_auroc").value is not None:
+            found[setup_of(cell)].append(cell)
+    decided = [setup.split for setup, cells in found.items() if all(results.confusion(cell) for cell in cells)]
+    split = next(iter([*decided, *(setup.split for setup in found)]), None)
+    seeds: dict[Setup, int] = {}
+    for setup in found:
+        seeds[replace(setup, seed=0)] = min(setup.seed, seeds.get(replace(setup, seed=0), setup.seed))
+    return {
+        setup: cells
+        for setup, cells in found.items()
+        if setup.split == split and setup.seed == seeds[replace(setup, seed=0)]
+    }
+
+
+def _ranker(setup: Setup) -> Setup:
+    """The setup without its threshold, on which rankings do not depend."""
+    return replace(setup, threshold="")
+
+
+def _mistakes(summary: Summary) -> float:
+    """Mean of miss rate and false-alarm rate; worse than any where one is undefined."""
+    if summary.misses is None or summary.false_alarms is None:
+        return 2.0
+    return (summary.misses.value + summary.false_alarms.value) / 2
+
+
+def _same_targets(cells: Sequence[Cell], others: Sequence[Cell]) -> bool:
+    return {cell.target for cell in cells} == {cell.target for cell in others}
+
+
+def _in_order_of(cells: Sequence[Cell], others: Sequence[Cell]) -> list[Cell]:
+    by_target = {cell.target: cell for cell in others}
+    return [by_target[cell.target] for cell in cells]

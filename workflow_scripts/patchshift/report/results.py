@@ -1,0 +1,145 @@
+"""A study's results, read back from its tables: what the figures and the report are made from.
+
+Tested in tests/report/test_results.py.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from patchshift.evaluation.image_metrics import Confusion
+from patchshift.plan.experiments import Cell, StudyPlan
+from patchshift.report.tables import METRICS_COLUMNS, cell_keys
+
+KeyTuple = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric with its interval, or why there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    undefined: str = ""
+
+    @property
+    def plain(self) -> str:
+        """`0.912, 0.860 to 0.951`, or `undefined`."""
+        if self.value is None:
+            return "undefined"
+        text = f"{self.value:.3f}" if self.low is None else f"{self.value:.3f}, {self.low:.3f} to {self.high:.3f}"
+        return text.replace("-", "\N{MINUS SIGN}")
+
+
+@dataclass(frozen=True)
+class Images:
+    """The decided test images of one cell.
+
+    Attributes:
+        names: the n image keys.
+        labels: [n] int64, 1 for anomalous images.
+        defects: defect type per image, empty for normal ones.
+        scores: [n] float64 image scores.
+        decisions: [n] int64, 1 where called defective; None without a threshold.
+        threshold: scores at or above it are called defective; None if undefined.
+    """
+
+    names: list[str]
+    labels: npt.NDArray[np.int64]
+    defects: list[str]
+    scores: npt.NDArray[np.float64]
+    decisions: npt.NDArray[np.int64] | None
+    threshold: float | None
+
+
+class StudyResults:
+    """The tables of a study, asked by cell."""
+
+    def __init__(self, plan: StudyPlan, folder: Path) -> None:
+        """Read `metrics.csv` and `predictions.csv` of the study's folder."""
+        self.name = plan.study
+        self.titles = {name: experiment.title for name, experiment in plan.experiments.items()}
+        self.cells: dict[str, list[Cell]] = plan.cells()
+        self._values = _read_metrics(folder / "metrics.csv")
+        self._images = _read_predictions(folder / "predictions.csv")
+
+    def all_cells(self) -> list[Cell]:
+        """The cells of all experiments, each once."""
+        return list(dict.fromkeys(cell for cells in self.cells.values() for cell in cells))
+
+    def value(self, cell: Cell, metric: str) -> Value:
+        """A metric of a cell: of its ranking, or of its decisions."""
+        ranking = self._values.get((*_key(cell, ranking=True), metric))
+        return ranking or self._values.get((*_key(cell), metric)) or Value(None, undefined="not measured")
+
+    def sizes(self, cell: Cell) -> tuple[int, int]:
+        """The normal and the anomalous test images of a cell."""
+        labels = self.images(cell).labels
+        return int((labels == 0).sum()), int((labels == 1).sum())
+
+    def confusion(self, cell: Cell) -> Confusion | None:
+        """The counts of a cell's decisions; None without a threshold."""
+        counts = [self.value(cell, f"count_{name}").value for name in ("tp", "fp", "tn", "fn")]
+        if any(count is None for count in counts):
+            return None
+        return Confusion(*(int(count) for count in counts if count is not None))
+
+    def images(self, cell: Cell) -> Images:
+        """The decided test images of a cell."""
+        return self._images[_key(cell)]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """A CSV's rows, every field as it is written: a category may be called `NA` or `007`."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def as_value(row: dict[str, str], name: str = "value", low: str = "low", high: str = "high") -> Value:
+    """The estimate in three of a row's columns; empty fields are None."""
+    value, lowest, highest = (float(row[key]) if row.get(key) else None for key in (name, low, high))
+    return Value(value, lowest, highest, row.get("undefined", ""))
+
+
+def _key(cell: Cell, *, ranking: bool = False) -> KeyTuple:
+    return tuple(str(value) for value in cell_keys(cell, ranking=ranking).values())
+
+
+def _read_metrics(path: Path) -> dict[KeyTuple, Value]:
+    values = {}
+    for row in read_rows(path):
+        keys = tuple(text for column, text in row.items() if column not in METRICS_COLUMNS)
+        values[*keys, row["metric"]] = as_value(row)
+    return values
+
+
+IMAGE_COLUMNS = ("image", "label", "defect", "score", "decision", "threshold")
+
+
+def _read_predictions(path: Path) -> dict[KeyTuple, Images]:
+    groups: dict[KeyTuple, list[dict[str, str]]] = defaultdict(list)
+    for row in read_rows(path):
+        groups[tuple(text for column, text in row.items() if column not in IMAGE_COLUMNS)].append(row)
+    return {keys: _as_images(rows) for keys, rows in groups.items()}
+
+
+def _as_images(rows: Sequence[dict[str, str]]) -> Images:
+    def column(name: str, dtype: Any) -> Any:
+        return np.array([float(row[name] or "nan") for row in rows], np.float64).astype(dtype)
+
+    threshold = rows[0]["threshold"]
+    return Images(
+        names=[row["image"] for row in rows],
+        labels=column("label", np.int64),
+        defects=[row["defect"] for row in rows],
+        scores=column("score", np.float64),
+        decisions=column("decision", np.int64) if threshold else None,
+        threshold=float(threshold) if threshold else None,
+    )

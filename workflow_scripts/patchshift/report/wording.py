@@ -1,0 +1,139 @@
+"""The report's sentences: each says what numbers and their intervals support, and no more.
+
+Plain text: the page escapes it.
+Tested in tests/report/test_wording.py.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED, Setup
+from patchshift.report.pairing import Share, Summary, hundredths
+from patchshift.report.recommendation import Recommendation, Rival
+from patchshift.report.results import Value
+
+_OPENINGS = {
+    NO_ADAPTATION: "Used as it is",
+    RECALIBRATED: "With a threshold from shifted images",
+    ADAPTED: "With bank and threshold from shifted images",
+}
+
+
+def name_setup(setup: Setup) -> str:
+    """Detector and backbone."""
+    return f"{setup.detector} on {setup.backbone}"
+
+
+def describe_choice(recommendation: Recommendation) -> list[str]:
+    """How sure the choice is, sentence by sentence."""
+    rivals, level = recommendation.rivals, recommendation.level
+    measure = "mean image AUROC" if len(recommendation.cells) > 1 else "image AUROC"
+    sentences = []
+    if not rivals:
+        sentences.append("No other detector was compared on the same images, so this is a description, not a choice.")
+    elif level:
+        sentences.append(
+            f"It has the highest {measure}, but these test images do not tell it apart from "
+            f"{join_words([_with_difference(rival) for rival in level])}."
+        )
+    apart = [rival for rival in rivals if rival.is_told_apart]
+    if apart:
+        sentences.append(f"Its {measure} is above that of {join_words([_with_difference(r) for r in apart])}.")
+    if rivals:
+        sentences.append("It was chosen on the test images that its figures come from, which flatters them a little.")
+    if recommendation.policies > 1:
+        sentences.append(
+            f"Of {recommendation.policies} threshold policies it makes the fewest mistakes on these images (mean of "
+            "miss rate and false-alarm rate)."
+        )
+    if recommendation.incomplete:
+        names = join_words([name_setup(setup) for setup in recommendation.incomplete])
+        sentences.append(f"Not compared, since they do not cover the same categories: {names}.")
+    if saturated(recommendation.summary.auroc):
+        sentences.append(
+            "No resample of these images has a ranking error, so the interval is a single point: that is a limit of "
+            "the test set, not certainty."
+        )
+    return sentences
+
+
+def describe_shift(start: Summary, conditions: Mapping[str, Summary]) -> list[str]:
+    """What one shifted domain does to a setup: only changes whose intervals do not overlap count as changes.
+
+    Args:
+        start: the setup in the reference domain.
+        conditions: condition -> the setup in the shifted domain, each compared with the first, that with `start`.
+    """
+    sentences = []
+    before, than = start, "in domain"
+    for condition, after in conditions.items():
+        changes = list_changes(before, after)
+        said = join_words(changes) if changes else f"no figure is told apart from the one {than}"
+        sentences.append(f"{_OPENINGS[condition]}, {said}.")
+        if before is start:
+            before, than = after, "without"
+    return sentences
+
+
+def list_changes(before: Summary, after: Summary) -> list[str]:
+    """The figures whose intervals before and after do not overlap, in words."""
+    pairs = (
+        ("image AUROC", "s", "", before.auroc, after.auroc, _three_digits),
+        ("misses", "", " of 100 defective images", _estimate(before.misses), _estimate(after.misses), hundredths),
+        (
+            "false alarms",
+            "",
+            " of 100 good images",
+            _estimate(before.false_alarms),
+            _estimate(after.false_alarms),
+            hundredths,
+        ),
+    )
+    changes = []
+    for name, ending, unit, old, new, show in pairs:
+        if None in (old.value, new.value, old.low, old.high, new.low, new.high):
+            continue
+        verb = "rise" if _above(new, old) else "fall" if _above(old, new) else ""
+        if verb and old.value is not None and new.value is not None:
+            changes.append(f"{name} {verb}{ending} from {show(old.value)} to {show(new.value)}{unit}")
+    return changes
+
+
+def _above(one: Value, other: Value) -> bool:
+    return one.low is not None and other.high is not None and one.low > other.high
+
+
+def _estimate(share: Share | None) -> Value:
+    return share.estimate if share else Value(None)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def describe_difference(difference: Value, first: str, second: str, *, over: str) -> str:
+    """Which of two is higher in mean image AUROC, if the images tell."""
+    if difference.value is None or difference.low is None or difference.high is None:
+        return f"The difference between {first} and {second} is undefined: {difference.undefined}."
+    if difference.low > 0 or difference.high < 0:
+        word = "higher" if difference.low > 0 else "lower"
+        low, high = sorted((abs(difference.low), abs(difference.high)))
+        size = Value(abs(difference.value), low, high)
+        return f"{over} {first} has a {word} image AUROC than {second}, by {size.plain}."
+    return (
+        f"{over} these test images do not tell {first} from {second}: the difference in image AUROC is "
+        f"{difference.plain}."
+    )
+
+
+def saturated(value: Value) -> bool:
+    """Whether the interval is a point, as where not one resample has an error."""
+    return value.low is not None and value.low == value.high
+
+
+def join_words(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def _with_difference(rival: Rival) -> str:
+    return f"{name_setup(rival.setup)} (difference {rival.advantage.plain})"
