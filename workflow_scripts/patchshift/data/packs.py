@@ -22,6 +22,7 @@ from patchshift.data.images import map_files, read_image, read_mask
 from patchshift.data.index import ImageRow
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
+from patchshift.runtime.hdf5 import create_hdf5
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -45,7 +46,7 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
         return size, np.packbits(mask), _thumbnail(image)
 
     packed = map_files(pack, rows)
-    with atomic_path(path) as partial, h5py.File(partial, "w", libver="v110") as file:
+    with atomic_path(path) as partial, create_hdf5(partial) as file:
         for name, texts in (("images", [row.key for row in rows]), ("defects", [row.defect for row in rows])):
             file.create_dataset(name, data=texts, dtype=h5py.string_dtype(), track_times=False)
         file.create_dataset("labels", data=np.array([row.label for row in rows], np.int8), track_times=False)

@@ -26,6 +26,7 @@ from patchshift.features.representations import Representation
 from patchshift.features.store import FeatureRows
 from patchshift.plan.specs import DetectorSpec, ImageScoreSpec
 from patchshift.runtime.files import atomic_path
+from patchshift.runtime.hdf5 import create_hdf5
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -103,7 +104,7 @@ class Bank:
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """Write the bank atomically; equal banks give equal bytes."""
-        with atomic_path(path) as partial, h5py.File(partial, "w", libver="v110") as file:
+        with atomic_path(path) as partial, create_hdf5(partial) as file:
             file.create_dataset("vectors", data=self.vectors, track_times=False)
             layers = file.create_group("layers", track_order=True)
             for layer, shape in self.representation.layer_shapes.items():

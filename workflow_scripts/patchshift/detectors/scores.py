@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
+from patchshift.runtime.hdf5 import create_hdf5
 
 Float32 = npt.NDArray[np.float32]
 
@@ -63,7 +64,7 @@ def write_scores(
         input_size: (height, width) of the network input in pixels.
         provenance: JSON-ready, from `runtime.provenance.describe`.
     """
-    with atomic_path(path) as partial, h5py.File(partial, "w", libver="v110") as file:
+    with atomic_path(path) as partial, create_hdf5(partial) as file:
         file.create_dataset("images", data=list(images), dtype=h5py.string_dtype(), track_times=False)
         file.create_dataset("image_scores", data=scores.image_scores, track_times=False)
         file.create_dataset("maps", data=scores.maps, track_times=False)

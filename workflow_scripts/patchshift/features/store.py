@@ -7,6 +7,7 @@ Tested in tests/features/test_store.py.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.errors import UserError
+from patchshift.runtime.hdf5 import create_hdf5
 
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
@@ -37,7 +39,8 @@ class FeatureWriter:
     def __init__(
         self, path: Path, images: Sequence[str], input_size: tuple[int, int], provenance: Mapping[str, Any]
     ) -> None:
-        self._file = h5py.File(path, "w", libver="v110")
+        self._closing = ExitStack()
+        self._file = self._closing.enter_context(create_hdf5(path))
         self._images = list(images)
         self._file.create_dataset("images", data=self._images, dtype=h5py.string_dtype(), track_times=False)
         self._file.create_group("layers", track_order=True)
@@ -79,7 +82,7 @@ class FeatureWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._closing.__exit__(kind, error, traceback)
 
 
 class FeatureStore:

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from patchshift.runtime.files import digest_file
+from patchshift.runtime.hdf5 import create_hdf5
+
+# A limit on file sizes stands for a full disk, which a test cannot make without being superuser.
+PROGRAM = """
+import resource
+from pathlib import Path
+import numpy as np
+from patchshift.runtime.files import atomic_path
+from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.script import run_script
+
+def main(argv):
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+    with atomic_path(Path({path!r})) as partial, create_hdf5(partial) as file:
+        for number in range(3):
+            values = file.create_dataset(f"values{{number}}", shape=(90_000,), chunks={chunks}, dtype="u1")
+            values[:] = 1
+        file.create_dataset("packed", data=np.arange(9000), chunks=(500,), compression="gzip")
+        file.attrs["text"] = "x" * 30_000
+
+run_script(main)
+"""
+
+
+@pytest.mark.parametrize("limit", [100, 3_000, 60_000, 200_000, 280_000, 310_000])
+@pytest.mark.parametrize("chunks", [None, (1000,)])
+def test_a_full_disk_ends_in_one_message_and_leaves_nothing(
+    repository: Path, tmp_path: Path, limit: int, chunks: tuple[int] | None
+) -> None:
+    path = tmp_path / "artifact.h5"
+    program = PROGRAM.format(limit=limit, path=str(path), chunks=chunks)
+    environment = {"PYTHONPATH": str(repository / "workflow_scripts")}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert run.returncode == 1, run.stderr
+    assert run.stderr.startswith(f"error: cannot write {path}: the file is larger than")
+    assert run.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_content_is_read_as_written_and_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 70, 90)).astype(np.float16)
+    for name in ("a.h5", "b.h5"):
+        with create_hdf5(tmp_path / name) as file:
+            array = file.create_dataset("layer", values.shape, np.float16, chunks=(1, 70, 90), track_times=False)
+            for row, content in enumerate(values):
+                array[row] = content
+    assert digest_file(tmp_path / "a.h5") == digest_file(tmp_path / "b.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["layer"][:], values)
+
+
+def test_a_failure_inside_the_block_passes_through(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bug"), create_hdf5(tmp_path / "a.h5"):
+        raise ValueError("bug")

@@ -1,0 +1,53 @@
+"""Write HDF5 so that a full disk is an error like any other.
+
+HDF5 keeps much of a file in memory until it is closed, and where closing fails (a full disk) it crashes the process,
+before anyone can say why. So it writes through a file that never fails and remembers the first error instead.
+Tested in tests/runtime/test_hdf5.py.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+
+class _Recorder(io.FileIO):
+    """A file that takes all writes; after the first that failed it drops them."""
+
+    error: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        view = memoryview(content).cast("B")
+        written = 0
+        try:
+            while written < len(view) and self.error is None:
+                written += super().write(view[written:])
+        except OSError as error:
+            self.error = error
+        return len(view)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+@contextmanager
+def create_hdf5(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file for writing; use inside `runtime.files.atomic_path`.
+
+    Raises:
+        OSError: the operating system's reason, after the block, where the file could not be written as a whole.
+    """
+    with _Recorder(path, "w+") as recorder:
+        try:
+            with h5py.File(recorder, "w", libver="v110") as file:
+                yield file
+        finally:
+            if recorder.error:
+                raise recorder.error
