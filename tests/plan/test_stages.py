@@ -51,8 +51,8 @@ def test_a_cheap_stage_follows_its_script_and_each_of_its_sources(library: Path,
 
 
 def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:
-    before = stages.stage_version("split_images")
-    with (library / "data" / "packs.py").open("a") as file:
+    before = stages.stage_version("pack_images")
+    with (library / "data" / "splits.py").open("a") as file:
         file.write("# edited\n")
     stages.stage_version.cache_clear()
-    assert stages.stage_version("split_images") == before
+    assert stages.stage_version("pack_images") == before
