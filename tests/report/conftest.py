@@ -1,6 +1,7 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -15,6 +16,7 @@ from patchshift.evaluation.evaluate import decide_target, evaluate_target
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.plan.experiments import Cell, StudyPlan
 from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.page import render_report
 from patchshift.report.results import StudyResults
 from patchshift.report.tables import experiment_results, predictions, text_table, tidy_metrics, timings
 from patchshift.runtime.files import write_json, write_text
@@ -35,7 +37,7 @@ class MadeStudy:
         self, *, detectors: tuple[str, ...] = ("blunt", "sharp"), validation: bool = True, **experiments: object
     ):
         self.validation = validation
-        self.plan = StudyPlan.model_validate(
+        plan = StudyPlan.model_validate(
             {
                 "study": "made",
                 "select": {
@@ -49,6 +51,7 @@ class MadeStudy:
                 "pools": {"all": ["d"]},
             }
         )
+        self.plan = StudyPlan.model_validate_json(plan.canonical())  # as the scripts get it
         self.folder = Path("results/studies/made")
 
     @staticmethod
@@ -72,7 +75,7 @@ class MadeStudy:
     def cells(self) -> list[Cell]:
         return list(dict.fromkeys(cell for cells in self.plan.cells().values() for cell in cells))
 
-    def write(self) -> StudyResults:
+    def write(self) -> None:
         for category in ("a", "b"):
             rows = self._write_images(category)
             for domain in ("clean", "dark"):
@@ -88,7 +91,6 @@ class MadeStudy:
                 self.folder / "experiments" / name / "results.csv", experiment_results(cells).to_csv(index=False)
             )
         self.table = text_table({name: (name, experiment_results(cells)) for name, cells in by_experiment.items()})
-        return StudyResults(self.plan, self.folder)
 
     def _write_images(self, category: str) -> list[ImageRow]:
         rows, parts = [], {}
@@ -168,15 +170,38 @@ class MadeStudy:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder."""
+def make_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., MadeStudy]:
+    """Write a study with the arguments of `MadeStudy` to an empty working folder."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+
+    def write(**arguments: Any) -> MadeStudy:
+        study = MadeStudy(**arguments)
+        study.write()
+        return study
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MadeStudy, str]:
+    """The made-up study, written and rendered once: its working folder, itself and its page."""
+    folder = tmp_path_factory.mktemp("made")
+    study = MadeStudy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        study.write()
+        page = render_report(study.plan, study.provenance, study.folder)
+    return folder, study, page
 
 
 @pytest.fixture
-def made(here: Path) -> MadeStudy:
-    """The made-up study, written."""
-    study = MadeStudy()
-    study.results = study.write()  # type: ignore[attr-defined]
-    return study
+def made(made_once: tuple[Path, MadeStudy, str], monkeypatch: pytest.MonkeyPatch) -> MadeStudy:
+    """The made-up study in its working folder; not to be written to."""
+    monkeypatch.chdir(made_once[0])
+    return made_once[1]
+
+
+@pytest.fixture
+def results(made: MadeStudy) -> StudyResults:
+    """The made-up study's results."""
+    return StudyResults(made.plan, made.folder)

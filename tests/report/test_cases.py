@@ -1,0 +1,51 @@
+import numpy as np
+
+from patchshift.report.cases import CellPictures, select_cases
+from patchshift.report.results import Images
+
+
+def images(anomalous, normal, threshold):
+    scores = np.array([*anomalous, *normal], np.float64)
+    decisions = None if threshold is None else (scores >= threshold).astype(np.int64)
+    labels = np.repeat([1, 0], [len(anomalous), len(normal)])
+    defects = [("hole", "scratch")[row % 2] if label else "" for row, label in enumerate(labels)]
+    return Images([str(row) for row in range(len(scores))], labels, defects, scores, decisions, threshold)
+
+
+def test_failures_come_first_and_worst_first():
+    chosen = select_cases(images([5, 1, 2, 9], [0, 4, 3, 1], 2.5))
+    assert list(chosen)[:2] == ["Missed defects", "False alarms"]
+    assert chosen["Missed defects"] == [1, 2]
+    assert chosen["False alarms"] == [5, 6]
+
+
+def test_best_are_the_clearest_of_different_defects():
+    chosen = select_cases(images([1, 1, 1, 1, 50, 8, 40, 7], [0], 0.5))
+    assert chosen["Clearest defects"][:2] == [4, 5]
+
+
+def test_no_image_stands_under_two_headings():
+    chosen = select_cases(images(range(20), range(-3, 17), 8.5))
+    rows = [row for group in chosen.values() for row in group]
+    assert len(rows) == len(set(rows))
+
+
+def test_without_threshold_nothing_is_called_a_failure():
+    chosen = select_cases(images([5, 1], [0, 4], None))
+    assert chosen["Lowest-scored defects"] == [1, 0]
+    assert chosen["Highest-scored good images"] == [3, 2]
+    assert "Missed defects" not in chosen
+
+
+def test_unranked_images_are_left_out():
+    assert 0 not in [row for group in select_cases(images([np.nan, 3], [1], 2)).values() for row in group]
+
+
+def test_verdicts_are_those_of_the_predictions(results):
+    cell = next(cell for cell in results.cells["clean"] if cell.bank.detector == "blunt")
+    pictures = CellPictures.read(results, cell, 1.0)
+    shown = pictures.show(range(12))
+    meaning = {(0, 0): "passed", (0, 1): "false alarm", (1, 0): "missed", (1, 1): "found"}
+    decided = zip(pictures.images.labels, pictures.images.decisions, strict=True)
+    assert [case.verdict for case in shown] == [meaning[pair] for pair in decided]
+    assert all(case.mask.startswith("data:image/jpeg;base64,") for case in shown)

@@ -1,0 +1,36 @@
+import pytest
+
+from patchshift.plan.experiments import Bank, Cell, Target
+from patchshift.report.conditions import condition_of, reference_domain
+
+
+def cell(fitted, calibrated, tested, *, trained="a", dataset="d"):
+    bank = Bank(Target(dataset, trained, fitted), "s", "net", "bank", 0)
+    return Cell(bank, Target("d", "a", tested), Target("d", "a", calibrated), "p")
+
+
+@pytest.mark.parametrize(
+    ("domains", "condition"),
+    [
+        (("clean", "clean", "clean"), "in domain"),
+        (("clean", "clean", "dark"), "no adaptation"),
+        (("clean", "dark", "dark"), "recalibrated"),
+        (("dark", "dark", "dark"), "adapted"),
+        (("dark", "dark", "clean"), None),
+        (("dark", "clean", "dark"), None),
+    ],
+)
+def test_condition_follows_from_three_domains(domains, condition):
+    assert condition_of(cell(*domains), "clean") == condition
+
+
+def test_banks_of_pools_and_other_categories_have_no_condition():
+    assert condition_of(cell("clean", "clean", "clean", dataset="pools"), "clean") is None
+    assert condition_of(cell("clean", "clean", "clean", trained="b"), "clean") is None
+
+
+def test_unshifted_domain_is_the_reference_wherever_it_stands():
+    cells = [cell("dark", "dark", "dark"), cell("clean", "clean", "clean")]
+    assert reference_domain(cells, {"clean": {"shift": "none"}, "dark": {"shift": "blur"}}) == "clean"
+    assert reference_domain(cells[:1], {"dark": {"shift": "blur"}}) == "dark"
+    assert reference_domain([cell("clean", "clean", "dark")], {"clean": {"shift": "none"}}) is None

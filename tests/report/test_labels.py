@@ -1,0 +1,43 @@
+from patchshift.report.labels import category_labels, group_labels
+
+ROW = {
+    "train_dataset": "d", "train_category": "a", "train_domain": "clean",
+    "target_dataset": "d", "target_category": "a", "target_domain": "clean",
+    "split": "s", "backbone": "net", "detector": "bank", "seed": 0, "policy": "p",
+}  # fmt: skip
+
+
+def test_only_what_varies_is_said():
+    assert group_labels([ROW, {**ROW, "detector": "other"}]) == ["bank", "other"]
+    assert group_labels([ROW, {**ROW, "seed": 1}]) == ["seed 0", "seed 1"]
+
+
+def test_domains_that_vary_together_are_said_once():
+    dark = {**ROW, "train_domain": "dark", "target_domain": "dark"}
+    assert group_labels([ROW, dark]) == ["clean", "dark"]
+
+
+def test_same_target_from_two_domains_says_where_the_bank_is_from():
+    assert group_labels([ROW, {**ROW, "train_domain": "dark"}]) == ["fitted on clean", "fitted on dark"]
+
+
+def test_nothing_varies_but_something_is_said():
+    assert group_labels([ROW]) == ["bank on net"]
+    assert group_labels([{**ROW, "train_dataset": "pools", "train_category": "all"}]) == ["bank on net, pool all"]
+
+
+def test_thresholds_are_told_apart_on_request():
+    rows = [ROW, {**ROW, "policy": "q"}]
+    assert group_labels(rows, policies=True) == ["p", "q"]
+    assert group_labels(rows) == ["bank on net"] * 2
+
+
+def test_other_categories_and_pools_are_named():
+    other = {**ROW, "train_category": "b"}
+    pool = {**ROW, "train_dataset": "pools", "train_category": "all"}
+    assert group_labels([ROW, other, pool]) == ["own category", "bank of b", "pool all"]
+
+
+def test_dataset_is_named_where_there_are_several():
+    assert category_labels([ROW]) == ["a"]
+    assert category_labels([ROW, {**ROW, "target_dataset": "e"}]) == ["d/a", "e/a"]

@@ -1,0 +1,49 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.pairing import hundredths, mean_auroc, mean_difference, summarise
+
+SPEC = EvaluationSpec(bootstrap_resamples=100)
+
+
+def test_mean_of_one_category_has_the_interval_of_the_metrics_table(results):
+    cell = results.cells["clean"][0]
+    assert mean_auroc(results, [cell], SPEC) == results.value(cell, "image_auroc")
+
+
+def test_difference_of_a_bank_to_itself_is_zero_without_noise(results):
+    cells = results.cells["clean"][:2]
+    difference = mean_difference(results, cells, cells, SPEC)
+    assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+
+
+def test_difference_changes_its_sign_with_its_sides(results):
+    blunt, sharp = (
+        [cell for cell in results.cells["clean"] if cell.bank.detector == name] for name in ("blunt", "sharp")
+    )
+    forth, back = mean_difference(results, sharp, blunt, SPEC), mean_difference(results, blunt, sharp, SPEC)
+    assert forth.value > 0
+    assert (forth.value, forth.low, forth.high) == pytest.approx((-back.value, -back.high, -back.low))
+
+
+def test_different_images_are_not_paired(results):
+    first, second = (
+        next(cell for cell in results.cells["clean"] if cell.target.category == name) for name in ("a", "b")
+    )
+    with pytest.raises(ValueError, match="different test images"):
+        mean_difference(results, [first], [second], SPEC)
+
+
+def test_summary_counts_every_image_of_every_category(results):
+    cells = [cell for cell in results.cells["clean"] if cell.bank.detector == "sharp"]
+    summary = summarise(results, cells, SPEC)
+    assert (summary.misses.total, summary.false_alarms.total, summary.categories) == (12, 12, 2)
+
+
+@given(st.floats(0, 1))
+def test_hundredths_are_short_and_near(share):
+    text = hundredths(share)
+    assert len(text) <= 3
+    assert float(text) == pytest.approx(100 * share, abs=0.51)

@@ -1,0 +1,173 @@
+import numpy as np
+
+from patchshift.evaluation.image_metrics import count_decisions, image_auroc
+from patchshift.evaluation.undefined import Undefined
+from patchshift.plan.experiments import Bank, Cell, Target
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.recommendation import recommend
+from patchshift.report.results import Images, StudyResults, Value
+from patchshift.report.wording import describe_choice, describe_shift
+
+SPEC = EvaluationSpec(bootstrap_resamples=200)
+DOMAINS = {"clean": {"shift": "none"}, "dark": {"shift": "photometric"}}
+
+
+class Scored(StudyResults):
+    """Results that a test makes of labels, scores and thresholds alone."""
+
+    def __init__(self, images: dict[Cell, Images]) -> None:
+        self.cells = {"experiment": list(images)}
+        self.by_cell = images
+
+    def images(self, cell: Cell) -> Images:
+        return self.by_cell[cell]
+
+    def value(self, cell: Cell, metric: str) -> Value:
+        images = self.by_cell[cell]
+        if metric == "image_auroc":
+            try:
+                return Value(image_auroc(images.labels, images.scores), 0.0, 1.0)
+            except Undefined as error:
+                return Value(None, undefined=str(error))
+        if images.decisions is None:
+            return Value(None, undefined="no validation image")
+        if metric.startswith("count_"):
+            return Value(getattr(count_decisions(images.labels, images.decisions), metric.removeprefix("count_")))
+        return Value(0.0)
+
+
+def cell(category="a", detector="d", *, domain="clean", fitted="clean", calibrated=None, policy="p", seed=0, split="s"):
+    training = Target("data", category, fitted)
+    calibration = Target("data", category, calibrated or fitted)
+    return Cell(Bank(training, split, "net", detector, seed), Target("data", category, domain), calibration, policy)
+
+
+def scored(anomalous, normal, threshold=0.5):
+    """Images with these scores."""
+    scores = np.array([*anomalous, *normal], np.float64)
+    decisions = None if threshold is None else (scores >= threshold).astype(np.int64)
+    labels = np.repeat([1, 0], [len(anomalous), len(normal)])
+    return Images(
+        [f"{row}.png" for row in range(len(scores))], labels, [""] * len(scores), scores, decisions, threshold
+    )
+
+
+GOOD = scored(np.linspace(0.6, 1, 20), np.linspace(0, 0.4, 20))
+MIDDLING = scored(np.linspace(0.45, 1, 20), np.linspace(0, 0.55, 20))
+POOR = scored(np.linspace(0.1, 1, 20), np.linspace(0, 0.9, 20))
+BROKEN = scored([np.nan] * 20, [0.0] * 20)
+
+
+def test_highest_mean_over_categories_wins_even_if_not_the_best_everywhere():
+    found = recommend(
+        Scored(
+            {
+                cell("a", "steady"): MIDDLING,
+                cell("b", "steady"): MIDDLING,
+                cell("a", "moody"): GOOD,
+                cell("b", "moody"): POOR,
+            }
+        ),
+        DOMAINS,
+        SPEC,
+    )
+    assert found.setup.detector == "steady"
+    assert [rival.setup.detector for rival in found.rivals] == ["moody"]
+
+
+def test_clear_difference_is_told_apart_and_equal_scores_are_not():
+    found = recommend(
+        Scored({cell(detector="x"): GOOD, cell(detector="y"): POOR, cell(detector="z"): GOOD}), DOMAINS, SPEC
+    )
+    assert {rival.setup.detector: rival.is_told_apart for rival in found.rivals} == {"y": True, "z": False}
+    text = " ".join(describe_choice(found))
+    assert "do not tell it apart from z on net (difference 0.000, 0.000 to 0.000)" in text
+    assert "is above that of y on net" in text
+
+
+def test_single_detector_is_described_not_chosen():
+    found = recommend(Scored({cell(): GOOD}), DOMAINS, SPEC)
+    assert "not a choice" in " ".join(describe_choice(found))
+
+
+def test_perfect_ranking_is_not_called_certain():
+    assert "not certainty" in " ".join(describe_choice(recommend(Scored({cell(): GOOD}), DOMAINS, SPEC)))
+
+
+def test_misses_and_false_alarms_are_pooled_over_categories():
+    one = scored([0.9, 0.8, 0.1], [0.1, 0.2])
+    other = scored([0.9], [0.9, 0.2])
+    found = recommend(Scored({cell("a"): one, cell("b"): other}), DOMAINS, SPEC)
+    assert (found.summary.misses.count, found.summary.misses.total) == (1, 4)
+    assert (found.summary.false_alarms.count, found.summary.false_alarms.total) == (1, 4)
+    assert found.summary.misses.low < 0.25 < found.summary.misses.high
+
+
+def test_only_setups_that_cover_all_categories_are_compared():
+    found = recommend(Scored({cell("a", "x"): MIDDLING, cell("b", "x"): MIDDLING, cell("a", "y"): GOOD}), DOMAINS, SPEC)
+    assert found.setup.detector == "x"
+    assert not found.rivals
+    assert "Not compared, since they do not cover the same categories: y on net." in describe_choice(found)
+
+
+def test_setup_whose_scores_are_undefined_somewhere_does_not_win():
+    images = {cell("a", "x"): BROKEN, cell("b", "x"): GOOD, cell("a", "y"): POOR, cell("b", "y"): POOR}
+    assert recommend(Scored(images), DOMAINS, SPEC).setup.detector == "y"
+
+
+def test_threshold_policy_with_fewest_mistakes_wins():
+    lax = Images(**{**vars(MIDDLING), "threshold": 0.9, "decisions": (MIDDLING.scores >= 0.9).astype(np.int64)})
+    found = recommend(Scored({cell(policy="lax"): lax, cell(policy="fair"): MIDDLING}), DOMAINS, SPEC)
+    assert found.setup.threshold == "fair"
+    assert not found.rivals
+    assert "Of 2 threshold policies" in " ".join(describe_choice(found))
+
+
+def test_without_threshold_misses_are_undefined_with_the_reason():
+    found = recommend(Scored({cell(): scored([1, 2], [0, 1], None)}), DOMAINS, SPEC)
+    assert found.summary.misses is None
+    assert found.summary.reason == "no validation image"
+
+
+def test_split_with_thresholds_is_preferred():
+    images = {cell(split="published"): scored([1, 2], [0, 1], None), cell(split="plan"): POOR}
+    assert recommend(Scored(images), DOMAINS, SPEC).setup.split == "plan"
+
+
+def test_lowest_seed_stands_for_a_setup():
+    found = recommend(Scored({cell(seed=2): GOOD, cell(seed=1): POOR}), DOMAINS, SPEC)
+    assert found.setup.seed == 1
+    assert not found.rivals
+
+
+def test_study_without_clean_domain_is_judged_in_the_domain_it_has():
+    found = recommend(Scored({cell(domain="dark", fitted="dark"): GOOD}), DOMAINS, SPEC)
+    assert found.domain == "dark"
+
+
+def test_nothing_is_recommended_where_no_bank_was_scored_at_home():
+    assert recommend(Scored({cell(domain="dark"): GOOD}), DOMAINS, SPEC) is None
+    assert recommend(Scored({cell(): BROKEN}), DOMAINS, SPEC) is None
+
+
+def test_shift_is_told_of_the_next_best_setup_where_the_best_was_not_scored_under_it():
+    flagged = scored(np.linspace(5.6, 6, 20), np.linspace(5, 5.9, 20))
+    found = recommend(
+        Scored(
+            {
+                cell(detector="best"): GOOD,
+                cell(detector="next"): MIDDLING,
+                cell(detector="next", domain="dark"): flagged,
+                cell(detector="next", domain="dark", fitted="dark"): MIDDLING,
+            }
+        ),
+        DOMAINS,
+        SPEC,
+    )
+    assert (found.setup.detector, found.shift_setup.detector) == ("best", "next")
+    assert list(found.shifted) == [("dark", "no adaptation"), ("dark", "adapted")]
+    conditions = {condition: summary for (_, condition), summary in found.shifted.items()}
+    used, adapted = describe_shift(found.start, conditions)
+    assert used.startswith("Used as it is, ")
+    assert "false alarms rise from 10 to 100 of 100 good images" in used
+    assert "false alarms fall from 100 to 10 of 100 good images" in adapted
