@@ -24,10 +24,10 @@ rule extract_features:
     params:
         index=domain_index,
         root=domain_root,
-        weights_dir=study.config.weights_dir,
+        weights=lambda wildcards: study.weights_option(wildcards.backbone),
         spec=lambda wildcards: study.backbone_spec(wildcards.backbone),
         stage=stage_version("extract_features"),
     shell:
         "python workflow_scripts/extract_features.py"
-        " --index {params.index:q} --root {params.root:q} --weights-dir {params.weights_dir:q}"
+        " --index {params.index:q} --root {params.root:q} {params.weights:q}"
         " --spec {params.spec:q} --stage {params.stage:q} --features {output.features:q} > {log:q} 2>&1"

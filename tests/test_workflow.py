@@ -61,13 +61,20 @@ def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("snakemake")), *arguments]
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def environment(folder: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONPATH": str(folder / "workflow_scripts")}
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), text=True, capture_output=True, timeout=300, check=False
+        command(*arguments),
+        cwd=folder,
+        env=environment(folder),
+        text=True,
+        capture_output=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -128,7 +135,7 @@ def test_an_edit_reruns_only_what_depends_on_it(checkout: Path, old: str, new: s
 
 def test_a_killed_run_resumes_to_the_same_results_on_another_number_of_cores(checkout: Path, tmp_path: Path) -> None:
     other = make_checkout(tmp_path / "other")
-    run = subprocess.Popen(command("--cores", "1", "all"), cwd=other, env=environment(), start_new_session=True)
+    run = subprocess.Popen(command("--cores", "1", "all"), cwd=other, env=environment(other), start_new_session=True)
     features = other / "results/features/tiny/weave/clean"
     while not features.exists():  # the job that makes the features makes their folder
         assert run.poll() is None, "the run ended before it could be killed"

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--index", type=Path, required=True, help="image index (CSV)")
     parser.add_argument("--root", type=Path, required=True, help="folder that the index is relative to")
-    parser.add_argument("--weights-dir", type=Path, required=True, help="folder of weight files")
+    parser.add_argument("--weights-dir", type=Path, help="folder of weight files, for backbones that have them")
     parser.add_argument("--spec", type=BACKBONE.validate_json, required=True, help="backbone spec (JSON)")
     parser.add_argument("--stage", required=True, help="stage version")
     parser.add_argument("--features", type=Path, required=True, help="feature store to write (HDF5)")
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
     rows = read_index(args.index)
     inputs = {"index": args.index}
-    if args.spec.source != "scattering":
+    if args.spec.source != "scattering" and args.weights_dir:
         inputs["weights"] = args.weights_dir / args.spec.weights
     extract_features(
         args.spec,

@@ -186,6 +186,10 @@ class Study:
         path = self._weight_file(backbone)
         return [str(path)] if path and path.is_file() else []
 
+    def weights_option(self, backbone: str) -> list[str]:
+        """What tells a script where weight files are; nothing for a backbone that has none."""
+        return ["--weights-dir", self.config.weights_dir] if self._weight_file(backbone) else []
+
     def _weight_file(self, backbone: str) -> Path | None:
         spec = self.catalog.backbones[backbone]
         return None if spec.source == "scattering" else Path(self.config.weights_dir, spec.weights)
