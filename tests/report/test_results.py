@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from patchshift.report.results import StudyResults, Value, as_value, read_rows
+from patchshift.runtime.files import read_json
+
+
+def test_values_are_those_of_the_artifacts_to_the_last_bit(made, results):
+    for cell in results.all_cells():
+        for path in (cell.metrics, cell.decisions):
+            for metric, estimate in read_json(Path(path))["metrics"].items():
+                value = results.value(cell, metric)
+                assert (value.value, value.undefined) == (estimate.get("value"), estimate.get("undefined", ""))
+
+
+def test_images_are_those_of_the_decisions_in_their_order(results):
+    cell = results.all_cells()[0]
+    images, decided = results.images(cell), read_json(Path(cell.decisions))
+    assert images.names == [image["image"] for image in decided["images"]]
+    assert images.scores.tolist() == [image["score"] for image in decided["images"]]
+    assert images.threshold == decided["threshold"]
+    assert results.sizes(cell) == (6, 6)
+
+
+def test_counts_are_whole_numbers(results):
+    confusion = results.confusion(results.all_cells()[0])
+    assert (confusion.normal, confusion.anomalous) == (6, 6)
+    assert isinstance(confusion.tp, int)
+
+
+def test_study_without_thresholds_has_reasons_and_no_counts(make_study):
+    study = make_study(validation=False)
+    results = StudyResults(study.plan, study.folder)
+    cell = results.all_cells()[0]
+    assert results.confusion(cell) is None
+    assert results.images(cell).decisions is None
+    assert results.value(cell, "f1").undefined == "no validation image"
+
+
+def test_fields_are_read_as_they_are_written(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("target_category,value\nNA,\n007,0.1\n")
+    rows = read_rows(path)
+    assert [row["target_category"] for row in rows] == ["NA", "007"]
+    assert [as_value(row).value for row in rows] == [None, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Value(0.5), "0.500"),
+        (Value(-0.5, -0.75, 0.25), "−0.500, −0.750 to 0.250"),
+        (Value(None, undefined="no image"), "undefined"),
+    ],
+)
+def test_values_in_words(value, text):
+    assert value.plain == text

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pandas as pd
+
+from patchshift.report.tables import (
+    METRICS_COLUMNS,
+    experiment_results,
+    format_estimate,
+    predictions,
+    tidy_metrics,
+    timings,
+)
+
+
+def test_ranking_metrics_stand_once_per_bank_and_target(results):
+    frame = tidy_metrics([*results.all_cells(), *results.all_cells()])
+    keys = [column for column in frame.columns if column not in ("value", "low", "high", "undefined")]
+    assert not frame.duplicated(keys).any()
+    assert (frame.loc[frame.metric == "image_auroc", "policy"] == "").all()
+    assert (frame.loc[frame.metric == "f1", "policy"] == "f1_max").all()
+    assert list(frame.columns[-len(METRICS_COLUMNS) :]) == METRICS_COLUMNS
+
+
+def test_results_have_one_row_per_cell_and_intervals_beside_values(results):
+    frame = experiment_results(results.cells["clean"])
+    assert len(frame) == len(results.cells["clean"])
+    assert (frame.image_auroc_low <= frame.image_auroc).all()
+    assert (frame.image_auroc <= frame.image_auroc_high).all()
+    assert (frame.count_tp + frame.count_fn == frame.count_anomalous).all()
+
+
+def test_predictions_hold_every_test_image_of_every_cell(results):
+    frame = predictions(results.all_cells())
+    assert len(frame) == 12 * len(results.all_cells())
+    assert ((frame.score >= frame.threshold) == (frame.decision == 1)).all()
+
+
+def test_timings_are_of_the_jobs_that_left_a_benchmark(results, tmp_path):
+    cell = results.all_cells()[0]
+    path = tmp_path / "fit_detector" / f"{cell.bank.path}.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t200\t2.5\n")
+    assert timings([cell], tmp_path).to_dict("records") == [
+        {"stage": "fit_detector", "artifact": cell.bank.path, "seconds": 1.5, "cpu_seconds": 2.5, "peak_memory_mb": 200}
+    ]
+    assert timings([cell], Path("nowhere")).empty
+
+
+def test_estimates_in_words():
+    row = {"f1": 0.5, "f1_low": 0.25, "f1_high": 0.75, "floor": 0.5, "none": None, "nan": float("nan")}
+    assert format_estimate(row, "f1") == "0.500 [0.250, 0.750]"
+    assert format_estimate(row, "floor") == "0.500"
+    assert (
+        format_estimate(row, "none") == format_estimate(row, "nan") == format_estimate(pd.Series(row), "absent") == "-"
+    )
