@@ -90,7 +90,6 @@ rule write_report:
     input:
         metrics=f"{study.folder}/metrics.csv",
         predictions=f"{study.folder}/predictions.csv",
-        timings=f"{study.folder}/timings.csv",
         results=expand(
             f"{study.folder}/experiments/{{experiment}}/results.csv",
             experiment=study.cells,
