@@ -77,6 +77,12 @@ def test_an_experiment_may_bear_any_name_in_messages(study: Settings, mistakes: 
     assert mistakes() == ["study.yaml: experiments.timm.seed: unknown key (did you mean 'seeds'?)"]
 
 
+def test_messages_name_keys_of_the_config_only(study: Settings, mistakes: Mistakes) -> None:
+    study["experiments"]["clean"] |= {"targets": "smae", "target_domains": [5], "include": [{"seed": "x"}]}
+    places = {line.removeprefix("study.yaml: experiments.clean.").partition(": ")[0] for line in mistakes()}
+    assert places == {"targets", "target_domains", "target_domains.0", "include.0.seed"}
+
+
 def test_no_wrong_value_anywhere_ends_in_a_traceback(
     catalog: Settings, study: Settings, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,11 @@ def test_one_bank_of_a_pool_is_scored_on_and_calibrated_for_each_member(expand: 
     }
 
 
+def test_a_category_named_twice_in_a_pool_counts_once(catalog: Settings, load: Load) -> None:
+    catalog["pools"]["mixed"] = ["parts/bolt", "parts", "parts/nut"]
+    assert load().members("pools", "mixed") == [("parts", "bolt"), ("parts", "nut")]
+
+
 def test_include_keeps_and_exclude_drops_what_has_all_the_values_named(expand: Expand) -> None:
     cells = expand(
         detectors=["plain", "top"],
@@ -87,9 +92,11 @@ def test_include_keeps_and_exclude_drops_what_has_all_the_values_named(expand: E
 @pytest.mark.parametrize("kind", ["include", "exclude"])
 def test_a_filter_that_matches_nothing_is_a_mistake(study: Settings, mistakes: Mistakes, kind: str) -> None:
     study["experiments"]["clean"][kind] = [{"train": "parts/bolt"}, {"train": "parts/bolt", "detector": "plian"}]
-    (line,) = mistakes()
-    assert line.startswith(f"study.yaml: experiments.clean.{kind}[1] matches no combination: ")
-    assert "plian" in line
+    study["experiments"]["more"] = {"title": "", "train": ["cloth"], kind: [{"seed": 7}]}
+    place, other = mistakes()
+    assert place.startswith(f"study.yaml: experiments.clean.{kind}[1] matches no combination: ")
+    assert "plian" in place
+    assert other == f"study.yaml: experiments.more.{kind}[0] matches no combination: {{'seed': 7}}"
 
 
 def test_filters_that_leave_nothing_are_a_mistake(study: Settings, mistakes: Mistakes) -> None:

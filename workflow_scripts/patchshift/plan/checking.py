@@ -67,8 +67,8 @@ def load_study(config: Mapping[str, Any], source: str, *, ids: Path = IDS) -> "S
         study = Study(StudyConfig.model_validate(raw | {"add": added}), Catalog.model_validate(merged))
         try:
             lines = study.mismatches()
-        except ValueError as error:  # a filter that matches nothing
-            lines = [str(error)]
+        except ValueError as error:  # filters that match nothing
+            lines = str(error).split("\n")
         mistakes += [f"{source}: {line}" for line in [*lines, *_clashes(study, ids)]]
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"

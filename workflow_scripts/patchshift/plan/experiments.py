@@ -166,18 +166,23 @@ class StudyPlan(Spec):
         """Experiment -> its cells, in a fixed order, each once.
 
         Raises:
-            ValueError: where a filter matches nothing, or nothing is left.
+            ValueError: where a filter matches nothing, or nothing is left; one line for each.
         """
-        return {name: self._expand(name, experiment) for name, experiment in self.experiments.items()}
+        mistakes: list[str] = []
+        cells = {name: self._expand(name, experiment, mistakes) for name, experiment in self.experiments.items()}
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return cells
 
     def categories(self, selector: str) -> list[tuple[str, str]]:
         """The (dataset, category) pairs that a dataset, `dataset/category` or `pools/{pool}` stands for."""
         dataset, _, category = selector.partition("/")
         if dataset == POOLS:
-            return [pair for member in self.pools[category] for pair in self.categories(member)]
+            pairs = [pair for member in self.pools[category] for pair in self.categories(member)]
+            return list(dict.fromkeys(pairs))
         return [(dataset, category)] if category else [(dataset, name) for name in self.datasets[dataset]]
 
-    def _expand(self, name: str, experiment: Experiment) -> list[Cell]:
+    def _expand(self, name: str, experiment: Experiment, mistakes: list[str]) -> list[Cell]:
         choices = {key: getattr(experiment, key) or getattr(self.select, key) for key in Selection.model_fields}
         cells = [
             cell
@@ -187,19 +192,19 @@ class StudyPlan(Spec):
             )
             for cell in self._score(experiment, Bank(training, split, backbone, detector, seed), threshold)
         ]  # fmt: skip
+        unmatched = []
         for kind, filters in (("include", experiment.include), ("exclude", experiment.exclude)):
             for number, entry in enumerate(filters):
                 if not any(entry.matches(cell) for cell in cells):
                     wanted = entry.model_dump(exclude_none=True)
-                    raise ValueError(f"experiments.{name}.{kind}[{number}] matches no combination: {wanted}")
+                    unmatched.append(f"experiments.{name}.{kind}[{number}] matches no combination: {wanted}")
         kept = [
             cell
             for cell in dict.fromkeys(cells)
             if (not experiment.include or any(entry.matches(cell) for entry in experiment.include))
             and not any(entry.matches(cell) for entry in experiment.exclude)
         ]
-        if not kept:
-            raise ValueError(f"experiments.{name}: include and exclude leave nothing to do")
+        mistakes += unmatched or ([] if kept else [f"experiments.{name}: include and exclude leave nothing to do"])
         return kept
 
     def _trainings(self, experiment: Experiment) -> Iterator[Target]:

@@ -49,7 +49,7 @@ def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
     """One line per mistake of a failed validation, each with its place in the config."""
     lines = []
     for mistake in error.errors():
-        location = [str(part) for part in mistake["loc"]]
+        location = _location(mistake["loc"])
         place = ".".join([where, *location])
         if mistake["type"] == "extra_forbidden":
             lines.append(f"{place}: unknown key{did_you_mean(location[-1], _keys(model, location[:-1]))}")
@@ -65,6 +65,12 @@ def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
             message = mistake["msg"].removeprefix("Value error, ")
             lines.append(f"{place}: {message[0].lower()}{message[1:]} (found {mistake['input']!r:.80})")
     return lines
+
+
+def _location(parts: tuple[int | str, ...]) -> list[str]:
+    """Keys and positions, without the branches of unions that pydantic puts between and behind them."""
+    location = [str(part) for part in parts if not re.match(r"(list|literal)\[", str(part))]
+    return location[:-1] if location[-1:] in (["str"], ["int"]) else location
 
 
 def _keys(model: Any, location: list[str]) -> list[str]:
