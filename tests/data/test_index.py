@@ -81,3 +81,8 @@ def test_a_limit_chooses_at_random_but_always_the_same_in_order() -> None:
 def test_a_limit_on_one_class_leaves_the_choice_in_others_alone() -> None:
     few, many = (limit_per_class(rows(train_good=20, test_crack=cracks), 5) for cracks in (6, 12))
     assert few[:5] == many[:5]
+
+
+def test_a_missing_index_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"index\.csv does not exist: run the stage that makes it"):
+        read_index(tmp_path / "index.csv")

@@ -53,3 +53,11 @@ def test_messages_go_to_standard_error_and_success_is_silent(run: Run) -> None:
     done = run("import logging; logging.info('halfway')")
     assert (done.returncode, done.stdout) == (0, "")
     assert "INFO halfway" in done.stderr
+
+
+def test_a_file_that_may_not_be_read_ends_in_one_message(run: Run) -> None:
+    done = run("raise PermissionError(errno.EACCES, 'denied', 'images/a.csv')")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: images/a.csv: permission denied: make it readable, and its folder writable, for you\n"
+    )

@@ -16,6 +16,8 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
         main(None)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except PermissionError as error:
+        sys.exit(f"error: {error.filename}: permission denied: make it readable, and its folder writable, for you")
     except OSError as error:
         explained = explain_write_failure(Path(error.filename or "a file"), error)
         if explained is None:
