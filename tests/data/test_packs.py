@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,16 @@ def test_a_category_without_masks_says_so(tmp_path: Path, make_mvtec_ad: MakeTre
     with Pack(tmp_path / "pack.h5") as pack:
         assert not pack.has_masks
         assert not pack.mask(0).any()
+
+
+def test_one_anomalous_image_without_mask_is_enough_to_have_no_pixel_truth(
+    tmp_path: Path, make_mvtec_ad: MakeTree
+) -> None:
+    root = make_mvtec_ad()
+    rows = [replace(row, mask="") if row.image == "test/crack/001.png" else row for row in index(root)]
+    write_pack(tmp_path / "pack.h5", rows, root, {})
+    with Pack(tmp_path / "pack.h5") as pack:
+        assert not pack.has_masks
 
 
 def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:

@@ -53,8 +53,9 @@ def test_a_geometric_shift_moves_the_mask_with_the_image(digest: str) -> None:
 @pytest.mark.parametrize("digest", DIGESTS)
 def test_no_geometric_shift_brings_in_a_border(digest: str) -> None:
     image = np.full((90, 60, 3), 230, np.uint8)
-    moved, _ = shift_image(image, np.zeros((90, 60), bool), digest, GEOMETRIC)
+    moved, moved_mask = shift_image(image, np.ones((90, 60), bool), digest, GEOMETRIC)
     assert moved.min() == moved.max() == 230
+    assert moved_mask.all()
 
 
 def test_geometric_shifts_stay_in_their_ranges() -> None:
