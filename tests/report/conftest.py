@@ -46,6 +46,7 @@ class MadeStudy:
                     "detectors": list(detectors),
                     "thresholds": ["f1_max"],
                 },
+                "order": list(experiments or self.default_experiments()),
                 "experiments": experiments or self.default_experiments(),
                 "datasets": {"d": ["a", "b"]},
                 "pools": {"all": ["d"]},

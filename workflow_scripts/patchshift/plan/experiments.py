@@ -158,12 +158,13 @@ class StudyPlan(Spec):
 
     study: Name
     select: Selection
+    order: list[Name]  # of the experiments: canonical JSON sorts keys
     experiments: dict[Name, Experiment]
     datasets: dict[Name, list[Name]]
     pools: dict[Name, list[str]]
 
     def cells(self) -> dict[str, list[Cell]]:
-        """Experiment -> its cells, in a fixed order, each once.
+        """Experiment, in the order of the config -> its cells, in a fixed order, each once.
 
         Raises:
             ValueError: where a filter matches nothing, or nothing is left; one line for each.

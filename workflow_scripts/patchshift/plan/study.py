@@ -45,6 +45,7 @@ class Study:
         return StudyPlan(
             study=self.name,
             select=self.config.select,
+            order=list(self.config.experiments),
             experiments=self.config.experiments,
             datasets={name: dataset.categories for name, dataset in self.catalog.datasets.items()},
             pools=self.catalog.pools,
@@ -59,6 +60,7 @@ class Study:
         used |= {dataset for bank in banks for dataset, _ in self.members(bank.dataset, bank.category)}
         return self.plan.model_copy(
             update={
+                "order": names,
                 "experiments": {name: self.config.experiments[name] for name in names},
                 "datasets": {name: categories for name, categories in self.plan.datasets.items() if name in used},
                 "pools": {name: members for name, members in self.plan.pools.items() if name in pools},
