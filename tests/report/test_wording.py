@@ -26,7 +26,8 @@ def test_undefined_figures_do_not_change():
     nothing = Summary(Value(None, undefined="no image"), None, None, 1, "no validation image")
     assert list_changes(nothing, summary((0.9, 0.8, 1.0))) == []
     assert describe_shift(nothing, {"no adaptation": nothing}) == [
-        "Used as it is, no figure is told apart from the one in domain."
+        "Used as it is, no figure is told apart from the one in domain.",
+        "Where misses and false alarms are undefined: no validation image.",
     ]
 
 

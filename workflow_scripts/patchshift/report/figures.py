@@ -86,7 +86,7 @@ def _patch(axes: Axes, position: int) -> BarContainer:
 
 
 def draw_curves(panels: Mapping[str, Mapping[str, Images]]) -> Figure:
-    """ROC curves above precision-recall curves, one column per category, one line per group.
+    """ROC and precision-recall curves of each category, one line per group.
 
     A dot is where the threshold decides. Grey is chance: the diagonal, and the share of anomalous images.
 
@@ -94,22 +94,25 @@ def draw_curves(panels: Mapping[str, Mapping[str, Images]]) -> Figure:
         panels: category -> group -> its decided test images, with both labels present.
     """
     groups = list(dict.fromkeys(group for lines in panels.values() for group in lines))
-    columns = min(_COLUMNS, max(len(panels), 3))
-    bands = -(-len(panels) // columns)
+    # two categories or one leave room for both curves side by side
+    beside = len(panels) <= 2
+    columns = {1: 3, 2: 4}.get(len(panels), min(_COLUMNS, len(panels)))
+    bands = 1 if beside else 2 * -(-len(panels) // columns)
     with figure_style():
-        figure = Figure(figsize=(WIDTH, 0.3 + bands * (0.5 + 1.7 * WIDTH / columns)))
-        grid = figure.subplots(2 * bands, columns, squeeze=False)
+        figure = Figure(figsize=(WIDTH, 0.4 + bands * (0.2 + 0.85 * WIDTH / columns)))
+        grid = figure.subplots(bands, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_visible(False)
         for number, (category, lines) in enumerate(panels.items()):
             band, column = divmod(number, columns)
-            roc, precision_recall = grid[2 * band, column], grid[2 * band + 1, column]
+            roc = grid[0, 2 * number] if beside else grid[2 * band, column]
+            precision_recall = grid[0, 2 * number + 1] if beside else grid[2 * band + 1, column]
             for axes in (roc, precision_recall):
                 axes.set(visible=True, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", box_aspect=1)
                 axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
                 axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-            roc.set(title=category, xlabel="false-alarm rate", ylabel="recall" if column == 0 else "")
-            precision_recall.set(xlabel="recall", ylabel="precision" if column == 0 else "")
+            roc.set(title=category, xlabel="false-alarm rate", ylabel="recall" if beside or column == 0 else "")
+            precision_recall.set(xlabel="recall", ylabel="precision" if beside or column == 0 else "")
             roc.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
             for group, images in lines.items():
                 _draw_ranking(roc, precision_recall, images, groups.index(group))
@@ -186,6 +189,8 @@ def draw_shift(
                 axes.grid(visible=False, axis="x")
                 if metric != "image_auroc":
                     axes.set_ylim(-0.03, 1.03)
+                if not axes.lines:
+                    axes.text(0.5, 0.5, "undefined", transform=axes.transAxes, ha="center", color=MUTED)
                 if row == 0:
                     axes.set_title(heading)
             grid[row][0].set_ylabel(category, fontweight="bold")
@@ -222,6 +227,8 @@ def _draw_slope(axes: Axes, values: Sequence[Value | None], position: int, count
             if value.low is not None and value.high is not None:
                 ends = [value.low, value.high]
                 axes.plot([x + offset] * 2, ends, color=handle.get_color(), linewidth=1, alpha=0.75)
+    if not points:
+        return
     handle.set_data([x for x, _ in points], [y for _, y in points])
     handle.set_zorder(3)
     axes.add_line(handle)

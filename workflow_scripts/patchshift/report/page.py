@@ -186,8 +186,8 @@ def _experiment(results: StudyResults, name: str, folder: Path) -> ExperimentSec
     curves = None
     if panels:
         caption = (
-            "ROC curves (above) and precision-recall curves (below) of the test images. Dots: where the threshold "
-            "decides. Dotted: chance."
+            "ROC curve and precision-recall curve of each category's test images. Dots: where the threshold decides. "
+            "Dotted: chance."
         )
         curves = _picture(draw_curves(panels), f"curves-{name}", caption)
     return ExperimentSection(name, results.titles[name], results_table(results, cells), bars, curves)

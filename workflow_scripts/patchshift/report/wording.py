@@ -71,6 +71,9 @@ def describe_shift(start: Summary, conditions: Mapping[str, Summary]) -> list[st
         sentences.append(f"{_OPENINGS[condition]}, {said}.")
         if before is start:
             before, than = after, "without"
+    reason = next((summary.reason for summary in conditions.values() if summary.reason), "")
+    if reason:
+        sentences.append(f"Where misses and false alarms are undefined: {reason}.")
     return sentences
 
 
