@@ -64,7 +64,6 @@ class StudyResults:
 
     def __init__(self, plan: StudyPlan, folder: Path) -> None:
         """Read `metrics.csv` and `predictions.csv` of the study's folder."""
-        self.name = plan.study
         self.titles = {name: experiment.title for name, experiment in plan.experiments.items()}
         self.cells: dict[str, list[Cell]] = plan.cells()
         self._values = _read_metrics(folder / "metrics.csv")

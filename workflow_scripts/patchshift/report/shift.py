@@ -99,8 +99,6 @@ class PoolComparison:
         setup: the setup of both.
         pairs: (own category's bank, pool's bank) per category.
         difference: mean image AUROC of the pool's bank minus that of the categories' own banks.
-        own: the categories' own banks together.
-        pooled: the pool's bank over the same categories.
     """
 
     pool: str
@@ -108,8 +106,6 @@ class PoolComparison:
     setup: Setup
     pairs: list[tuple[Outcome, Outcome]]
     difference: Value
-    own: Summary
-    pooled: Summary
 
 
 def compare_shifts(results: StudyResults, reference: str, spec: EvaluationSpec) -> list[ShiftComparison]:
@@ -184,8 +180,6 @@ def compare_pools(results: StudyResults, spec: EvaluationSpec) -> list[PoolCompa
                     )
                 ),
                 mean_difference(results, pooled, single, spec),
-                summarise(results, single, spec),
-                summarise(results, pooled, spec),
             )
         )
     return comparisons
