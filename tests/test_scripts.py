@@ -148,12 +148,20 @@ def run_study(study: Study) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of all stages."""
-    folder = tmp_path_factory.mktemp("run")
-    with chdir(folder):
-        run_study(study)
-    return folder
+def runs(study: Study, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of two runs of all stages, with the same libraries loaded: artifacts name their versions."""
+    for script in SCRIPTS:
+        import_module(script)
+    folders = [tmp_path_factory.mktemp("run") for _ in range(2)]
+    for folder in folders:
+        with chdir(folder):
+            run_study(study)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def finished(runs: list[Path]) -> Path:
+    return runs[0]
 
 
 @pytest.fixture
@@ -186,12 +194,10 @@ def test_every_script_explains_itself(script: str, capsys: pytest.CaptureFixture
     assert "options:" in text
 
 
-def test_running_again_elsewhere_gives_the_same_bytes(finished: Path, study: Study, tmp_path: Path) -> None:
-    with chdir(tmp_path):
-        run_study(study)
+def test_running_again_elsewhere_gives_the_same_bytes(runs: list[Path]) -> None:
     first, second = (
         {path.relative_to(folder).as_posix(): digest_file(path) for path in folder.rglob("*") if path.is_file()}
-        for folder in (finished, tmp_path)
+        for folder in runs
     )
     assert first == second
 
