@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from patchshift.data.images import read_image, resize_image
+from patchshift.data.images import read_resized
 from patchshift.features.backbones import build_backbone
 from patchshift.features.extraction import extract_features
 from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
@@ -75,7 +75,7 @@ def measure(
             backbone(batch)
 
     def decode(path: Path) -> None:
-        resize_image(read_image(path), spec.image_size)
+        read_resized(path, spec.image_size)
 
     def extract() -> None:
         extract_features(spec, images, store, weights_dir=weights_dir, provenance={})

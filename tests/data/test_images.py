@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchshift.data.images import map_files, read_image, read_mask, resize_image
+from patchshift.data.images import map_files, read_image, read_mask, read_resized
 from patchshift.errors import UserError
 from patchshift.runtime.files import digest_file
 
@@ -50,13 +50,22 @@ def test_any_nonzero_mask_value_is_defective(tmp_path: Path, mode: str) -> None:
     assert np.array_equal(read_mask(path), marked > 0)
 
 
-def test_resizing_squashes_to_a_square() -> None:
+def test_resizing_squashes_to_a_square(tmp_path: Path) -> None:
     image = np.zeros((30, 60, 3), np.uint8)
     image[:, 30:] = 200
-    resized = resize_image(image, 20)
+    resized = read_resized(save(tmp_path / "a.png", Image.fromarray(image)), 20)
     assert resized.shape == (20, 20, 3)
     assert resized[10, 2].tolist() == [0, 0, 0]
     assert resized[10, 17].tolist() == [200, 200, 200]
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "RGB", "RGBA", "I;16"])
+def test_resizing_gives_what_resizing_in_colour_gives(tmp_path: Path, mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    sixteen_bit = Image.fromarray(pixels.astype(np.uint16) * 257)
+    path = save(tmp_path / "a.png", sixteen_bit if mode == "I;16" else Image.fromarray(pixels).convert(mode))
+    in_colour = Image.fromarray(read_image(path)).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(read_resized(path, 16), np.asarray(in_colour))
 
 
 def test_a_file_that_changed_since_indexing_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from patchshift.data.images import read_image, resize_image
+from patchshift.data.images import read_resized
 from patchshift.errors import UserError
 from patchshift.features import extraction
 from patchshift.features.backbones import build_backbone
@@ -93,7 +93,7 @@ def test_the_store_holds_the_backbones_maps_in_half_precision(
     images: dict[str, Path], tmp_path: Path, weights_dir: Path
 ) -> None:
     extract(NETWORK, images, tmp_path / "store.h5", weights_dir)
-    pixels = resize_image(read_image(images["good/002.png"]), NETWORK.image_size)
+    pixels = read_resized(images["good/002.png"], NETWORK.image_size)
     with torch.inference_mode():
         expected = build_backbone(NETWORK, weights_dir=weights_dir)(
             torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255

@@ -44,9 +44,16 @@ def read_image(path: Path, *, digest: str | None = None) -> UInt8:
         UserError: if the file is missing, unreadable, truncated, too large or of another pixel type, or changed since
             it was indexed.
     """
-    image = _decode(path, digest)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_eight_bits(path, image)
+    return np.asarray(_read_colours(path, digest).convert("RGB"))
+
+
+def read_resized(path: Path, size: int, *, digest: str | None = None) -> UInt8:
+    """An image as `read_image` reads it, squashed to [size, size, 3]: bicubic, with antialiasing.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    image = _read_colours(path, digest).resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image.convert("RGB"))
 
 
@@ -63,11 +70,6 @@ def read_mask(path: Path) -> Bool:
     pixels = np.asarray(image) != 0
     defective: Bool = pixels.any(axis=2) if pixels.ndim == 3 else pixels
     return defective
-
-
-def resize_image(image: UInt8, size: int) -> UInt8:
-    """Squash an [H, W, 3] image to [size, size, 3], bicubic with antialiasing."""
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -114,6 +116,14 @@ def _decode(path: Path, digest: str | None = None) -> Image.Image:
     except Exception as error:  # decoders fail on damaged files in many ways
         raise UserError(f"{path}: not a readable image ({error})") from error
     return image
+
+
+def _read_colours(path: Path, digest: str | None) -> Image.Image:
+    """An image in 8-bit grey or RGB; greys stay one channel, a third of the work for what follows."""
+    image = _decode(path, digest)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bits(path, image)
+    return image if image.mode == "L" else image.convert("RGB")
 
 
 def _to_eight_bits(path: Path, image: Image.Image) -> Image.Image:

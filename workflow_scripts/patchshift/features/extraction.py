@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from patchshift.data.images import raise_all, read_image, resize_image
+from patchshift.data.images import raise_all, read_resized
 from patchshift.errors import UserError
 from patchshift.features.backbones import build_backbone
 from patchshift.features.store import FeatureWriter
@@ -73,7 +73,7 @@ def extract_features(
         pixels = np.zeros((spec.batch_size, spec.image_size, spec.image_size, 3), np.uint8)
         for row, (path, digest) in enumerate(batch):
             try:
-                pixels[row] = resize_image(read_image(path, digest=digest), spec.image_size)
+                pixels[row] = read_resized(path, spec.image_size, digest=digest)
             except UserError as error:
                 mistakes.append(str(error))
         # Once an image is bad there will be no store: the other files are read only to name all the bad ones.
@@ -106,7 +106,7 @@ def compute_maps(backbone: nn.Module, pixels: UInt8) -> dict[str, Float16]:
         Layer name -> [n, rows, columns, channels].
     """
     with torch.inference_mode():
-        maps = backbone(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+        maps = backbone(torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255))
         return {layer: values.permute(0, 2, 3, 1).half().contiguous().numpy() for layer, values in maps.items()}
 
 

@@ -41,6 +41,6 @@ def stage_version(rule: str) -> str:
     digest = hashlib.sha256((LIBRARY.parent / f"{rule}.py").read_bytes())
     for source in SOURCES[rule]:
         path = LIBRARY / source
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for file in sorted(f for f in path.rglob("*.*") if f.suffix != ".pyc") if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
