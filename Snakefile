@@ -6,8 +6,12 @@ sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
 import patchshift
 
-if not Path(patchshift.__file__).is_relative_to(workflow.basedir):  # planning and jobs would differ
-    sys.exit(f"this environment belongs to the checkout {Path(patchshift.__file__).parents[2]}: run `make install` here")
+if not Path(patchshift.__file__).is_relative_to(
+    workflow.basedir
+):  # planning and jobs would differ
+    sys.exit(
+        f"this environment belongs to the checkout {Path(patchshift.__file__).parents[2]}: run `make install` here"
+    )
 
 
 include: "rules/common.smk"

@@ -81,7 +81,7 @@ def test_the_whole_is_replaced(tmp_path: Path, atomic: Atomic) -> None:
 def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, atomic: Atomic, left: str) -> None:
     with atomic(tmp_path / "artifact") as partial:
         fill(partial, "first")
-        name = partial.name
+        name = partial.name.replace(str(os.getpid()), "1234567")
     if left == "file":
         (tmp_path / name).write_text("half a file")
     else:
@@ -92,6 +92,22 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, atomic: Atomic, 
     assert content(tmp_path / "artifact") == "second"
     files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert files <= {"artifact", "file.txt"}
+
+
+def test_a_writer_that_outlived_its_run_cannot_spoil_the_next_ones_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_while_orphaned() -> None:
+        with atomic_path(tmp_path / "artifact") as orphaned:
+            fill(orphaned, "half, of the run that was killed")
+            monkeypatch.setattr(os, "getpid", lambda: 1234567)
+            with atomic_path(tmp_path / "artifact") as partial:
+                fill(partial, "whole")
+
+    with pytest.raises(FileNotFoundError):
+        write_while_orphaned()
+    assert content(tmp_path / "artifact") == "whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "artifact"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")

@@ -4,6 +4,7 @@ Tested in tests/runtime/test_files.py.
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -37,11 +38,13 @@ def explain_write_failure(path: Path, error: BaseException) -> UserError | None:
 
 @contextmanager
 def _renamed_when_whole(final: Path) -> Iterator[Path]:
-    # The temporary name is fixed: one writer per artifact, and what a killed run left is overwritten by the next.
-    partial = final.with_name(f".{final.name}.partial")
+    # A job whose Snakemake was killed may still be writing: under a name of its own it can harm no other writer, and
+    # once the next one has cleared that name away it cannot finish.
+    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        remove(partial)
+        for stale in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
+            remove(stale)
         yield partial
         partial.replace(final)
     except BaseException as error:
