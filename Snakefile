@@ -6,12 +6,10 @@ sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
 import patchshift
 
-if not Path(patchshift.__file__).is_relative_to(
-    workflow.basedir
-):  # planning and jobs would differ
-    sys.exit(
-        f"this environment belongs to the checkout {Path(patchshift.__file__).parents[2]}: run `make install` here"
-    )
+library = Path(patchshift.__file__).parents[1]
+if not library.is_relative_to(workflow.basedir):
+    # Another checkout's environment: planning and jobs would run different code.
+    sys.exit(f"{library} is imported, not this checkout's: run `make install` here")
 
 
 include: "rules/common.smk"

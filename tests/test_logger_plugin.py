@@ -80,14 +80,15 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
     def say(message: str = "", *, level: int = logging.INFO, dryrun: bool = False, **fields: Any) -> str:
         if dryrun not in handlers:
-            common: OutputSettingsLoggerInterface = SimpleNamespace(dryrun=dryrun)  # type: ignore[assignment]
+            common: OutputSettingsLoggerInterface = SimpleNamespace(dryrun=dryrun, stdout=dryrun)  # type: ignore[assignment]
             handlers[dryrun] = LogHandler(common, None)
         record = logging.LogRecord("snakemake", level, "", 0, message, None, None)
         record.__dict__ |= fields
         handlers[dryrun].emit(record)
         out, err = capsys.readouterr()
-        assert out == ""
-        return err
+        shown, other = (out, err) if dryrun else (err, out)  # a dry run's plan is what was asked for
+        assert other == ""
+        return shown
 
     return say
 

@@ -21,7 +21,7 @@ sys.argv[:] = tidy(sys.argv)
 
 
 class LogHandler(LogHandlerBase):
-    """Writes to standard error."""
+    """Writes where Snakemake would: to standard error, or to standard output for a dry run."""
 
     writes_to_stream = True
     writes_to_file = False
@@ -37,7 +37,7 @@ class LogHandler(LogHandlerBase):
         """Print what a record means to the user, if anything."""
         text = self.format(record) if self.common_settings.dryrun else self._describe(record)
         if text and text != "None":
-            print(text, file=sys.stderr, flush=True)
+            print(text, file=sys.stdout if self.common_settings.stdout else sys.stderr, flush=True)
 
     def _describe(self, record: Any) -> str:  # Snakemake adds an event's fields to the record
         event = getattr(record, "event", None)
