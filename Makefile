@@ -26,7 +26,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	snakemake --cores $(CORES) all
+	@snakemake --cores $(CORES) all
+	@cat results/studies/demo/results.txt
+	@echo "Report: results/studies/demo/report.html"
 
 test: install
 	pytest --numprocesses $(CORES)

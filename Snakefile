@@ -46,9 +46,11 @@ include: "rules/studies.smk"
 
 
 onstart:
-    if missing := missing_inputs(study):
-        sys.exit(missing)
-    record_ids(study, write_json)
+    jobs = [(job.rule.name, dict(job.wildcards.items())) for job in workflow.dag.needrun_jobs()]
+    try:
+        start_run(study, jobs, Path(log[0]))
+    except UserError as error:
+        sys.exit(str(error))
 
 
 onsuccess:

@@ -1,9 +1,8 @@
 # Bindings between the plan and the rules: the checked study, wildcard constraints, small input functions.
 
 from patchshift.errors import UserError
-from patchshift.plan import open_study, record_ids, stage_version
-from patchshift.runtime.files import write_json
-from patchshift.runtime.summary import finish_run, missing_inputs
+from patchshift.plan import open_study, stage_version
+from patchshift.runtime.summary import finish_run, start_run
 
 try:
     study = open_study(config, workflow.config_settings.configfiles)

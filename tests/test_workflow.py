@@ -163,6 +163,7 @@ def test_missing_data_is_named_before_any_job_starts(checkout: Path) -> None:
     assert "dataset 'mtd': folder data/mtd does not exist" in run.stderr
     assert "weight file weights/resnet18_layer3.safetensors does not exist" in run.stderr
     assert not (checkout / "results/images/mtd").exists()
+    assert '"status": "failed"' in (checkout / "results/studies/mtd/summary.json").read_text()
 
 
 def test_mistakes_in_a_config_are_reported_together_without_a_traceback(tmp_path: Path) -> None:

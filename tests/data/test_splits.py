@@ -134,6 +134,15 @@ def test_more_images_of_one_defect_type_redraw_neither_training_nor_earlier_type
     assert cracks[0] == cracks[1]
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_an_image_that_comes_moves_at_most_one_other_per_draw(seed: int) -> None:
+    spec = PLAN.model_copy(update={"seed": seed})
+    before = split_images(images(unassigned=60, crack=20), spec)
+    after = split_images(images(unassigned=61, crack=20), spec)
+    moved = [key for key, part in before.parts.items() if after.parts[key] != part]
+    assert len(moved) <= 3  # the official share, the training share and what they pass on
+
+
 def test_a_limit_on_training_leaves_out_images_but_moves_none() -> None:
     rows = images(train=100, good=9, crack=20)
     whole, limited = split_images(rows, PLAN), split_images(rows, PLAN.model_copy(update={"train_limit": 30}))

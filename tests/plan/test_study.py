@@ -92,34 +92,42 @@ def test_a_pair_that_is_excluded_need_not_fit(study: Settings, load: Load) -> No
     assert len(load().all_cells()) == 2
 
 
+def jobs(*categories: str, domain: str = "clean", backbone: str = "resnet") -> list[tuple[str, dict[str, str]]]:
+    """The jobs that index and extract some categories."""
+    places = [dict(zip(("dataset", "category"), category.split("/"), strict=True)) for category in categories]
+    extractions = [("extract_features", {**place, "domain": domain, "backbone": backbone}) for place in places]
+    return [*(("index_images", place) for place in places), *extractions, ("collect_study", {})]
+
+
 def test_what_is_missing_is_named_with_its_folder_key_and_address(study: Settings, load: Load) -> None:
-    study["select"]["backbones"] = ["resnet"]
     study["data_dir"] = "images"
     Path("images/parts/bolt").mkdir(parents=True)
-    assert load().missing_inputs() == [
-        "dataset 'parts': folder images/parts/nut does not exist. Set `data_dir` (now 'images') to the folder that "
-        "holds 'parts', or get it from https://example.org/parts",
+    needed = jobs("parts/bolt", "parts/nut")
+    assert load().missing_inputs(needed) == [
         "backbone 'resnet': weight file weights/resnet.safetensors does not exist. Bring it there, or set "
         "`weights_dir` (now 'weights') to the folder that holds it",
+        "dataset 'parts': folder images/parts/nut does not exist. Set `data_dir` (now 'images') to the folder that "
+        "holds 'parts', or get it from https://example.org/parts",
     ]
     Path("images/parts/nut").mkdir()
     Path("weights").mkdir()
     Path("weights/resnet.safetensors").touch()
-    assert load().missing_inputs() == []
+    assert load().missing_inputs(needed) == []
     assert load().weights("resnet") == ["weights/resnet.safetensors"]
 
 
-def test_only_datasets_and_weights_in_use_are_asked_for(study: Settings, load: Load) -> None:
-    study["experiments"]["clean"]["train"] = ["cloth"]
-    (line,) = load().missing_inputs()
+def test_only_what_jobs_read_is_asked_for(load: Load) -> None:
+    (line,) = load().missing_inputs(jobs("cloth/weave", backbone="waves"))
     assert line.startswith("dataset 'cloth': folder data/cloth/weave does not exist")
+    assert load().missing_inputs([("fit_detector", {"backbone": "resnet"})]) == []
 
 
-def test_the_built_in_dataset_misses_nothing(catalog: Settings, study: Settings, load: Load) -> None:
-    catalog["datasets"]["parts"]["generate"] = {}
-    assert load().missing_inputs() == []
-    assert load().image_root("parts", "bolt") == "results/datasets/parts/bolt"
-    assert load().image_folders("parts", "bolt") == ["results/datasets/parts/bolt"]
+def test_the_built_in_dataset_misses_nothing(catalog: Settings, load: Load) -> None:
+    catalog["datasets"]["parts"] = {"adapter": "mvtec_ad", "categories": ["weave"], "generate": {}}
+    catalog["pools"] = {}
+    assert load().missing_inputs(jobs("parts/weave", backbone="waves")) == []
+    assert load().image_root("parts", "weave") == "results/datasets/parts/weave"
+    assert load().image_folders("parts", "weave") == ["results/datasets/parts/weave"]
 
 
 def test_a_new_file_changes_the_time_of_a_folder_that_indexing_watches(load: Load) -> None:
@@ -137,3 +145,9 @@ def test_wildcards_match_the_ids_and_nothing_else(catalog: Settings, load: Load)
     assert re.fullmatch(study.categories(), "weave")
     catalog["pools"] = {}
     assert not re.fullmatch(load().constraint("pools"), "")
+
+
+def test_scripts_see_experiments_in_the_order_of_the_config(study: Settings, load: Load) -> None:
+    study["experiments"] = dict.fromkeys(("zebra", "ant", "moth"), study["experiments"]["clean"])
+    plan = StudyPlan.model_validate_json(load().plan_spec())
+    assert list(plan.cells()) == list(load().cells) == ["zebra", "ant", "moth"]

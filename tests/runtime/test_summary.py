@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from patchshift.errors import UserError
 from patchshift.plan import Study, load_study
+from patchshift.plan.specs import DatasetSpec
 from patchshift.runtime.files import read_json
-from patchshift.runtime.summary import finish_run, missing_inputs
+from patchshift.runtime.summary import finish_run, start_run
 
 CATALOG = """
-datasets: {parts: {adapter: mvtec_ad, categories: [bolt], generate: {}}}
+datasets: {parts: {adapter: mvtec_ad, categories: [weave], generate: {}}}
 splits: {plan: {protocol: published}}
 domains: {clean: {}}
 backbones: {waves: {source: scattering}}
@@ -40,15 +42,16 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def finish_experiment(name: str) -> None:
-    path = FOLDER / "experiments" / name / "results.csv"
-    path.parent.mkdir(parents=True)
-    path.touch()
+def finish_experiment(study: Study, name: str) -> None:
+    results = str(FOLDER / "experiments" / name / "results.csv")
+    for path in map(Path, [results, *(artifact for cell in study.cells[name] for artifact in cell.artifacts)]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
 
 def test_a_finished_run_is_summed_up_and_shows_its_results(study: Study, log: Path) -> None:
     for name in ("first", "second"):
-        finish_experiment(name)
+        finish_experiment(study, name)
     (FOLDER / "results.txt").write_text("the table\n")
     (FOLDER / "report.html").touch()
     message = finish_run(study, log, failed=False)
@@ -65,7 +68,7 @@ def test_a_finished_run_is_summed_up_and_shows_its_results(study: Study, log: Pa
 
 
 def test_a_failed_run_says_which_experiments_failed_and_where_to_look(study: Study, log: Path) -> None:
-    finish_experiment("first")
+    finish_experiment(study, "first")
     message = finish_run(study, log, failed=True)
     assert f"see {FOLDER}/run.log" in message
     summary = read_json(FOLDER / "summary.json")
@@ -75,6 +78,23 @@ def test_a_failed_run_says_which_experiments_failed_and_where_to_look(study: Stu
         ("first", "finished"),
         ("second", "failed"),
     ]
+
+
+def test_results_of_an_earlier_run_do_not_hide_that_what_they_come_from_failed(study: Study, log: Path) -> None:
+    for name in ("first", "second"):
+        finish_experiment(study, name)
+    (cell,) = study.cells["second"]
+    Path(f"results/banks/{cell.bank.path}.h5").unlink()  # as Snakemake leaves it when fitting anew fails
+    finish_run(study, log, failed=True)
+    summary = read_json(FOLDER / "summary.json")
+    assert [each["status"] for each in summary["experiments"]] == ["finished", "failed"]
+
+
+def test_what_was_not_asked_for_has_not_failed(study: Study, log: Path) -> None:
+    finish_run(study, log, failed=False)
+    summary = read_json(FOLDER / "summary.json")
+    assert [each["status"] for each in summary["experiments"]] == ["not run", "not run"]
+    assert (summary["successful"], summary["failed"]) == (0, 0)
 
 
 def test_the_log_of_every_run_is_kept_and_the_last_one_has_a_fixed_name(study: Study, log: Path) -> None:
@@ -90,5 +110,14 @@ def test_a_run_for_single_artifacts_says_nothing(study: Study, log: Path) -> Non
     assert finish_run(study, log, failed=False) == ""
 
 
-def test_nothing_missing_says_nothing(study: Study) -> None:
-    assert missing_inputs(study) == ""
+def test_a_run_that_lacks_its_images_is_refused_and_summed_up_as_failed(study: Study, log: Path) -> None:
+    other = {"dataset": "brought", "category": "bolt"}
+    study.catalog.datasets["brought"] = DatasetSpec(adapter="mvtec_ad", categories=["bolt"])
+    with pytest.raises(UserError, match="folder data/brought/bolt does not exist"):
+        start_run(study, [("index_images", other)], log)
+    assert read_json(FOLDER / "summary.json")["status"] == "failed"
+
+
+def test_a_run_that_lacks_nothing_starts(study: Study, log: Path) -> None:
+    start_run(study, [("generate_dataset", {"dataset": "parts", "category": "weave"})], log)
+    assert not (FOLDER / "summary.json").exists()

@@ -15,10 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-import numpy as np
-
 from patchshift.errors import UserError
-from patchshift.runtime.files import digest_file, write_text
+from patchshift.runtime.files import digest_bytes, digest_file, write_text
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,10 @@ def limit_per_class(rows: Sequence[ImageRow], limit: int) -> list[ImageRow]:
     groups: dict[tuple[str, str], list[ImageRow]] = defaultdict(list)
     for row in rows:
         groups[row.official_split, row.defect].append(row)
-    kept = {
-        group[position].image
-        for group in groups.values()
-        for position in np.random.default_rng(0).permutation(len(group))[:limit]
-    }
+    kept = {key for group in groups.values() for key in shuffle((row.image for row in group), "subset")[:limit]}
     return [row for row in rows if row.image in kept]
+
+
+def shuffle(keys: Iterable[str], draw: str) -> list[str]:
+    """Keys in a random order: by a hash of each key and the name of the draw, so the others keep theirs."""
+    return sorted(keys, key=lambda key: digest_bytes(f"{draw} {key}".encode()))

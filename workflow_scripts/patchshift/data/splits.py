@@ -1,5 +1,8 @@
 """Divide the images of a category into train, val and test. Drawn once, saved, never redrawn.
 
+Which images a draw takes is decided by a hash of the seed and each image's key, so an image that comes or goes moves
+hardly any other one to another part.
+
 Columns of a split: `image` (the key), `split` (train | val | test | unused), `role` (normal | anomalous).
 Tested in tests/data/test_splits.py; stated exactly in docs/protocol.md.
 """
@@ -9,9 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from patchshift.data.index import ImageRow, read_table, write_table
+from patchshift.data.index import ImageRow, read_table, shuffle, write_table
 from patchshift.errors import UserError
 from patchshift.plan.specs import SplitSpec
 
@@ -47,12 +48,11 @@ def split_images(rows: Sequence[ImageRow], spec: SplitSpec) -> Split:
     Raises:
         UserError: if train or test would be empty.
     """
-    assigned = PROTOCOLS[spec.protocol](rows, spec, np.random.default_rng(spec.seed))
+    assigned = PROTOCOLS[spec.protocol](rows, spec)
     parts = {row.key: assigned.get(row.key, "test") for row in rows}
     if spec.train_limit is not None:
-        training = [key for key, part in parts.items() if part == "train"]
-        order = np.random.default_rng([spec.seed, 1]).permutation(len(training))
-        parts |= {training[position]: "unused" for position in order[spec.train_limit :]}
+        training = shuffle((key for key, part in parts.items() if part == "train"), f"{spec.seed} limit")
+        parts |= dict.fromkeys(training[spec.train_limit :], "unused")
     split = Split(parts, frozenset(row.key for row in rows if row.label))
     for part in ("train", "test"):
         if not split.of(part):
@@ -63,41 +63,41 @@ def split_images(rows: Sequence[ImageRow], spec: SplitSpec) -> Split:
     return split
 
 
-def _source_plan(rows: Sequence[ImageRow], spec: SplitSpec, rng: np.random.Generator) -> dict[str, str]:
+def _source_plan(rows: Sequence[ImageRow], spec: SplitSpec) -> dict[str, str]:
     assert spec.train_share is not None
     assert spec.val_anomalous_share is not None
-    train, val = _divide(_good_training(rows, spec, rng), spec.train_share, rng)
+    train, val = _divide(_good_training(rows, spec), spec.train_share, f"{spec.seed} train")
     by_defect: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         if row.label:
             by_defect[row.defect].append(row.key)
-    for defect in sorted(by_defect):
-        val += _divide(by_defect[defect], spec.val_anomalous_share, rng)[0]
+    for anomalous in by_defect.values():
+        val += _divide(anomalous, spec.val_anomalous_share, f"{spec.seed} val")[0]
     return dict.fromkeys(train, "train") | dict.fromkeys(val, "val")
 
 
-def _published(rows: Sequence[ImageRow], spec: SplitSpec, rng: np.random.Generator) -> dict[str, str]:
-    return dict.fromkeys(_good_training(rows, spec, rng), "train")
+def _published(rows: Sequence[ImageRow], spec: SplitSpec) -> dict[str, str]:
+    return dict.fromkeys(_good_training(rows, spec), "train")
 
 
-PROTOCOLS: dict[str, Callable[[Sequence[ImageRow], SplitSpec, np.random.Generator], dict[str, str]]] = {
+PROTOCOLS: dict[str, Callable[[Sequence[ImageRow], SplitSpec], dict[str, str]]] = {
     "source_plan": _source_plan,
     "published": _published,
 }
 
 
-def _good_training(rows: Sequence[ImageRow], spec: SplitSpec, rng: np.random.Generator) -> list[str]:
+def _good_training(rows: Sequence[ImageRow], spec: SplitSpec) -> list[str]:
     """Good images of the official training set; where there is none, a random share of all good images."""
     if any(row.official_split for row in rows):
         return [row.key for row in rows if not row.label and row.official_split == "train"]
-    return _divide([row.key for row in rows if not row.label], spec.official_train_share, rng)[0]
+    return _divide([row.key for row in rows if not row.label], spec.official_train_share, f"{spec.seed} official")[0]
 
 
-def _divide(keys: Sequence[str], share: float, rng: np.random.Generator) -> tuple[list[str], list[str]]:
+def _divide(keys: Sequence[str], share: float, draw: str) -> tuple[list[str], list[str]]:
     """A random `share` of the keys (rounded down), and the others."""
-    order = rng.permutation(len(keys))
+    order = shuffle(keys, draw)
     count = int(share * len(keys) + 1e-9)  # 0.7 * 10 is 7, not 6.999...
-    return sorted(keys[i] for i in order[:count]), sorted(keys[i] for i in order[count:])
+    return order[:count], order[count:]
 
 
 def write_split(path: Path, split: Split) -> None:

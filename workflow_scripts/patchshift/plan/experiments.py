@@ -3,13 +3,18 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from patchshift.plan.specs import Name, Seed, Spec
 
 POOLS = "pools"  # stands where a dataset's id stands in the path of a pool's bank
+
+
+Names = Annotated[list[Name], Field(min_length=1)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
+Selectors = Annotated[list[str], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,30 @@ class Cell:
         return f"results/packs/{self.target.path}.h5"
 
 
+    @property
+    def artifacts(self) -> list[str]:
+        """Paths of all that its results come from, as far as the cell names it."""
+        domains = dict.fromkeys([self.target, self.calibration])
+        trained = {self.bank.training} - {Target(POOLS, self.bank.training.category, self.bank.training.domain)}
+        return [
+            *(f"results/features/{each.path}/{self.bank.backbone}.h5" for each in [*domains, *trained]),
+            f"results/banks/{self.bank.path}.h5",
+            *(f"results/scores/{self.bank.path}/on/{each.path}.h5" for each in domains),
+            f"results/thresholds/{self.bank.path}/from/{self.calibration.path}/{self.threshold}.json",
+            self.pack,
+            self.metrics,
+            self.decisions,
+        ]
+
+
 class Selection(Spec):
     """Which ids an experiment spans, where it does not say otherwise itself."""
 
-    splits: list[Name] = Field(min_length=1, description="Split ids.")
-    backbones: list[Name] = Field(min_length=1, description="Backbone ids.")
-    detectors: list[Name] = Field(min_length=1, description="Detector ids.")
-    thresholds: list[Name] = Field(min_length=1, description="Threshold ids.")
-    seeds: list[Seed] = Field([0], min_length=1, description="Detector seeds (coreset start, projection).")
+    splits: Names = Field(description="Split ids.")
+    backbones: Names = Field(description="Backbone ids.")
+    detectors: Names = Field(description="Detector ids.")
+    thresholds: Names = Field(description="Threshold ids.")
+    seeds: Seeds = Field([0], description="Detector seeds (coreset start, projection).")
 
 
 OneOrMore = str | list[str]
@@ -131,24 +152,24 @@ class Experiment(Spec):
     """A named product of ids, thinned by `include` and `exclude`."""
 
     title: str = Field(description="One line: what this experiment shows.")
-    train: list[str] = Field(
-        min_length=1, description="What banks are fitted on: a dataset, `dataset/category`, or `pools/{pool}`."
+    train: Selectors = Field(
+        description="What banks are fitted on: a dataset, `dataset/category`, or `pools/{pool}`."
     )
-    train_domains: list[Name] = Field(["clean"], min_length=1, description="Domains that banks are fitted on.")
-    targets: Literal["same"] | list[str] = Field(
+    train_domains: Names = Field(["clean"], description="Domains that banks are fitted on.")
+    targets: Literal["same"] | Selectors = Field(
         "same", description="What is scored; `same`: the category trained on, for a pool each of its members."
     )
-    target_domains: Literal["same"] | list[Name] = Field(
+    target_domains: Literal["same"] | Names = Field(
         "same", description="Domains scored; `same`: the domain trained on."
     )
     calibrate_on: Literal["training", "target"] = Field(
         "training", description="Whose validation images set the threshold: the bank's own domain, or the target's."
     )
-    splits: list[Name] | None = Field(None, description="Overrides `select.splits`.")
-    backbones: list[Name] | None = Field(None, description="Overrides `select.backbones`.")
-    detectors: list[Name] | None = Field(None, description="Overrides `select.detectors`.")
-    thresholds: list[Name] | None = Field(None, description="Overrides `select.thresholds`.")
-    seeds: list[Seed] | None = Field(None, description="Overrides `select.seeds`.")
+    splits: Names | None = Field(None, description="Overrides `select.splits`.")
+    backbones: Names | None = Field(None, description="Overrides `select.backbones`.")
+    detectors: Names | None = Field(None, description="Overrides `select.detectors`.")
+    thresholds: Names | None = Field(None, description="Overrides `select.thresholds`.")
+    seeds: Seeds | None = Field(None, description="Overrides `select.seeds`.")
     include: list[Filter] = Field([], description="Keep only combinations that match one of these.")
     exclude: list[Filter] = Field([], description="Drop combinations that match one of these.")
 
@@ -170,7 +191,7 @@ class StudyPlan(Spec):
             ValueError: where a filter matches nothing, or nothing is left; one line for each.
         """
         mistakes: list[str] = []
-        cells = {name: self._expand(name, experiment, mistakes) for name, experiment in self.experiments.items()}
+        cells = {name: self._expand(name, self.experiments[name], mistakes) for name in self.order}
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return cells

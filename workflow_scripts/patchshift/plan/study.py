@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from patchshift.errors import UserError
 from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.experiments import POOLS, Cell, Experiment, Selection, StudyPlan
 from patchshift.plan.loading import did_you_mean
-from patchshift.plan.specs import Name, Spec, canonical_json
+from patchshift.plan.specs import SINGLE_CATEGORY, Name, Spec, canonical_json
 
 FIT_FIELDS = {"method", "representation", "sampler", "threads"}
 SCORE_FIELDS = {"image_score", "threads"}
@@ -108,8 +109,6 @@ class Study:
                     )
         return lines
 
-    # --- what rules ask, by wildcard -----------------------------------------------------------------------------
-
     def constraint(self, kind: str) -> str:
         """A regular expression that matches exactly the ids of one kind."""
         return "|".join(sorted(map(re.escape, getattr(self.catalog, kind)))) or "(?!)"
@@ -129,7 +128,7 @@ class Study:
         if spec.generate:
             return f"results/datasets/{dataset}/{category}"
         folder = Path(self.config.data_dir, spec.folder or dataset)
-        return str(folder if spec.adapter == "mtd" else folder / category)
+        return str(folder if spec.adapter in SINGLE_CATEGORY else folder / category)
 
     def image_folders(self, dataset: str, category: str) -> list[str]:
         """All folders below a category's root: their times change when a file is added or removed."""
@@ -196,27 +195,40 @@ class Study:
         spec = self.catalog.backbones[backbone]
         return None if spec.source == "scattering" else Path(self.config.weights_dir, spec.weights)
 
-    # --- before any job starts ------------------------------------------------------------------------------------
+    def missing_inputs(self, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
+        """One line per dataset folder or weight file that is not there, of those that jobs read.
 
-    def missing_inputs(self) -> list[str]:
-        """One line per dataset folder or weight file that the study needs and that is not there."""
+        Args:
+            jobs: rule and wildcards of each job that is to run.
+        """
         lines = []
-        for dataset, category in sorted(self.used_categories()):
-            spec, root = self.catalog.datasets[dataset], self.image_root(dataset, category)
-            if not spec.generate and not Path(root).is_dir():
-                lines.append(
-                    f"dataset '{dataset}': folder {root} does not exist. Set `data_dir` (now {self.config.data_dir!r}) "
-                    f"to the folder that holds '{spec.folder or dataset}'"
-                    + (f", or get it from {spec.address}" if spec.address else "")
-                )
-        for backbone in sorted({cell.bank.backbone for cell in self.all_cells()}):
-            path = self._weight_file(backbone)
-            if path and not path.is_file():
-                lines.append(
-                    f"backbone '{backbone}': weight file {path} does not exist. Bring it there, or set "
-                    f"`weights_dir` (now {self.config.weights_dir!r}) to the folder that holds it"
-                )
-        return list(dict.fromkeys(lines))
+        for rule, wildcards in jobs:
+            if rule in ("index_images", "synthesize_shift") or (
+                rule in ("pack_images", "extract_features") and not self.is_shifted(wildcards["domain"])
+            ):
+                lines.append(self._missing_folder(wildcards["dataset"], wildcards["category"]))
+            if rule == "extract_features":
+                lines.append(self._missing_weights(wildcards["backbone"]))
+        return sorted(filter(None, set(lines)))
+
+    def _missing_folder(self, dataset: str, category: str) -> str:
+        spec, root = self.catalog.datasets[dataset], self.image_root(dataset, category)
+        if spec.generate or Path(root).is_dir():
+            return ""
+        elsewhere = f", or get it from {spec.address}" if spec.address else ""
+        return (
+            f"dataset '{dataset}': folder {root} does not exist. Set `data_dir` (now {self.config.data_dir!r}) "
+            f"to the folder that holds '{spec.folder or dataset}'{elsewhere}"
+        )
+
+    def _missing_weights(self, backbone: str) -> str:
+        path = self._weight_file(backbone)
+        if path is None or path.is_file():
+            return ""
+        return (
+            f"backbone '{backbone}': weight file {path} does not exist. Bring it there, or set "
+            f"`weights_dir` (now {self.config.weights_dir!r}) to the folder that holds it"
+        )
 
     def used_categories(self) -> set[tuple[str, str]]:
         """The (dataset, category) pairs that the study trains on or scores."""

@@ -4,19 +4,32 @@ Called by Snakemake's handlers, so it imports nothing heavy.
 """
 
 import platform
-import shutil
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from patchshift.plan import Study
-from patchshift.runtime.files import write_json
+from patchshift.errors import UserError
+from patchshift.plan import Study, record_ids
+from patchshift.runtime.files import write_json, write_text
 
 
-def missing_inputs(study: Study) -> str:
-    """What to tell the user when folders or files that they must bring are missing; empty where none are."""
-    missing = study.missing_inputs()
-    return "\n  ".join(["this study needs what is not there:", *missing]) if missing else ""
+def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: Path) -> None:
+    """Refuse a run that lacks what only the user can bring; record the ids that the study adds.
+
+    Args:
+        study: what is to run.
+        jobs: rule and wildcards of each job that is to run.
+        log: Snakemake's log of this run.
+
+    Raises:
+        UserError: naming all folders and files that are missing, or a results folder that cannot be written.
+    """
+    missing = study.missing_inputs(jobs)
+    if missing:
+        finish_run(study, log, failed=True)
+        raise UserError("\n  ".join(["this study needs what is not there:", *missing]))
+    record_ids(study, write_json)
 
 
 def finish_run(study: Study, log: Path, *, failed: bool) -> str:
@@ -31,12 +44,11 @@ def finish_run(study: Study, log: Path, *, failed: bool) -> str:
         What to tell the user: the results table and the report's path, or where to look.
     """
     folder = Path(study.folder)
-    folder.mkdir(parents=True, exist_ok=True)
     # Snakemake names its log after the moment the run started.
     started = datetime.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S").astimezone(UTC)
-    shutil.copyfile(log, folder / f"run_{started:%Y%m%d_%H%M%S}.log")
-    shutil.copyfile(log, folder / "run.log")
-    experiments = [_experiment(study, name) for name in study.cells]
+    for name in (f"run_{started:%Y%m%d_%H%M%S}.log", "run.log"):
+        write_text(folder / name, log.read_text(encoding="utf-8", errors="replace"))
+    experiments = [_experiment(study, name, failed) for name in study.cells]
     write_json(
         folder / "summary.json",
         {
@@ -46,7 +58,7 @@ def finish_run(study: Study, log: Path, *, failed: bool) -> str:
             "duration_seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
             "total_experiments": len(experiments),
             "successful": sum(experiment["status"] == "finished" for experiment in experiments),
-            "failed": sum(experiment["status"] != "finished" for experiment in experiments),
+            "failed": sum(experiment["status"] == "failed" for experiment in experiments),
             "experiments": experiments,
             "report": f"{study.folder}/report.html",
             "versions": {
@@ -63,8 +75,14 @@ def finish_run(study: Study, log: Path, *, failed: bool) -> str:
     return f"\n{(folder / 'results.txt').read_text(encoding='utf-8')}\nReport: {report}"
 
 
-def _experiment(study: Study, name: str) -> dict[str, str]:
+def _experiment(study: Study, name: str, failed: bool) -> dict[str, str]:
     results = f"{study.folder}/experiments/{name}/results.csv"
-    # Snakemake deletes the outputs of jobs that it starts, so a results file that exists is one that is whole.
-    status = "finished" if Path(results).exists() else "failed"
-    return {"name": name, "title": study.config.experiments[name].title, "status": status, "results_file": results}
+    needed = [results, *(artifact for cell in study.cells[name] for artifact in cell.artifacts)]
+    # Snakemake deletes the outputs of a job when it starts and when it fails, but not what was made from them before.
+    finished = all(Path(path).exists() for path in needed)
+    return {
+        "name": name,
+        "title": study.config.experiments[name].title,
+        "status": "finished" if finished else "failed" if failed else "not run",
+        "results_file": results,
+    }
