@@ -32,6 +32,8 @@ def _config_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("-C data_dir=x all --cores 2", "all -C data_dir=x --cores 2"),
         ("--configfile a.yaml --config k=v all -n", "all --configfile a.yaml --config k=v -n"),
         ("--configfile=a.yaml --cores 1 all", "--configfile=a.yaml --cores 1 all"),
+        ("--configfile a.yaml results/metrics/a.json", "results/metrics/a.json --configfile a.yaml"),
+        ("--configfile a.yaml ./results/metrics/a.json", "./results/metrics/a.json --configfile a.yaml"),
         ("all --configfile a.yaml", "all --configfile a.yaml"),
         ("", ""),
     ],

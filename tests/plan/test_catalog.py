@@ -29,6 +29,15 @@ def test_a_pool_names_datasets_and_categories_that_exist(catalog: Settings, mist
     ]
 
 
+def test_a_pool_has_members(catalog: Settings, study: Settings, mistakes: Mistakes) -> None:
+    catalog["pools"]["metal"] = []
+    study["add"] = {"pools": {"none": []}}
+    assert mistakes() == [
+        "configs/catalog.yaml.pools.metal: is an empty list: name at least one",
+        "study.yaml: add.pools.none: is an empty list: name at least one",
+    ]
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", "", ".hidden", "a b", "-a"])
 def test_an_id_is_a_plain_file_name(catalog: Settings, mistakes: Mistakes, name: str) -> None:
     catalog["splits"][name] = catalog["splits"]["plan"]

@@ -79,8 +79,55 @@ def test_an_experiment_may_bear_any_name_in_messages(study: Settings, mistakes: 
 
 def test_messages_name_keys_of_the_config_only(study: Settings, mistakes: Mistakes) -> None:
     study["experiments"]["clean"] |= {"targets": "smae", "target_domains": [5], "include": [{"seed": "x"}]}
-    places = {line.removeprefix("study.yaml: experiments.clean.").partition(": ")[0] for line in mistakes()}
-    assert places == {"targets", "target_domains", "target_domains.0", "include.0.seed"}
+    places = [line.removeprefix("study.yaml: experiments.clean.").partition(": ")[0] for line in mistakes()]
+    assert set(places) == {"targets", "target_domains.0", "include.0.seed"}
+
+
+EMPTY = "is an empty list: name at least one"
+
+
+@pytest.mark.parametrize("key", ["splits", "backbones", "detectors", "thresholds", "seeds"])
+def test_an_experiments_empty_list_does_not_stand_for_what_the_study_selects(
+    study: Settings, mistakes: Mistakes, key: str
+) -> None:
+    study["experiments"]["clean"][key] = []
+    assert mistakes() == [f"study.yaml: experiments.clean.{key}: {EMPTY}"]
+
+
+@pytest.mark.parametrize("key", ["train", "train_domains", "targets", "target_domains"])
+def test_an_experiment_names_what_it_trains_on_and_scores(study: Settings, mistakes: Mistakes, key: str) -> None:
+    study["experiments"]["clean"][key] = []
+    assert mistakes() == [f"study.yaml: experiments.clean.{key}: {EMPTY}"]
+
+
+def test_a_list_where_one_word_is_wanted_is_a_mistake(catalog: Settings, study: Settings, mistakes: Mistakes) -> None:
+    catalog["datasets"]["parts"]["adapter"] = ["mtd"]
+    study["experiments"]["clean"]["calibrate_on"] = ["target"]
+    assert {line.split(": ")[-2].split(".")[-1] for line in mistakes()} == {"adapter", "calibrate_on"}
+
+
+@pytest.mark.parametrize("kind", ["include", "exclude"])
+def test_names_in_filters_are_checked_with_all_others(study: Settings, mistakes: Mistakes, kind: str) -> None:
+    study["quesion"] = "?"
+    study["experiments"]["clean"][kind] = [
+        {"backbone": "wave", "detector": ["plain", "tpo"], "threshold": "f1max"},
+        {"train": "parts/bold", "target": "part/nut", "target_domain": "dimm", "train_domain": "clen", "split": "plam"},
+        {"train": "pools/metel", "target": "pools/metal"},
+    ]
+    first, *lines = mistakes()
+    assert "quesion" in first
+    assert sorted(line.removeprefix(f"study.yaml: experiments.clean.{kind}") for line in lines) == [
+        "[0].backbone: 'wave' is not in backbones (did you mean 'waves'?)",
+        "[0].detector: 'tpo' is not in detectors (did you mean 'top'?)",
+        "[0].threshold: 'f1max' is not in thresholds (did you mean 'f1_max'?)",
+        "[1].split: 'plam' is not in splits (did you mean 'plan'?)",
+        "[1].target: 'part' is not a dataset (did you mean 'parts'?)",
+        "[1].target_domain: 'dimm' is not in domains (did you mean 'dim'?)",
+        "[1].train: 'bold' is not a category of parts (did you mean 'bolt'?)",
+        "[1].train_domain: 'clen' is not in domains (did you mean 'clean'?)",
+        "[2].target: 'pools' is not a dataset (known: cloth, parts)",
+        "[2].train: 'metel' is not a pool (did you mean 'metal'?)",
+    ]
 
 
 def test_no_wrong_value_anywhere_ends_in_a_traceback(
@@ -170,6 +217,16 @@ def test_config_values_of_the_command_line_replace_those_of_the_default_file(
     write_json(Path("config.yaml"), study)  # JSON is YAML
     assert open_study({"data_dir": "elsewhere"}, []).config.data_dir == "elsewhere"
     assert open_study({}, []).config.data_dir == "data"
+
+
+def test_a_key_given_twice_is_a_mistake_though_snakemake_has_merged_it(
+    study: Settings, load: Load, tmp_path: Path
+) -> None:
+    load()
+    path = tmp_path / "twice.yaml"
+    path.write_text("study: a\nstudy: b\n")
+    with pytest.raises(UserError, match=r"twice\.yaml, line 2, .*'study' is given twice"):
+        open_study(study, [path])
 
 
 def test_every_config_file_of_the_repository_loads(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

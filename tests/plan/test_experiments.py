@@ -91,11 +91,11 @@ def test_include_keeps_and_exclude_drops_what_has_all_the_values_named(expand: E
 
 @pytest.mark.parametrize("kind", ["include", "exclude"])
 def test_a_filter_that_matches_nothing_is_a_mistake(study: Settings, mistakes: Mistakes, kind: str) -> None:
-    study["experiments"]["clean"][kind] = [{"train": "parts/bolt"}, {"train": "parts/bolt", "detector": "plian"}]
+    study["experiments"]["clean"][kind] = [{"train": "parts/bolt"}, {"train": "parts/bolt", "detector": "top"}]
     study["experiments"]["more"] = {"title": "", "train": ["cloth"], kind: [{"seed": 7}]}
     place, other = mistakes()
     assert place.startswith(f"study.yaml: experiments.clean.{kind}[1] matches no combination: ")
-    assert "plian" in place
+    assert "'detector': 'top'" in place
     assert other == f"study.yaml: experiments.more.{kind}[0] matches no combination: {{'seed': 7}}"
 
 

@@ -6,15 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from patchshift.data import demo
+from patchshift.data.adapters import ADAPTERS
+from patchshift.plan.base import canonical_json
 from patchshift.plan.specs import (
     BACKBONE,
+    GENERATED_CATEGORIES,
+    SINGLE_CATEGORY,
+    DatasetSpec,
     DetectorSpec,
     DomainSpec,
+    EvaluationSpec,
     ImageScoreSpec,
+    PretrainedSpec,
     RepresentationSpec,
     SamplerSpec,
     SplitSpec,
-    canonical_json,
 )
 
 JSON = st.recursive(
@@ -42,6 +49,10 @@ def test_equal_specs_give_equal_text_whatever_was_left_to_defaults() -> None:
     assert DetectorSpec.model_validate_json(short.canonical()) == short
 
 
+DRAWN: dict[str, Any] = {"adapter": "mvtec_ad", "categories": ["weave"], "generate": {}}
+NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safetensors", "layers": ["layer2"]}
+
+
 @pytest.mark.parametrize(
     ("model", "settings", "fault"),
     [
@@ -51,6 +62,9 @@ def test_equal_specs_give_equal_text_whatever_was_left_to_defaults() -> None:
         (DomainSpec, {"shift": "photometric", "severity": "moderate"}, "needs seed"),
         (RepresentationSpec, {"normalise": "whiten"}, "needs shrinkage"),
         (RepresentationSpec, {"shrinkage": 0.1}, "does not use shrinkage"),
+        (RepresentationSpec, {"layers": ["colour"], "logarithm": ["first_order"]}, "'first_order' is not among layers"),
+        (DatasetSpec, DRAWN | {"folder": "images"}, "generate does not use folder"),
+        (DatasetSpec, DRAWN | {"address": "https://example.org"}, "generate does not use address"),
         (SamplerSpec, {"share": 0.1, "count": 5}, "either share or count"),
         (SamplerSpec, {"method": "greedy"}, "either share or count"),
         (SamplerSpec, {"method": "none", "share": 0.1}, "remove share and count"),
@@ -69,3 +83,60 @@ def test_no_setting_is_accepted_and_ignored(model: type[BaseModel], settings: di
 def test_the_stride_of_scattering_is_a_power_of_two_that_divides_the_image(stride: int, size: int) -> None:
     with pytest.raises(ValidationError, match="must be a power of two that divides"):
         BACKBONE.validate_python({"source": "scattering", "stride": stride, "image_size": size})
+
+
+def test_only_what_can_be_drawn_is_drawn() -> None:
+    assert demo.CATEGORIES == GENERATED_CATEGORIES
+    DatasetSpec.model_validate(DRAWN)
+    with pytest.raises(ValidationError, match=r"'weav' is not a category that can be drawn \(did you mean 'weave'\?\)"):
+        DatasetSpec.model_validate(DRAWN | {"categories": ["casting", "weav"]})
+    with pytest.raises(ValidationError, match="draws the layout of adapter 'mvtec_ad', not of 'mtd'"):
+        DatasetSpec.model_validate(DRAWN | {"adapter": "mtd"})
+
+
+def test_every_adapter_can_be_configured_and_one_of_a_single_category_takes_no_more() -> None:
+    assert set(ADAPTERS) >= SINGLE_CATEGORY
+    for adapter in ADAPTERS:
+        DatasetSpec.model_validate({"adapter": adapter, "categories": ["a"]})
+        two = {"adapter": adapter, "categories": ["a", "b"]}
+        if adapter not in SINGLE_CATEGORY:
+            DatasetSpec.model_validate(two)
+            continue
+        with pytest.raises(ValidationError, match=f"adapter '{adapter}' reads one category: name one, not 2"):
+            DatasetSpec.model_validate(two)
+
+
+@pytest.mark.parametrize(("model", "others"), [(RepresentationSpec, {}), (PretrainedSpec, NETWORK)])
+def test_layers_are_some_and_each_once(model: type[BaseModel], others: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        model.model_validate(others | {"layers": []})
+    with pytest.raises(ValidationError, match="layer 'layer3' is named twice"):
+        model.model_validate(others | {"layers": ["layer3", "layer2", "layer3"]})
+
+
+def test_a_logarithm_is_of_layers_in_use() -> None:
+    RepresentationSpec.model_validate({"layers": ["colour", "first_order"], "logarithm": ["first_order"]})
+    RepresentationSpec.model_validate({"logarithm": ["first_order"]})
+    with pytest.raises(ValidationError, match="layer 'first_order' is named twice"):
+        RepresentationSpec.model_validate({"logarithm": ["first_order", "first_order"]})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize(
+    ("model", "settings", "key"),
+    [
+        (RepresentationSpec, {"normalise": "whiten"}, "shrinkage"),
+        (EvaluationSpec, {}, "smoothing_sigma"),
+        (EvaluationSpec, {}, "pro_fpr_limit"),
+        (SplitSpec, {"protocol": "published"}, "official_train_share"),
+    ],
+)
+def test_numbers_are_finite(model: type[BaseModel], settings: dict[str, Any], key: str, value: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        model.model_validate(settings | {key: value})
+
+
+@pytest.mark.parametrize("value", [0.0, -0.2, float("inf"), float("nan")])
+def test_inputs_are_divided_by_deviations_above_zero(value: float) -> None:
+    with pytest.raises(ValidationError, match="std"):
+        BACKBONE.validate_python(NETWORK | {"std": [0.2, value, 0.2]})

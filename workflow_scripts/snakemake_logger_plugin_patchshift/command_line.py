@@ -44,6 +44,8 @@ def tidy(argv: Sequence[str]) -> list[str]:
 def _is_target(argument: str, option: str) -> bool:
     """Whether an argument behind an option that takes several is none of them."""
     if option in CONFIG_FILES:
+        if Path(argument).parts[:1] == ("results",):  # artifacts are JSON too
+            return True
         return Path(argument).suffix not in (".yaml", ".yml", ".json")
     return option in SETTINGS and "=" not in argument
 

@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from patchshift.plan.experiments import POOLS
+from patchshift.plan.base import Name, Spec
+from patchshift.plan.experiments import POOLS, Selectors
 from patchshift.plan.loading import did_you_mean, explain
 from patchshift.plan.specs import (
     BackboneSpec,
@@ -13,10 +14,8 @@ from patchshift.plan.specs import (
     DetectorSpec,
     DomainSpec,
     EvaluationSpec,
-    Name,
     PretrainedSpec,
     ScatteringSpec,
-    Spec,
     SplitSpec,
     ThresholdSpec,
 )
@@ -26,7 +25,7 @@ class Ids(Spec):
     """Ids by kind. The same shape in the catalog and in a study's `add`."""
 
     datasets: dict[Name, DatasetSpec] = Field({}, description="Where images come from.")
-    pools: dict[Name, list[str]] = Field({}, description="Named lists of `dataset/category` (or datasets) used as one.")
+    pools: dict[Name, Selectors] = Field({}, description="Named lists of `dataset/category` (or datasets) used as one.")
     splits: dict[Name, SplitSpec] = Field({}, description="Divisions into train, val and test.")
     domains: dict[Name, DomainSpec] = Field({}, description="`clean` and the declared shifts.")
     backbones: dict[Name, BackboneSpec] = Field({}, description="Feature extractors.")

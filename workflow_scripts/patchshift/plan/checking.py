@@ -8,12 +8,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from patchshift.errors import UserError
+from patchshift.plan.base import canonical_json
 from patchshift.plan.catalog import KINDS, Catalog, Ids, check_entries, check_references, check_selector
 from patchshift.plan.loading import did_you_mean, explain, read_yaml
-from patchshift.plan.specs import canonical_json
 from patchshift.plan.study import Study, StudyConfig
 
 IDS = Path("results/ids.json")
+
+SELECTED = {"splits": "splits", "backbones": "backbones", "detectors": "detectors", "thresholds": "thresholds"}
+SELECTED |= {"train_domains": "domains", "target_domains": "domains"}
+FILTERED = {key.removesuffix("s"): kind for key, kind in SELECTED.items()}
 
 
 def open_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
@@ -27,6 +31,8 @@ def open_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
         UserError: all mistakes in one message.
     """
     default = Path("config.yaml")
+    for file in files:
+        read_yaml(file)  # Snakemake has merged them, without a word on a key given twice
     if not files:
         config = {**read_yaml(default), **config}
     return load_study(config, ", ".join(map(str, files)) or str(default))
@@ -98,25 +104,37 @@ def _check_selections(raw: Mapping[str, Any], merged: Mapping[str, Any], source:
     if isinstance(experiments, dict):
         blocks |= {f"experiments.{name}": block for name, block in experiments.items()}
     for place, block in blocks.items():
-        if not isinstance(block, dict):
-            continue
-        kinds = {"splits": "splits", "backbones": "backbones", "detectors": "detectors", "thresholds": "thresholds"}
-        kinds |= {"train_domains": "domains", "target_domains": "domains"}
-        for key, kind in kinds.items():
-            for name in _listed(block, key):
-                if name not in merged[kind]:
-                    mistakes.append(
-                        f"{source}: {place}.{key}: '{name}' is not in {kind}{did_you_mean(name, merged[kind])}"
-                    )
-        for key in ("train", "targets"):
-            for selector in _listed(block, key):
-                check_selector(selector, merged, f"{source}: {place}.{key}", mistakes)
+        if isinstance(block, dict):
+            _check_names(block, SELECTED, merged, f"{source}: {place}", mistakes)
+            for key in ("include", "exclude"):
+                filters = block.get(key)
+                for number, entry in enumerate(filters if isinstance(filters, list) else []):
+                    if isinstance(entry, dict):
+                        lists = {name: [value] if isinstance(value, str) else value for name, value in entry.items()}
+                        _check_names(lists, FILTERED, merged, f"{source}: {place}.{key}[{number}]", mistakes)
 
 
-def _listed(block: Mapping[str, Any], key: str) -> list[str]:
-    """The names that a block lists; the model reports what is not a name."""
-    content = block.get(key)
-    return [name for name in content if isinstance(name, str)] if isinstance(content, list) else []
+def _check_names(
+    block: Mapping[str, Any], kinds: Mapping[str, str], merged: Mapping[str, Any], place: str, mistakes: list[str]
+) -> None:
+    """Append the names of a block that nothing bears; the model reports what is not a name.
+
+    Args:
+        block: lists of names by key.
+        kinds: the kind of ids that each key lists.
+        merged: ids by kind.
+        place: of the block, for messages.
+        mistakes: is appended to.
+    """
+    for key, content in block.items():
+        for name in content if isinstance(content, list) else []:
+            if not isinstance(name, str):
+                continue
+            if key in ("train", "target", "targets"):
+                check_selector(name, merged, f"{place}.{key}", mistakes, pools=key != "target")
+            elif key in kinds and name not in merged[kinds[key]]:
+                known = merged[kinds[key]]
+                mistakes.append(f"{place}.{key}: '{name}' is not in {kinds[key]}{did_you_mean(name, known)}")
 
 
 def _clashes(study: Study, path: Path) -> list[str]:

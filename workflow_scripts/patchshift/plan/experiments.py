@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from patchshift.plan.specs import Name, Seed, Spec
+from patchshift.plan.base import Name, Seed, Spec
 
 POOLS = "pools"  # stands where a dataset's id stands in the path of a pool's bank
 
@@ -87,7 +87,6 @@ class Cell:
         """Path of the target's masks and thumbnails."""
         return f"results/packs/{self.target.path}.h5"
 
-
     @property
     def artifacts(self) -> list[str]:
         """Paths of all that its results come from, as far as the cell names it."""
@@ -152,9 +151,7 @@ class Experiment(Spec):
     """A named product of ids, thinned by `include` and `exclude`."""
 
     title: str = Field(description="One line: what this experiment shows.")
-    train: Selectors = Field(
-        description="What banks are fitted on: a dataset, `dataset/category`, or `pools/{pool}`."
-    )
+    train: Selectors = Field(description="What banks are fitted on: a dataset, `dataset/category`, or `pools/{pool}`.")
     train_domains: Names = Field(["clean"], description="Domains that banks are fitted on.")
     targets: Literal["same"] | Selectors = Field(
         "same", description="What is scored; `same`: the category trained on, for a pool each of its members."

@@ -13,6 +13,22 @@ from pydantic.fields import FieldInfo
 from patchshift.errors import UserError
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is a mistake: the second value would silently replace the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Checked before values are made: by then `<<` has added keys that the mapping may well override.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            identity, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if identity in lines:
+                problem = f"key '{key.value}' is given twice (first in line {lines[identity]})"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            lines[identity] = line
+        return node
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -20,7 +36,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: one line that says which file, and where in it.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file (looked in {path.absolute().parent})") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -55,6 +71,10 @@ def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
             lines.append(f"{place}: unknown key{did_you_mean(location[-1], _keys(model, location[:-1]))}")
         elif mistake["type"] == "missing":
             lines.append(f"{place}: is required")
+        elif mistake["type"] == "too_short" and mistake["ctx"]["actual_length"] == 0:
+            lines.append(f"{place}: is an empty list: name at least one")
+        elif isinstance(mistake["input"], list) and any(str(part).startswith("literal[") for part in mistake["loc"]):
+            continue  # a word or a list was wanted: what is wrong with the list is a mistake of its own
         elif mistake["type"] in ("literal_error", "union_tag_invalid"):
             context = mistake["ctx"]
             expected = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")

@@ -4,48 +4,18 @@ A stage's script gets exactly one of these as canonical JSON (`canonical`), so a
 cannot rerun it. Field descriptions are the text of docs/config.md.
 """
 
-import json
-from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
+from patchshift.plan.base import Deviation, Distinct, Layers, Name, RelativePath, Seed, Share, Spec, Threads
+from patchshift.plan.loading import did_you_mean
 
-def _stays_inside(path: str) -> str:
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise ValueError("must stay inside its folder: no absolute path, no '..'")
-    return path
+SINGLE_CATEGORY: frozenset[str] = frozenset({"mtd"})
+"""Adapters whose dataset is one category, without a folder level of categories."""
 
-
-RelativePath = Annotated[str, AfterValidator(_stays_inside)]
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-Share = Annotated[float, Field(gt=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Threads = Annotated[int, Field(ge=1, le=256)]
-
-
-class Spec(BaseModel):
-    """Base of all specs: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def _belongs(self, used: bool, owner: str, *fields: str) -> None:
-        """Require the fields where they are used, refuse them where they would be ignored."""
-        for field in fields:
-            if used and getattr(self, field) is None:
-                raise ValueError(f"{owner} needs {field}")
-            if not used and getattr(self, field) is not None:
-                raise ValueError(f"{owner} does not use {field}: remove it")
-
-    def canonical(self, **kwargs: object) -> str:
-        """JSON with sorted keys: equal specs give equal text. `kwargs` go to `model_dump` (include, exclude)."""
-        return canonical_json(self.model_dump(mode="json", **kwargs))  # type: ignore[arg-type]
-
-
-def canonical_json(content: object) -> str:
-    """JSON with sorted keys and no spaces."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+GENERATED_CATEGORIES = ("weave", "casting", "connector")
+"""What the built-in dataset can draw (`patchshift.data.demo`)."""
 
 
 class GeneratorSpec(Spec):
@@ -73,6 +43,27 @@ class DatasetSpec(Spec):
         None, ge=2, description="Use at most this many images per official split and defect type (a seeded choice)."
     )
     generate: GeneratorSpec | None = Field(None, description="Draw the images instead of reading them (`demo`).")
+
+    @model_validator(mode="after")
+    def _categories_fit_the_adapter(self) -> "DatasetSpec":
+        if self.adapter in SINGLE_CATEGORY and len(self.categories) != 1:
+            raise ValueError(f"adapter '{self.adapter}' reads one category: name one, not {len(self.categories)}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_drawn_is_not_read(self) -> "DatasetSpec":
+        if self.generate is None:
+            return self
+        if self.adapter != "mvtec_ad":
+            raise ValueError(f"generate draws the layout of adapter 'mvtec_ad', not of '{self.adapter}'")
+        for category in self.categories:
+            if category not in GENERATED_CATEGORIES:
+                hint = did_you_mean(category, GENERATED_CATEGORIES)
+                raise ValueError(f"generate: '{category}' is not a category that can be drawn{hint}")
+        for field, value in (("folder", self.folder), ("address", self.address)):
+            if value:
+                raise ValueError(f"a dataset with generate does not use {field}: remove it")
+        return self
 
 
 class SplitSpec(Spec):
@@ -144,10 +135,12 @@ class PretrainedSpec(Spec):
     source: Literal["timm", "torchvision"]
     model: str = Field(description="Model name in timm or torchvision.")
     weights: RelativePath = Field(description="Weight file (safetensors) under `weights_dir`.")
-    layers: list[str] = Field(min_length=1, description="Layers to cache, by module name.")
+    layers: Layers = Field(description="Layers to cache, by module name.")
     image_size: int = Field(224, ge=32, description="Input height and width in pixels; images are resized to it.")
     mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="Channel means of the input, RGB.")
-    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="Channel deviations of the input.")
+    std: tuple[Deviation, Deviation, Deviation] = Field(
+        (0.229, 0.224, 0.225), description="Channel deviations of the input."
+    )
     batch_size: int = Field(16, ge=1, description="Images per forward pass.")
     threads: Threads = Field(2, description="Numerical threads.")
 
@@ -159,12 +152,12 @@ BACKBONE: TypeAdapter[ScatteringSpec | PretrainedSpec] = TypeAdapter(BackboneSpe
 class RepresentationSpec(Spec):
     """How cached layer maps become patch embeddings."""
 
-    layers: list[str] | None = Field(None, description="Layers to use, of those cached; default: all.")
+    layers: Layers | None = Field(None, description="Layers to use, of those cached; default: all.")
     neighbourhood: Literal["none", "average"] = Field(
         "average", description="`average`: mean over the 3 x 3 patches around each position, borders zero-padded."
     )
     fusion: Literal["concat"] = Field("concat", description="Layers are upsampled bilinearly and concatenated.")
-    logarithm: list[str] = Field(
+    logarithm: Distinct = Field(
         [], description="Layers whose logarithm is taken, with a floor of 0.1 of each channel's training mean."
     )
     normalise: Literal["none", "standardise", "whiten"] = Field(
@@ -176,6 +169,13 @@ class RepresentationSpec(Spec):
     @model_validator(mode="after")
     def _shrinkage_fits(self) -> "RepresentationSpec":
         self._belongs(self.normalise == "whiten", f"normalise '{self.normalise}'", "shrinkage")
+        return self
+
+    @model_validator(mode="after")
+    def _logarithm_is_of_layers_in_use(self) -> "RepresentationSpec":
+        for layer in self.logarithm:
+            if self.layers is not None and layer not in self.layers:
+                raise ValueError(f"logarithm: '{layer}' is not among layers{did_you_mean(layer, self.layers)}")
         return self
 
 
@@ -219,14 +219,27 @@ class ImageScoreSpec(Spec):
         return self
 
 
-class DetectorSpec(Spec):
-    """A method with its representation, sampler and image score."""
+class FitSpec(Spec):
+    """The part of a detector that fitting needs: all but how images are scored."""
 
     method: Literal["patchcore"] = Field(description="Detection method.")
     representation: RepresentationSpec = Field(RepresentationSpec(), description="Layer maps to patch embeddings.")
     sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
-    image_score: ImageScoreSpec = Field(ImageScoreSpec(), description="Patch distances to one score per image.")
     threads: Threads = Field(2, description="Numerical threads of fitting and scoring.")
+
+
+class DetectorSpec(FitSpec):
+    """A method with its representation, sampler and image score."""
+
+    image_score: ImageScoreSpec = Field(ImageScoreSpec(), description="Patch distances to one score per image.")
+
+    def fit_spec(self) -> FitSpec:
+        """What a bank depends on."""
+        return FitSpec(**{name: getattr(self, name) for name in FitSpec.model_fields})
+
+    def scoring_spec(self) -> "ScoringSpec":
+        """What scores depend on beside the bank."""
+        return ScoringSpec(image_score=self.image_score, threads=self.threads)
 
 
 class ScoringSpec(Spec):
@@ -241,7 +254,8 @@ class ThresholdSpec(Spec):
 
     policy: Literal["f1_max", "normal_quantile"] = Field(
         description="`f1_max`: the validation score with the highest F1; ties: the highest. `normal_quantile`: the "
-        "smallest normal validation score that at least `quantile` of them do not exceed; needs no anomalies."
+        "next number after the smallest normal validation score that at least `quantile` of them do not exceed, so at "
+        "most 1 - `quantile` of them are flagged; needs no anomalies."
     )
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="`normal_quantile`: share of the normal validation scores."

@@ -9,13 +9,11 @@ from pathlib import Path
 from pydantic import Field
 
 from patchshift.errors import UserError
+from patchshift.plan.base import Name, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.experiments import POOLS, Cell, Experiment, Selection, StudyPlan
 from patchshift.plan.loading import did_you_mean
-from patchshift.plan.specs import SINGLE_CATEGORY, Name, Spec, canonical_json
-
-FIT_FIELDS = {"method", "representation", "sampler", "threads"}
-SCORE_FIELDS = {"image_score", "threads"}
+from patchshift.plan.specs import SINGLE_CATEGORY
 
 
 class StudyConfig(Spec):
@@ -164,11 +162,11 @@ class Study:
 
     def fit_spec(self, detector: str) -> str:
         """What a bank depends on: all of the detector but how images are scored."""
-        return self.catalog.detectors[detector].canonical(include=FIT_FIELDS)
+        return self.catalog.detectors[detector].fit_spec().canonical()
 
     def score_spec(self, detector: str) -> str:
         """What scores depend on beside the bank."""
-        return self.catalog.detectors[detector].canonical(include=SCORE_FIELDS)
+        return self.catalog.detectors[detector].scoring_spec().canonical()
 
     def threshold_spec(self, threshold: str) -> str:
         """What a threshold depends on."""
