@@ -151,3 +151,9 @@ def test_scripts_see_experiments_in_the_order_of_the_config(study: Settings, loa
     study["experiments"] = dict.fromkeys(("zebra", "ant", "moth"), study["experiments"]["clean"])
     plan = StudyPlan.model_validate_json(load().plan_spec())
     assert list(plan.cells()) == list(load().cells) == ["zebra", "ant", "moth"]
+
+
+def test_a_dataset_of_one_category_has_no_folder_level_of_categories(catalog: Settings, load: Load) -> None:
+    catalog["datasets"]["tiles"] = {"adapter": "mtd", "categories": ["tile"], "folder": "magnetic"}
+    assert load().image_root("tiles", "tile") == "data/magnetic"
+    assert load().image_root("parts", "bolt") == "data/parts/bolt"
