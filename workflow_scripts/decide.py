@@ -1,6 +1,7 @@
 """Decide every test image of a target at a calibrated threshold, and count the mistakes."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,17 +30,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     result = decide_target(test.labels, test.scores, calibration, args.spec)
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split, "threshold": args.threshold}
     provenance = describe("decide", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
+    threshold = calibration.threshold
     images = [
         {
             "image": image,
             "label": int(label),
             "defect": defect,
-            "score": float(score),
-            "decision": None if calibration.threshold is None else int(score >= calibration.threshold),
+            "score": float(score) if math.isfinite(score) else None,  # JSON has neither NaN nor infinity
+            "decision": int(score >= threshold) if threshold is not None and math.isfinite(score) else None,
         }
         for image, label, defect, score in zip(test.images, test.labels, test.defects, test.scores, strict=True)
     ]
-    content = {**result, "threshold": calibration.threshold, "images": images, "provenance": provenance}
+    content = {**result, "threshold": threshold, "images": images, "provenance": provenance}
     write_json(args.decisions, content)
 
 

@@ -113,7 +113,7 @@ def test_nan_makes_metrics_undefined_with_that_reason(target: Target) -> None:
     metrics = evaluate_target(target.labels, scores, patch_maps, target.masks, input_size=INPUT_SIZE, spec=SPEC)[
         "metrics"
     ]
-    assert metrics["image_ap"] == {"undefined": "the score of 1 of 12 images is NaN"}
+    assert metrics["image_ap"] == {"undefined": "the score of 1 of 12 images is not finite"}
     assert metrics["pixel_ap"] == {"undefined": "the anomaly map of image 5 has NaN"}
 
 
@@ -154,4 +154,4 @@ def test_decisions_keep_what_a_one_class_target_still_defines() -> None:
 def test_nan_scores_are_not_decided() -> None:
     calibration = calibrate("f1_max", np.array([0, 2], np.float32), np.array([0, 1]))
     metrics = decide_target(np.array([0, 1]), np.array([0.0, np.nan]), calibration, SPEC)["metrics"]
-    assert metrics["recall"] == {"undefined": "the score of 1 of 2 images is NaN"}
+    assert metrics["recall"] == {"undefined": "the score of 1 of 2 images is not finite"}

@@ -8,8 +8,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, f1_score,
 
 from patchshift.evaluation.image_metrics import (
     DECISION_METRICS,
-    decision_metrics,
-    f1_floor,
+    count_decisions,
     image_auroc,
     image_average_precision,
 )
@@ -41,7 +40,7 @@ def test_equal_scores_rank_like_chance() -> None:
         ([], [], "no image"),
         ([0, 0], [1.0, 2.0], "no anomalous image"),
         ([1, 1], [1.0, 2.0], "no normal image"),
-        ([0, 1, 1], [1.0, np.nan, np.nan], "the score of 2 of 3 images is NaN"),
+        ([0, 1, 1], [1.0, np.nan, np.inf], "the score of 2 of 3 images is not finite"),
     ],
 )
 def test_rankings_that_do_not_exist_are_undefined(
@@ -54,8 +53,10 @@ def test_rankings_that_do_not_exist_are_undefined(
 @given(decisions)
 def test_decision_metrics_agree_with_their_identities(pairs: list[tuple[bool, bool]]) -> None:
     labels, called = np.array(pairs).T
-    metrics = decision_metrics(labels, called)
-    assert metrics["tp"] + metrics["fp"] + metrics["tn"] + metrics["fn"] == len(pairs)
+    confusion = count_decisions(labels, called)
+    metrics = {name: float(metric(confusion)) for name, metric in DECISION_METRICS.items()}
+    counts = confusion_matrix(labels, called, labels=[False, True]).ravel()
+    assert [confusion.tn, confusion.fp, confusion.fn, confusion.tp] == counts.tolist()
     assert metrics["accuracy"] == pytest.approx((labels == called).mean())
     if labels.any():
         assert metrics["miss_rate"] == pytest.approx(1 - metrics["recall"])
@@ -63,34 +64,24 @@ def test_decision_metrics_agree_with_their_identities(pairs: list[tuple[bool, bo
         assert metrics["f1_floor"] == pytest.approx(f1_score(labels, np.ones_like(labels)))
     if not labels.all():
         assert metrics["false_alarm_rate"] == pytest.approx(1 - metrics["specificity"])
-    true_negative, false_positive, false_negative, true_positive = confusion_matrix(
-        labels, called, labels=[False, True]
-    ).ravel()
-    assert [metrics[name] for name in ("tn", "fp", "fn", "tp")] == [
-        true_negative,
-        false_positive,
-        false_negative,
-        true_positive,
-    ]
 
 
 def test_empty_ratios_are_nan_and_have_a_reason() -> None:
-    metrics = decision_metrics(np.array([0, 0]), np.array([0, 0]))
-    undefined = {name for name in DECISION_METRICS if np.isnan(metrics[name])}
+    confusion = count_decisions(np.array([0, 0]), np.array([0, 0]))
+    undefined = {name for name, metric in DECISION_METRICS.items() if np.isnan(metric(confusion))}
     assert undefined == {"f1", "precision", "recall", "f1_floor", "miss_rate"}
     assert all(DECISION_METRICS[name].reason for name in undefined)
 
 
 def test_f1_floor_is_the_f1_of_calling_everything_defective() -> None:
-    assert f1_floor(np.array([1] * 70 + [0] * 40)) == pytest.approx(140 / 180)
-    with pytest.raises(Undefined, match="no anomalous image"):
-        f1_floor(np.array([0, 0]))
+    confusion = count_decisions(np.array([1] * 70 + [0] * 40), np.zeros(110, int))
+    assert DECISION_METRICS["f1_floor"](confusion) == pytest.approx(140 / 180)
 
 
 def test_labels_other_than_zero_and_one_are_refused() -> None:
     with pytest.raises(ValueError, match="0 \\(normal\\) and 1"):
-        decision_metrics(np.array([0, 255]), np.array([0, 1]))
+        count_decisions(np.array([0, 255]), np.array([0, 1]))
     with pytest.raises(ValueError, match="must both be"):
-        decision_metrics(np.array([0, 1, 1]), np.array([0, 1]))
+        count_decisions(np.array([0, 1, 1]), np.array([0, 1]))
     with pytest.raises(ValueError, match="must both be"):
         image_auroc(np.array([0, 1, 1]), np.array([0.0, 1]))

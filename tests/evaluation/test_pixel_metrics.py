@@ -14,8 +14,6 @@ from patchshift.evaluation.pixel_metrics import (
     aupro,
     bootstrap_pixel_metrics,
     measure_counts,
-    pixel_auroc,
-    pixel_average_precision,
     pixel_metrics,
 )
 from patchshift.evaluation.pixel_pool import PixelPool
@@ -98,8 +96,9 @@ def test_aupro_agrees_with_the_reference(golden: Golden, limit: float) -> None:
 
 def test_pixel_auroc_and_average_precision_agree_with_the_reference(golden: Golden) -> None:
     masks, maps, reference = golden
-    assert pixel_auroc(masks, maps) == pytest.approx(reference["pixel_auroc"], abs=1e-12)
-    assert pixel_average_precision(masks, maps) == pytest.approx(reference["pixel_ap"], abs=1e-12)
+    metrics = pixel_metrics(masks, maps)
+    assert metrics["pixel_auroc"] == pytest.approx(reference["pixel_auroc"], abs=1e-12)
+    assert metrics["pixel_ap"] == pytest.approx(reference["pixel_ap"], abs=1e-12)
 
 
 @pytest.mark.parametrize("bounds", [(1e-4, 1e-2), (1e-3, 1e-1)])
@@ -123,8 +122,9 @@ def test_aupro_equals_brute_force_with_ties_and_mixed_sizes(images: tuple[Masks,
 def test_pixel_auroc_and_average_precision_equal_sklearn(images: tuple[Masks, Maps]) -> None:
     defect = np.concatenate([mask.ravel() != 0 for mask in images[0]])
     scores = np.concatenate([one.ravel() for one in images[1]])
-    assert pixel_auroc(*images) == pytest.approx(roc_auc_score(defect, scores), abs=1e-12)
-    assert pixel_average_precision(*images) == pytest.approx(average_precision_score(defect, scores), abs=1e-12)
+    metrics = pixel_metrics(*images)
+    assert metrics["pixel_auroc"] == pytest.approx(roc_auc_score(defect, scores), abs=1e-12)
+    assert metrics["pixel_ap"] == pytest.approx(average_precision_score(defect, scores), abs=1e-12)
 
 
 @given(images=tiny_images(), bounds=st.sampled_from([(0.01, 0.1), (0.05, 0.6), (0.2, 1.0)]))
@@ -140,7 +140,7 @@ def test_perfect_and_inverted_maps_score_one_and_zero() -> None:
     perfect = masks.astype(np.float32)
     assert pixel_metrics(masks, perfect)["pro"] == pixel_metrics(masks, perfect)["pixel_ap"] == 1.0
     assert aupimo(masks, perfect)[0] == 1.0
-    assert aupro(masks, -perfect) == pixel_auroc(masks, -perfect) == aupimo(masks, -perfect)[0] == 0.0
+    assert aupro(masks, -perfect) == pixel_metrics(masks, -perfect)["pixel_auroc"] == aupimo(masks, -perfect)[0] == 0.0
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -156,7 +156,7 @@ def test_no_rounding_takes_a_perfect_score_past_one(seed: int) -> None:
 
 def test_scores_that_differ_only_in_double_precision_do_not_tie() -> None:
     masks = np.array([[[0, 1]]])
-    assert pixel_auroc(masks, np.array([[[1.0, 1.0 + 1e-12]]])) == 1.0
+    assert pixel_metrics(masks, np.array([[[1.0, 1.0 + 1e-12]]]))["pixel_auroc"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,10 @@ NORMAL_P90 = ThresholdSpec(policy="normal_quantile", quantile=0.9)
         (F1_MAX, [1.0, 2.0], [0, 0], "no anomalous validation image"),
         (NORMAL_P90, [1.0, 2.0], [1, 1], "no normal validation image"),
         *[(policy, [], [], "no validation image") for policy in (F1_MAX, NORMAL_P90)],
-        *[(policy, [1.0, np.nan], [0, 1], "the score of 1 of 2 images is NaN") for policy in (F1_MAX, NORMAL_P90)],
+        *[
+            (policy, [1.0, np.nan], [0, 1], "the score of 1 of 2 images is not finite")
+            for policy in (F1_MAX, NORMAL_P90)
+        ],
     ],
 )
 def test_calibration_without_the_images_it_needs_is_undefined(
@@ -63,14 +66,25 @@ def test_calibration_without_the_images_it_needs_is_undefined(
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=30), st.floats(0.01, 0.99))
-def test_normal_quantile_is_the_smallest_normal_score_that_a_share_does_not_exceed(
+def test_normal_quantile_is_just_above_the_smallest_normal_score_that_a_share_does_not_exceed(
     normal: list[int], share: float
 ) -> None:
     scores = np.array([*normal, 1000, 2000], np.float32)
     labels = np.array([0] * len(normal) + [1, 1])
     calibration = calibrate(ThresholdSpec(policy="normal_quantile", quantile=share), scores, labels)
-    reached = [t for t in normal if sum(other <= t for other in normal) >= share * len(normal)]
-    assert calibration.threshold == min(reached)
+    passing = np.float32(min(t for t in normal if sum(other <= t for other in normal) >= share * len(normal)))
+    assert calibration.threshold == np.nextafter(passing, np.float32(np.inf))
+    flagged = (scores[labels == 0] >= calibration.threshold).sum()
+    assert flagged <= (1 - share) * len(normal) + 1e-9
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("count", "flagged"), [(5, 0), (19, 0), (20, 1), (40, 2)])
+def test_no_more_normal_validation_images_than_the_share_are_flagged(dtype: type, count: int, flagged: int) -> None:
+    scores = np.random.default_rng(count).normal(size=count).astype(dtype)
+    spec = ThresholdSpec(policy="normal_quantile", quantile=0.95)
+    threshold = calibrate(spec, scores, np.zeros(count, int)).threshold
+    assert (scores >= threshold).sum() == flagged
 
 
 def test_a_policy_with_settings_is_not_taken_by_name() -> None:

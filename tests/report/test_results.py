@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from patchshift.report.results import StudyResults, Value, as_value, read_rows
-from patchshift.runtime.files import read_json
+from patchshift.report.tables import predictions
+from patchshift.runtime.files import read_json, write_json, write_text
 
 
 def test_values_are_those_of_the_artifacts_to_the_last_bit(made, results):
@@ -56,3 +58,17 @@ def test_fields_are_read_as_they_are_written(tmp_path):
 )
 def test_values_in_words(value, text):
     assert value.plain == text
+
+
+def test_image_without_a_finite_score_leaves_the_decisions_of_its_cell_out(make_study):
+    study = make_study()
+    cell, other = study.cells()[:2]
+    content = read_json(Path(cell.decisions))
+    content["images"][3] |= {"score": None, "decision": None}
+    write_json(Path(cell.decisions), content)
+    write_text(study.folder / "predictions.csv", predictions(study.cells()).to_csv(index=False))
+    results = StudyResults(study.plan, study.folder)
+    assert results.images(cell).decisions is None
+    assert np.flatnonzero(np.isnan(results.images(cell).scores)).tolist() == [3]
+    assert set(results.images(other).decisions) <= {0, 1}
+    assert {row["decision"] for row in read_rows(study.folder / "predictions.csv")} == {"", "0", "1"}

@@ -4,7 +4,7 @@ Tested in tests/evaluation/test_image_metrics.py.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def image_auroc(labels: Labels, scores: Scores) -> float:
         scores: [N] higher is more anomalous.
 
     Raises:
-        Undefined: if a class is missing or a score is NaN.
+        Undefined: if a class is missing or a score is not finite.
     """
     anomalous = check_ranking(labels, scores)
     return float(auroc(counts_by_score(scores, ~anomalous), counts_by_score(scores, anomalous)))
@@ -42,7 +42,7 @@ def image_average_precision(labels: Labels, scores: Scores) -> float:
         scores: [N] higher is more anomalous.
 
     Raises:
-        Undefined: if a class is missing or a score is NaN.
+        Undefined: if a class is missing or a score is not finite.
     """
     anomalous = check_ranking(labels, scores)
     return float(average_precision(counts_by_score(scores, ~anomalous), counts_by_score(scores, anomalous)))
@@ -52,7 +52,7 @@ def check_ranking(labels: Labels, scores: Scores) -> Bool:
     """The labels as booleans, if images can be ranked at all.
 
     Raises:
-        Undefined: if a class is missing or a score is NaN.
+        Undefined: if a class is missing or a score is not finite.
         ValueError: if labels and scores do not match, or a label is neither 0 nor 1.
     """
     anomalous = as_anomalous(labels)
@@ -69,14 +69,14 @@ def check_ranking(labels: Labels, scores: Scores) -> Bool:
 
 
 def check_scores(scores: Scores) -> None:
-    """Refuse NaN.
+    """Refuse NaN and infinity.
 
     Raises:
-        Undefined: with the number of images whose score is NaN.
+        Undefined: with the number of images whose score is not finite.
     """
-    missing = int(np.isnan(scores).sum())
+    missing = int((~np.isfinite(scores)).sum())
     if missing:
-        raise Undefined(f"the score of {missing} of {len(scores)} images is NaN")
+        raise Undefined(f"the score of {missing} of {len(scores)} images is not finite")
 
 
 def as_anomalous(labels: Labels) -> Bool:
@@ -176,33 +176,3 @@ def count_decisions(labels: Labels, decisions: Labels) -> Confusion:
         tn=int((~anomalous & ~called).sum()),
         fn=int((anomalous & ~called).sum()),
     )
-
-
-def decision_metrics(labels: Labels, decisions: Labels) -> dict[str, float]:
-    """All metrics of decisions, and their counts.
-
-    Args:
-        labels: [N] 0 normal, 1 anomalous.
-        decisions: [N] 1 (or True) where the image is called defective.
-
-    Returns:
-        Every name of `DECISION_METRICS`, NaN where undefined (`DECISION_METRICS[name].reason` says why), and the
-        counts `tp`, `fp`, `tn`, `fn`.
-    """
-    confusion = count_decisions(labels, decisions)
-    return {name: float(metric(confusion)) for name, metric in DECISION_METRICS.items()} | asdict(confusion)
-
-
-def f1_floor(labels: Labels) -> float:
-    """The F1 of calling every image defective, 2P / (2P + N): no policy should score below it.
-
-    Args:
-        labels: [N] 0 normal, 1 anomalous.
-
-    Raises:
-        Undefined: if no image is anomalous.
-    """
-    value = decision_metrics(labels, np.ones_like(labels))["f1_floor"]
-    if np.isnan(value):
-        raise Undefined(DECISION_METRICS["f1_floor"].reason)
-    return value

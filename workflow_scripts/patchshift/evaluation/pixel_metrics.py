@@ -44,18 +44,12 @@ def aupro(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> flo
     return pixel_metrics(masks, anomaly_maps, fpr_limit=fpr_limit)["pro"]
 
 
-def pixel_auroc(masks: Images, anomaly_maps: Images) -> float:
-    """Area under the ROC curve over all pixels of all images; arguments and errors as for `aupro`."""
-    return pixel_metrics(masks, anomaly_maps)["pixel_auroc"]
-
-
-def pixel_average_precision(masks: Images, anomaly_maps: Images) -> float:
-    """Average precision over all pixels of all images, no interpolation; arguments and errors as for `aupro`."""
-    return pixel_metrics(masks, anomaly_maps)["pixel_ap"]
-
-
 def pixel_metrics(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> dict[str, float]:
-    """`pixel_auroc`, `pixel_ap` and `pro` from one sort of the pixels; arguments and errors as for `aupro`."""
+    """All pixel metrics of images, from one sort of the pixels; arguments and errors as for `aupro`.
+
+    Returns:
+        `pixel_auroc` and `pixel_ap` (average precision without interpolation) over all pixels of all images, and `pro`.
+    """
     pool = PixelPool(np.result_type(np.float32, *{np.asarray(one).dtype for one in anomaly_maps}))
     for mask, anomaly_map in _pairs(masks, anomaly_maps):
         pool.add(mask, anomaly_map)

@@ -118,7 +118,10 @@ def f1_max(spec: ThresholdSpec, scores: Scores, anomalous: Bool) -> Choice:
 
 
 def normal_quantile(spec: ThresholdSpec, scores: Scores, anomalous: Bool) -> Choice:
-    """The smallest normal validation score that at least `spec.quantile` of the normal scores do not exceed.
+    """The next number after the smallest normal score that at least `spec.quantile` of the normal scores do not exceed.
+
+    An image at the threshold is called defective, so the threshold lies above that score, by one step of the scores'
+    own dtype: no score fits between. So at most 1 - `spec.quantile` of the normal validation images are flagged.
 
     Raises:
         Undefined: if no validation image is normal.
@@ -126,7 +129,8 @@ def normal_quantile(spec: ThresholdSpec, scores: Scores, anomalous: Bool) -> Cho
     if anomalous.all():
         raise Undefined("no normal validation image")
     assert spec.quantile is not None
-    return Choice(threshold=float(np.quantile(scores[~anomalous], spec.quantile, method="inverted_cdf")))
+    passing = np.quantile(scores[~anomalous], spec.quantile, method="inverted_cdf").astype(scores.dtype)
+    return Choice(threshold=float(np.nextafter(passing, np.inf, dtype=scores.dtype)))
 
 
 POLICIES: dict[str, Policy] = {

@@ -46,8 +46,8 @@ class Images:
         names: the n image keys.
         labels: [n] int64, 1 for anomalous images.
         defects: defect type per image, empty for normal ones.
-        scores: [n] float64 image scores.
-        decisions: [n] int64, 1 where called defective; None without a threshold.
+        scores: [n] float64 image scores, NaN where one is not finite.
+        decisions: [n] int64, 1 where called defective; None without a threshold, or where a score is not finite.
         threshold: scores at or above it are called defective; None if undefined.
     """
 
@@ -139,6 +139,6 @@ def _as_images(rows: Sequence[dict[str, str]]) -> Images:
         labels=column("label", np.int64),
         defects=[row["defect"] for row in rows],
         scores=column("score", np.float64),
-        decisions=column("decision", np.int64) if threshold else None,
+        decisions=column("decision", np.int64) if all(row["decision"] for row in rows) else None,
         threshold=float(threshold) if threshold else None,
     )

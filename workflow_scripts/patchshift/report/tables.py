@@ -67,12 +67,12 @@ def experiment_results(cells: Iterable[Cell]) -> pd.DataFrame:
 
 
 def predictions(cells: Iterable[Cell]) -> pd.DataFrame:
-    """One row per test image of each cell: the study's `predictions.csv`."""
+    """One row per test image of each cell: the study's `predictions.csv`. What is null in the decisions is empty."""
     rows = []
     for cell in cells:
         content = read_json(Path(cell.decisions))
         rows += [{**cell_keys(cell), **image, "threshold": content["threshold"]} for image in content["images"]]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"decision": "Int64"})  # 0, 1 or empty, never 1.0
 
 
 def timings(cells: Sequence[Cell], benchmarks: Path) -> pd.DataFrame:
