@@ -3,7 +3,9 @@
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,8 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The parts of patchshift that a module imports, at its top or anywhere inside."""
+def imports(path: Path) -> Iterator[str]:
+    """The names that a module imports, at its top or anywhere inside."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -41,10 +43,32 @@ def imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: imports are absolute"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "patchshift" and rest:
-                yield rest.partition(".")[0]
+        yield from names
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The parts of patchshift that a module imports, at its top or anywhere inside."""
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "patchshift" and rest:
+            yield rest.partition(".")[0]
+
+
+def libraries(path: Path) -> set[str]:
+    """What a script and all that it leads to import beside patchshift, the names of the libraries alone."""
+    pending, seen, found = [path], {path}, set()
+    while pending:
+        for name in imports(pending.pop()):
+            parts = name.split(".")
+            if parts[0] != "patchshift":
+                found.add(parts[0])
+                continue
+            folders = [SCRIPTS.joinpath(*parts[:length]) for length in range(1, len(parts) + 1)]
+            modules = {module for folder in folders for module in (folder / "__init__.py", folder.with_suffix(".py"))}
+            new = {module for module in modules if module.is_file()} - seen
+            pending += new
+            seen |= new
+    return found
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -124,11 +148,35 @@ def test_a_rule_says_where_it_logs_what_it_costs_and_what_it_needs(rule: str) ->
 
 
 @pytest.mark.parametrize("rule", JOBS)
+def test_a_rules_environment_has_what_its_script_imports(rule: str) -> None:
+    (environment,) = re.findall(r'"\.\./(envs/\w+\.yaml)"', RULES[rule])
+    installed = set(re.findall(r"^ +- ([\w-]+)==", (ROOT / environment).read_text(encoding="utf-8"), re.MULTILINE))
+    distributions = packages_distributions()
+    needed = {
+        distribution.lower()
+        for library in libraries(SCRIPTS / f"{rule}.py") - sys.stdlib_module_names
+        for distribution in distributions[library]
+    }
+    assert needed <= installed
+
+
+@pytest.mark.parametrize("rule", sorted({*JOBS} - {"fit_detector", "score_images"}))
+def test_only_banks_load_the_search_library(rule: str) -> None:
+    assert "faiss" not in libraries(SCRIPTS / f"{rule}.py")
+
+
+@pytest.mark.parametrize("rule", JOBS)
 def test_what_a_rule_puts_on_the_command_line_is_quoted(rule: str) -> None:
     shell = re.findall(r'^ {8}".*"$', RULES[rule].split("shell:")[1], re.MULTILINE)
     placeholders = re.findall(r"\{([^{}]+)\}", "".join(shell))
     assert placeholders
     assert [name for name in placeholders if not name.endswith(":q") and name != "wildcards.seed"] == []
+
+
+def test_every_test_that_a_docstring_names_exists() -> None:
+    named = {name for path in PYTHON for name in re.findall(r"tests/[\w/]+\.py", path.read_text(encoding="utf-8"))}
+    assert named
+    assert {name for name in named if not (ROOT / name).is_file()} == set()
 
 
 def test_every_script_belongs_to_a_rule() -> None:

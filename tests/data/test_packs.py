@@ -1,4 +1,5 @@
 import io
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,31 @@ def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path, make_m
     assert message.startswith("2 files cannot be used:")
     assert "crack/001_mask.png is (40, 30), its image test/crack/001.png is (30, 40): they must match" in message
     assert not (tmp_path / "pack.h5").exists()
+
+
+def test_masks_that_mark_nothing_are_named_and_their_images_stay_anomalous(
+    tmp_path: Path, make_mvtec_ad: MakeTree, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_mvtec_ad()
+    rows = index(root)
+    for name in ("crack/001", "scratch/000"):
+        path = root / "ground_truth" / f"{name}_mask.png"
+        Image.fromarray(np.zeros(read_mask(path).shape, np.uint8)).save(path)
+    with caplog.at_level(logging.WARNING):
+        write_pack(tmp_path / "pack.h5", rows, root, {})
+    (message,) = caplog.messages
+    assert message.startswith("2 masks under ")
+    assert "ground_truth/crack/001_mask.png, ground_truth/scratch/000_mask.png" in message
+    with Pack(tmp_path / "pack.h5") as pack:
+        assert pack.has_masks
+        assert pack.labels[pack.rows(["test/crack/001.png"])].tolist() == [1]
+
+
+def test_an_image_that_is_not_in_the_pack_is_named(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    write_pack(tmp_path / "pack.h5", index(root), root, {})
+    with Pack(tmp_path / "pack.h5") as pack, pytest.raises(UserError, match=r"pack\.h5 lacks new\.png \(1 in all\)"):
+        pack.rows(["new.png"])
 
 
 def test_packing_again_gives_the_same_bytes(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:

@@ -8,6 +8,7 @@ Tested in tests/data/test_packs.py.
 
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,9 +30,13 @@ UInt8 = npt.NDArray[np.uint8]
 
 THUMBNAIL_SIDE = 256  # longest side, pixels
 
+log = logging.getLogger(__name__)
+
 
 def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Mapping[str, Any]) -> None:
     """Pack the masks and thumbnails of all images of an index.
+
+    Masks without any defect pixel are named in a warning, not refused: published sets have some (four images of MTD).
 
     Raises:
         UserError: listing every image or mask that cannot be read, and every mask whose size is not its image's.
@@ -46,6 +51,15 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
         return size, np.packbits(mask), _thumbnail(image)
 
     packed = map_files(pack, rows)
+    empty = [row.mask for row, (_, bits, _) in zip(rows, packed, strict=True) if row.mask and not bits.any()]
+    if empty:
+        log.warning(
+            "%d masks under %s mark no pixel: %s. Their images count as anomalous, all their pixels as normal; draw "
+            "the defects, or remove the images",
+            len(empty),
+            root,
+            ", ".join(empty),
+        )
     with atomic_path(path) as partial, create_hdf5(partial) as file:
         for name, texts in (("images", [row.key for row in rows]), ("defects", [row.defect for row in rows])):
             file.create_dataset(name, data=texts, dtype=h5py.string_dtype(), track_times=False)
@@ -77,11 +91,22 @@ class Pack:
             self._thumbnail_offsets = self._file["thumbnail_offsets"][:]
         except (OSError, KeyError) as error:
             raise UserError(f"{path} is not a whole pack ({error}): delete it and run again") from error
+        self._path = path
         self.has_masks = bool((np.diff(self._mask_offsets) > 0)[self.labels == 1].all())
         self._row = {name: row for row, name in enumerate(self.images)}
 
     def rows(self, images: Sequence[str]) -> list[int]:
-        """The row of each named image."""
+        """The row of each named image.
+
+        Raises:
+            UserError: if an image is not in the pack.
+        """
+        missing = [name for name in images if name not in self._row]
+        if missing:
+            raise UserError(
+                f"{self._path} lacks {', '.join(missing[:5])} ({len(missing)} in all): the images changed since it was "
+                "made; delete it and run again"
+            )
         return [self._row[name] for name in images]
 
     def mask(self, row: int) -> Bool:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from patchshift.data.packs import Pack
 from patchshift.data.splits import read_split
-from patchshift.detectors import read_scores
+from patchshift.detectors.scores import read_scores
+from patchshift.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,20 @@ class ScoredImages:
 
     @classmethod
     def read(cls, scores: Path, pack: Path, split: Path, *, part: Literal["val", "test"]) -> Self:
-        """Join scores, pack and split; images of other parts are left out."""
+        """Join scores, pack and split; images of other parts are left out.
+
+        Raises:
+            UserError: if an image of the part has no score, or is not in the pack.
+        """
         wanted = read_split(split).of(part)
         scored = read_scores(scores)
         position = {image: row for row, image in enumerate(scored.images)}
+        missing = [image for image in wanted if image not in position]
+        if missing:
+            raise UserError(
+                f"{scores} has no score of {', '.join(missing[:5])} ({len(missing)} in all): the split changed since; "
+                "delete it and run again"
+            )
         rows = np.array([position[image] for image in wanted], np.int64)
         with Pack(pack) as masks:
             packed = masks.rows(wanted)
