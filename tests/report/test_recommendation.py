@@ -110,6 +110,30 @@ def test_only_setups_that_cover_all_categories_are_compared():
     assert "Not compared, since they do not cover the same categories: y on net." in describe_choice(found)
 
 
+def test_setups_of_as_many_but_other_categories_are_not_compared():
+    lax = Images(**{**vars(GOOD), "threshold": 0.9, "decisions": (GOOD.scores >= 0.9).astype(np.int64)})
+    found = recommend(
+        Scored(
+            {
+                cell("a", "x"): GOOD,
+                cell("b", "x"): MIDDLING,
+                cell("a", "y", policy="lax"): lax,
+                cell("b", "y", policy="lax"): lax,
+                cell("b", "y", policy="fair"): MIDDLING,
+                cell("c", "y", policy="fair"): MIDDLING,
+                cell("b", "z"): GOOD,
+                cell("c", "z"): POOR,
+            }
+        ),
+        DOMAINS,
+        SPEC,
+    )
+    assert (found.setup.detector, found.setup.threshold, found.policies) == ("y", "lax", 1)
+    assert {place.target.category for place in found.cells} == {"a", "b"}
+    assert [rival.setup.detector for rival in found.rivals] == ["x"]
+    assert [setup.detector for setup in found.incomplete] == ["z"]
+
+
 def test_setup_whose_scores_are_undefined_somewhere_does_not_win():
     images = {cell("a", "x"): BROKEN, cell("b", "x"): GOOD, cell("a", "y"): POOR, cell("b", "y"): POOR}
     assert recommend(Scored(images), DOMAINS, SPEC).setup.detector == "y"

@@ -39,10 +39,10 @@ class Share:
         """Mistakes per image."""
         return self.count / self.total
 
-    @property
-    def estimate(self) -> Value:
-        """The share as a metric with its interval."""
-        return Value(self.value, self.low, self.high)
+
+def estimate_of(share: Share | None) -> Value:
+    """The share as a metric with its interval; no value where it is undefined."""
+    return Value(None) if share is None else Value(share.value, share.low, share.high)
 
 
 def hundredths(share: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from patchshift.plan.experiments import Cell
+from patchshift.plan.experiments import Cell, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import (
     ADAPTED,
@@ -102,10 +102,11 @@ def recommend(
     if not by_setup:
         return None
     complete = max(len(cells) for cells in by_setup.values())
-    candidates = {setup: cells for setup, cells in by_setup.items() if len(cells) == complete}
+    largest = {setup: cells for setup, cells in by_setup.items() if len(cells) == complete}
     # ties of dictionaries' maxima go to the first, so to the order of the plan
-    means = {setup: mean_auroc(results, cells, spec).value or 0.0 for setup, cells in candidates.items()}
+    means = {setup: mean_auroc(results, cells, spec).value or 0.0 for setup, cells in largest.items()}
     leader = max(means, key=lambda setup: means[setup])
+    candidates = {setup: cells for setup, cells in largest.items() if _targets(cells) == _targets(largest[leader])}
     policies = [setup for setup in candidates if _ranker(setup) == _ranker(leader)]
     best = min(policies, key=lambda setup: _mistakes(summarise(results, candidates[setup], spec)))
     chosen = candidates[best]
@@ -116,7 +117,6 @@ def recommend(
     rivals = [
         Rival(setup, mean_difference(results, chosen, _in_order_of(chosen, candidates[setup]), spec))
         for setup in sorted(others.values(), key=lambda setup: -means[setup])
-        if _same_targets(chosen, candidates[setup])
     ]
     compared = {_ranker(best), *(_ranker(rival.setup) for rival in rivals)}
     incomplete = list({_ranker(setup): setup for setup in by_setup if _ranker(setup) not in compared}.values())
@@ -180,8 +180,8 @@ def _mistakes(summary: Summary) -> float:
     return (summary.misses.value + summary.false_alarms.value) / 2
 
 
-def _same_targets(cells: Sequence[Cell], others: Sequence[Cell]) -> bool:
-    return {cell.target for cell in cells} == {cell.target for cell in others}
+def _targets(cells: Sequence[Cell]) -> set[Target]:
+    return {cell.target for cell in cells}
 
 
 def _in_order_of(cells: Sequence[Cell], others: Sequence[Cell]) -> list[Cell]:

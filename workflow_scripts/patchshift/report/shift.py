@@ -12,7 +12,7 @@ from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup, condition_of, is_own_category, is_pool, setup_of
 from patchshift.report.figures import SHIFT_METRICS
 from patchshift.report.labels import category_labels
-from patchshift.report.pairing import Share, Summary, mean_difference, summarise
+from patchshift.report.pairing import Share, Summary, estimate_of, mean_difference, summarise
 from patchshift.report.recommendation import shifted_cells
 from patchshift.report.results import StudyResults, Value
 from patchshift.report.tables import cell_keys
@@ -187,8 +187,4 @@ def compare_pools(results: StudyResults, spec: EvaluationSpec) -> list[PoolCompa
 
 def _values(outcome: Outcome) -> dict[str, Value]:
     auroc, miss, alarm = SHIFT_METRICS
-    return {auroc: outcome.auroc, miss: _estimate(outcome.misses), alarm: _estimate(outcome.false_alarms)}
-
-
-def _estimate(share: Share | None) -> Value:
-    return share.estimate if share else Value(None)
+    return {auroc: outcome.auroc, miss: estimate_of(outcome.misses), alarm: estimate_of(outcome.false_alarms)}

@@ -7,7 +7,7 @@ Tested in tests/report/test_wording.py.
 from collections.abc import Mapping, Sequence
 
 from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED, Setup
-from patchshift.report.pairing import Share, Summary, hundredths
+from patchshift.report.pairing import Summary, estimate_of, hundredths
 from patchshift.report.recommendation import Recommendation, Rival
 from patchshift.report.results import Value
 
@@ -81,13 +81,13 @@ def list_changes(before: Summary, after: Summary) -> list[str]:
     """The figures whose intervals before and after do not overlap, in words."""
     pairs = (
         ("image AUROC", "s", "", before.auroc, after.auroc, _three_digits),
-        ("misses", "", " of 100 defective images", _estimate(before.misses), _estimate(after.misses), hundredths),
+        ("misses", "", " of 100 defective images", estimate_of(before.misses), estimate_of(after.misses), hundredths),
         (
             "false alarms",
             "",
             " of 100 good images",
-            _estimate(before.false_alarms),
-            _estimate(after.false_alarms),
+            estimate_of(before.false_alarms),
+            estimate_of(after.false_alarms),
             hundredths,
         ),
     )
@@ -103,10 +103,6 @@ def list_changes(before: Summary, after: Summary) -> list[str]:
 
 def _above(one: Value, other: Value) -> bool:
     return one.low is not None and other.high is not None and one.low > other.high
-
-
-def _estimate(share: Share | None) -> Value:
-    return share.estimate if share else Value(None)
 
 
 def _three_digits(value: float) -> str:
