@@ -127,8 +127,11 @@ def test_fitted_state_does_not_depend_on_the_chunks(store: FeatureStore, monkeyp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": ["fin"]}, "representation.layers: 'fin' is not among fine, coarse .did you mean 'fine'"),
-        ({"layers": ["fine"], "logarithm": ["coarse"]}, "representation.logarithm: 'coarse' is not among fine"),
+        ({"layers": ["fin"]}, "representation.layers: 'fin' is not among the layers .did you mean 'fine'"),
+        (
+            {"logarithm": ["course"]},
+            "representation.logarithm: 'course' is not among the layers .did you mean 'coarse'",
+        ),
     ],
 )
 def test_an_unknown_layer_is_named_with_the_nearest_one(

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
+from patchshift.features.interpolation import interpolation_matrix
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
@@ -37,20 +39,9 @@ def upsample_map(patch_map: Float32, input_size: tuple[int, int], mask_size: tup
 @lru_cache(maxsize=128)
 def _axis_operator(patches: int, input_length: int, mask_length: int, sigma: float) -> Float64:
     """[mask_length, patches]: what the three steps do along one axis."""
-    operator = _interpolation(patches, input_length)
+    operator = interpolation_matrix(patches, input_length)
     if sigma > 0:
         operator = gaussian_filter1d(operator, sigma, axis=0, mode="reflect", truncate=4.0)
-    operator = _interpolation(input_length, mask_length) @ operator
+    operator = interpolation_matrix(input_length, mask_length) @ operator
     operator.setflags(write=False)
     return operator
-
-
-def _interpolation(source: int, target: int) -> Float64:
-    """[target, source] linear interpolation between pixel centres at half-integers, constant past the outer ones."""
-    position = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
-    left = np.floor(position).astype(np.int64)
-    right = np.minimum(left + 1, source - 1)
-    matrix = np.zeros((target, source))
-    np.add.at(matrix, (np.arange(target), left), 1 - (position - left))
-    np.add.at(matrix, (np.arange(target), right), position - left)
-    return matrix

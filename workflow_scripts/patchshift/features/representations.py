@@ -17,14 +17,15 @@ Tested in tests/features/test_representations.py.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from patchshift.errors import UserError
+from patchshift.features.interpolation import interpolation_matrix
 from patchshift.features.store import FeatureRows, LayerMaps
+from patchshift.plan.loading import did_you_mean
 from patchshift.plan.specs import RepresentationSpec
 
 Float32 = npt.NDArray[np.float32]
@@ -168,11 +169,7 @@ def _whitening(chunks: Iterator[Float32], shrinkage: float) -> Float32:
 
 def _resample(source: int, target: int, *, average: bool) -> Float32:
     """[target, source] matrix of one axis: the mean of three neighbours (if asked for), then linear interpolation."""
-    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    below = np.minimum(position.astype(np.int64), max(source - 2, 0))
-    matrix = np.zeros((target, source))
-    matrix[np.arange(target), below] = 1 - (position - below)
-    matrix[np.arange(target), np.minimum(below + 1, source - 1)] += position - below
+    matrix = interpolation_matrix(source, target)
     if average:
         matrix = matrix @ ((np.eye(source) + np.eye(source, k=1) + np.eye(source, k=-1)) / 3)
     return matrix.astype(np.float32)
@@ -181,6 +178,4 @@ def _resample(source: int, target: int, *, average: bool) -> Float32:
 def _check_known(key: str, names: list[str], known: list[str]) -> None:
     for name in names:
         if name not in known:
-            close = get_close_matches(name, known, n=1, cutoff=0)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
-            raise UserError(f"{key}: '{name}' is not among {', '.join(known)}{hint}")
+            raise UserError(f"{key}: '{name}' is not among the layers{did_you_mean(name, known)}")

@@ -24,7 +24,7 @@ VERSIONS = {
 SOURCES = {
     "pack_images": ["data/packs.py", "data/images.py"],
     "calibrate_threshold": ["evaluation"],
-    "evaluate": ["evaluation"],
+    "evaluate": ["evaluation", "features/interpolation.py"],
     "decide": ["evaluation"],
     "collect_experiment": ["report/tables.py"],
     "collect_study": ["report/tables.py"],
