@@ -16,7 +16,6 @@ LIBRARIES = {  # imported name -> distribution
     "numpy": "numpy",
     "scipy": "scipy",
     "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
     "timm": "timm",
     "torch": "torch",
     "torchvision": "torchvision",
