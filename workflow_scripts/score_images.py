@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchshift.data.splits import read_split
-from patchshift.detectors import Bank, write_scores
+from patchshift.detectors.bank import Bank
+from patchshift.detectors.scores import write_scores
 from patchshift.features.store import FeatureStore
 from patchshift.plan.specs import ScoringSpec
 from patchshift.runtime.provenance import describe

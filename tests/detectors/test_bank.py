@@ -4,18 +4,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from patchshift.detectors import Bank, fit_detector
+from patchshift.detectors.bank import Bank
+from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.image_scores import score_images
 from patchshift.errors import UserError
 from patchshift.features.representations import Representation
-from patchshift.plan.specs import DetectorSpec, ImageScoreSpec, RepresentationSpec
+from patchshift.plan.specs import FitSpec, ImageScoreSpec, RepresentationSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WHITENED = RepresentationSpec(logarithm=["coarse"], normalise="whiten", shrinkage=0.3)
 
 
-def spec(**options: Any) -> DetectorSpec:
-    return DetectorSpec.model_validate({"method": "patchcore", "sampler": {"share": 0.2}, **options})
+def spec(**options: Any) -> FitSpec:
+    return FitSpec.model_validate({"method": "patchcore", "sampler": {"share": 0.2}, **options})
 
 
 def test_patch_and_image_scores_equal_the_reference() -> None:
@@ -65,7 +66,7 @@ def test_a_bank_scores_the_same_after_a_round_trip(
     make_features: Any, tmp_path: Path, image_score: dict[str, Any]
 ) -> None:
     rule = ImageScoreSpec.model_validate(image_score)
-    bank = fit_detector(spec(representation=WHITENED, image_score=rule), make_features(), seed=1)
+    bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
     bank.save(tmp_path / "bank.h5", {"seed": 1})
     loaded = Bank.load(tmp_path / "bank.h5")
     assert (loaded.spec, loaded.covering_radius) == (bank.spec, bank.covering_radius)

@@ -67,16 +67,66 @@ def clustered(count: int, dimension: int) -> npt.NDArray[np.float32]:
     )
 
 
+def float64_loop(points: npt.NDArray[np.float32], size: int, start: int) -> tuple[list[int], float]:
+    exact = points.astype(float)
+    nearest, picks = ((exact - exact[start]) ** 2).sum(1), [start]
+    while len(picks) < size:
+        picks.append(int(nearest.argmax()))
+        np.minimum(nearest, ((exact - exact[picks[-1]]) ** 2).sum(1), out=nearest)
+    return picks, float(np.sqrt(nearest.max()))
+
+
 def test_float32_rounding_does_not_change_the_picks() -> None:
     points = clustered(6000, 48)
-    exact = points.astype(float)
-    nearest, expected = np.full(len(points), np.inf), [11]
-    for _ in range(999):
-        np.minimum(nearest, ((exact - exact[expected[-1]]) ** 2).sum(1), out=nearest)
-        expected.append(int(nearest.argmax()))
+    expected, _ = float64_loop(points, 1000, start=11)
     for candidates in (None, 100):
         picks, _ = trace_greedy(points, 1000, start=11, candidates=candidates)
         assert picks.tolist() == expected
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    offset=st.sampled_from([0, 1, 100, 1e4, 1e6]),
+    spread=st.sampled_from([0.01, 1, 100]),
+    clusters=st.sampled_from([1, 5]),
+    scales=st.sampled_from([0, 4]),
+    candidates=st.sampled_from([None, 30]),
+)
+@settings(max_examples=60, deadline=None)
+def test_picks_are_the_float64_loops_wherever_the_points_lie_and_however_they_are_scaled(
+    seed: int, offset: float, spread: float, clusters: int, scales: int, candidates: int | None
+) -> None:
+    random = np.random.default_rng(seed)
+    centres = 1000 * random.normal(size=(clusters, 12)) * (clusters > 1)
+    points = centres[random.integers(0, clusters, 400)] + spread * random.normal(size=(400, 12))
+    points *= 10 ** random.uniform(-scales, scales, 12)  # per component
+    points = (points + offset * random.normal(size=12)).astype(np.float32)
+    expected, radius = float64_loop(points, 60, start=3)
+    picks, _ = trace_greedy(points, 60, start=3, candidates=candidates)
+    assert picks.tolist() == expected
+    assert covering_radius(points, picks) == radius
+
+
+def test_one_outlier_does_not_change_the_other_picks() -> None:
+    points = clustered(2000, 24)
+    points[77] *= 1e4
+    picks = greedy_coreset(points, 100, start=0)
+    assert picks.tolist() == float64_loop(points, 100, start=0)[0]
+
+
+@given(shift=st.integers(-(2**20), 2**20), points=few_points)
+@settings(deadline=None)
+def test_shifted_integers_are_picked_alike(shift: int, points: npt.NDArray[np.float32]) -> None:
+    np.testing.assert_array_equal(
+        greedy_coreset(points + np.float32(shift), len(points), start=0), greedy_coreset(points, len(points), start=0)
+    )
+
+
+def test_the_covering_radius_counts_equal_vectors_once() -> None:
+    distinct = clustered(300, 6)
+    points = np.concatenate([distinct, distinct])
+    twice = np.concatenate([np.arange(40), np.arange(300, 340)])
+    assert covering_radius(points, twice) == covering_radius(distinct, np.arange(40))
 
 
 def test_the_lowest_of_equal_rows_is_picked_even_where_arithmetic_rounds() -> None:

@@ -3,16 +3,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from patchshift.detectors import fit_detector
+from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.patchcore import choose, embed
 from patchshift.errors import UserError
 from patchshift.features.representations import fit_representation
 from patchshift.features.store import pool
-from patchshift.plan.specs import DetectorSpec, ImageScoreSpec, RepresentationSpec, SamplerSpec
+from patchshift.plan.specs import FitSpec, ImageScoreSpec, RepresentationSpec, SamplerSpec
 
 
-def spec(**sampler: Any) -> DetectorSpec:
-    return DetectorSpec.model_validate({"method": "patchcore", "sampler": sampler})
+def spec(**sampler: Any) -> FitSpec:
+    return FitSpec.model_validate({"method": "patchcore", "sampler": sampler})
 
 
 SAMPLERS = [

@@ -24,7 +24,7 @@ from patchshift.detectors.scores import Scores
 from patchshift.errors import UserError
 from patchshift.features.representations import Representation
 from patchshift.features.store import FeatureRows
-from patchshift.plan.specs import DetectorSpec, ImageScoreSpec
+from patchshift.plan.specs import FitSpec, ImageScoreSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
 
@@ -45,7 +45,7 @@ class Bank:
             chose (the projected one, if it projects).
     """
 
-    spec: DetectorSpec
+    spec: FitSpec
     vectors: Float32
     representation: Representation
     input_size: tuple[int, int]
@@ -126,7 +126,7 @@ class Bank:
         """
         try:
             with h5py.File(path, "r") as file:
-                spec = DetectorSpec.model_validate_json(file.attrs["spec"])
+                spec = FitSpec.model_validate_json(file.attrs["spec"])
                 height, width = file.attrs["input_size"]
                 shapes = {layer: tuple(int(size) for size in shape[:]) for layer, shape in file["layers"].items()}
                 state: dict[str, Float32] = {}

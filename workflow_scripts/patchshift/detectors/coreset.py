@@ -54,10 +54,9 @@ def greedy_coreset(points: Float32, size: int, *, start: int) -> Int64:
         start: row of the first pick.
 
     Returns:
-        [size] rows, in the order picked: the textbook loop's, exactly where arithmetic is exact (integers). Elsewhere
-        float32 only prunes, and comparisons that its rounding could turn are decided in float64, so the picks are the
-        float64 loop's and do not hang on threads or on the BLAS; docs/design/002-lazy-greedy-coreset.md states the
-        one coincidence that is left.
+        [size] rows, in the order picked: those of the textbook loop in float64. Float32 only prunes, and comparisons
+        that its rounding could turn are decided in float64, so the picks do not hang on threads or on the BLAS;
+        docs/design/002-lazy-greedy-coreset.md states the assumption behind.
 
     Raises:
         ValueError: if `size` or `start` is out of range, or if a point is not finite.
@@ -103,7 +102,7 @@ def _pick(cover: "_Cover", size: int, start: int, candidates: int) -> tuple[list
     while len(picks) < size:
         cover.add(np.array(picks[-pending:]))
         rows, bound = cover.farthest(candidates)
-        inside, squares = points[rows], cover.point_squares[rows]
+        inside, squares = cover.centred(rows), cover.point_squares[rows]
         squared, nearest = cover.squared[rows], cover.nearest[rows]
         pending = 0
         while len(picks) < size and pending < MOST_PENDING:
@@ -120,6 +119,11 @@ def _pick(cover: "_Cover", size: int, start: int, candidates: int) -> tuple[list
             to_pick += squares
             to_pick += squares[pick]
             closer = to_pick < squared
+            doubtful = np.flatnonzero(np.abs(to_pick - squared) <= cover.margin)
+            if len(doubtful):
+                closer[doubtful] = _squared_distances(points, rows[doubtful], rows[[pick]]) < _squared_distances(
+                    points, rows[doubtful], nearest[doubtful]
+                )
             np.copyto(squared, to_pick, where=closer)
             np.copyto(nearest, rows[pick], where=closer)
         if not pending:  # more points tie, as far as float32 can tell, than there are candidates
@@ -143,6 +147,7 @@ def covering_radius(points: Float32, rows: Int64) -> float:
     Raises:
         ValueError: if a point is not finite.
     """
+    rows = rows[np.unique(points[rows], axis=0, return_index=True)[1]]  # equal ones would tie at every point
     with _one_blas_thread() as threads:
         cover = _Cover(points, threads)
         for first in range(0, len(rows), MOST_PENDING):
@@ -154,19 +159,28 @@ def covering_radius(points: Float32, rows: Int64) -> float:
 class _Cover:
     """How far every point is from the picks added so far.
 
+    Products are of points minus `centre`, taken block by block: far from the origin, rounding would drown distances.
+
     Attributes:
+        centre: [D] float32, about the mean of the points.
         squared: [N] float32 squared distance to the nearest pick, with rounding error.
-        nearest: [N] row of that pick.
-        point_squares: [N] float32 squared norms.
+        nearest: [N] row of that pick, as float64 has it.
+        point_squares: [N] float32 squared distance from the centre.
         margin: two squared distances that differ by less may be in the other order without rounding.
     """
 
     def __init__(self, points: Float32, threads: int) -> None:
         self.points = points
         self.threads = threads
-        self.point_squares = np.einsum("nd,nd->n", points, points)
+        self.point_squares = np.empty(len(points), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            self.centre = points.mean(axis=0, dtype=np.float64).astype(np.float32)
+            for first in range(0, len(points), BLOCK_ROWS):
+                block = slice(first, first + BLOCK_ROWS)
+                centred = self.centred(block)
+                np.einsum("nd,nd->n", centred, centred, out=self.point_squares[block])
         if not np.isfinite(self.point_squares).all():
-            raise ValueError("points must be finite, with squared norms within float32")
+            raise ValueError("points must be finite, with squared distances from their mean within float32")
         self.squared = np.full(len(points), np.inf, np.float32)
         self.nearest = np.zeros(len(points), np.int64)
         # Rounding errors of a float32 scalar product of D terms behave like a random walk of sqrt(D) steps (Higham and
@@ -174,9 +188,13 @@ class _Cover:
         unit = np.finfo(np.float32).eps / 2
         self.margin = np.float32(8 * unit * np.sqrt(points.shape[1] + 8) * self.point_squares.max())
 
+    def centred(self, rows: Int64 | slice) -> Float32:
+        """The points of some rows minus the centre."""
+        return np.asarray(self.points[rows] - self.centre)
+
     def add(self, picks: Int64) -> None:
         """Shorten the distances to those from `picks`, at most MOST_PENDING of them."""
-        centres = np.ascontiguousarray(self.points[picks].T)
+        centres = np.ascontiguousarray(self.centred(picks).T)
         centres *= -2  # a power of two: no rounding
         # Each thread multiplies blocks of its own: so the sums and minima between the products are shared out, too.
         with ThreadPoolExecutor(self.threads) as pool:
@@ -187,14 +205,34 @@ class _Cover:
         buffer = np.empty((BLOCK_ROWS, len(picks)), np.float32)
         for first in range(first_block * BLOCK_ROWS, len(self.points), self.threads * BLOCK_ROWS):
             block = slice(first, min(first + BLOCK_ROWS, len(self.points)))
-            squared = buffer[: block.stop - first]
-            np.matmul(self.points[block], centres, out=squared)
-            squared += centre_squares
-            choice = squared.argmin(axis=1)
-            least = squared[np.arange(len(choice)), choice] + self.point_squares[block]
-            closer = least < self.squared[block]
-            np.copyto(self.squared[block], least, where=closer)
+            partial = buffer[: block.stop - first]  # squared distances but for the squares of the points
+            np.matmul(self.centred(block), centres, out=partial)
+            partial += centre_squares
+            every, choice = np.arange(len(partial)), partial.argmin(axis=1)
+            least = partial[every, choice]
+            partial[every, choice] = np.inf
+            second = partial.min(axis=1) + self.point_squares[block]
+            partial[every, choice] = least
+            least += self.point_squares[block]
+            before = self.squared[block]
+            limit = np.minimum(least, before) + self.margin  # a pick beyond cannot be the nearest
+            contested = np.flatnonzero((least <= limit) & ((second <= limit) | (before <= limit)))
+            pairs = self._contenders(first + contested, partial[contested], limit[contested], picks)
+            closer = least < before
+            np.copyto(before, least, where=closer)  # a view
             np.copyto(self.nearest[block], picks[choice], where=closer)
+            self._settle(*pairs)
+
+    def _contenders(self, rows: Int64, partial: Float32, limit: Float32, picks: Int64) -> tuple[Int64, Int64]:
+        """Pairs of a row and a pick, new or the nearest so far, at a squared distance of at most the row's limit."""
+        row, pick = np.nonzero(partial <= (limit - self.point_squares[rows])[:, None])
+        staying = rows[self.squared[rows] <= limit]
+        return np.concatenate([rows[row], staying]), np.concatenate([picks[pick], self.nearest[staying]])
+
+    def _settle(self, rows: Int64, picks: Int64) -> None:
+        """Let float64 decide which of its `picks` is nearest to each of `rows`."""
+        farthest_first = np.argsort(-_squared_distances(self.points, rows, picks))
+        self.nearest[rows[farthest_first]] = picks[farthest_first]  # of a row's picks, the last written remains
 
     def farthest(self, count: int) -> tuple[Int64, np.float32]:
         """The `count` farthest rows in ascending order, and a bound on the squared distance of all others."""
@@ -212,7 +250,8 @@ def _farthest(points: Float32, rows: Int64, nearest: Int64) -> tuple[int, float]
 
 
 def _squared_distances(points: Float32, left: Int64, right: Int64) -> Float64:
-    """Squared distances of pairs of rows in float64; equal vectors give equal bits, wherever they stand."""
+    """Squared distances of rows from rows (or from one) in float64; equal vectors give equal bits everywhere."""
+    right = np.broadcast_to(right, left.shape)
     squared = np.empty(len(left))
     for first in range(0, len(left), BLOCK_ROWS):
         block = slice(first, first + BLOCK_ROWS)

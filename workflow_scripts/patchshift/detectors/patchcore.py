@@ -13,7 +13,7 @@ from patchshift.detectors.coreset import covering_radius, random_subset, trace_g
 from patchshift.errors import UserError
 from patchshift.features.representations import Representation, fit_representation
 from patchshift.features.store import FeatureRows
-from patchshift.plan.specs import DetectorSpec, SamplerSpec
+from patchshift.plan.specs import FitSpec, SamplerSpec
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -21,11 +21,11 @@ Int64 = npt.NDArray[np.int64]
 log = logging.getLogger(__name__)
 
 
-def fit_patchcore(spec: DetectorSpec, features: FeatureRows, *, seed: int) -> Bank:
+def fit_patchcore(spec: FitSpec, features: FeatureRows, *, seed: int) -> Bank:
     """Fit the representation, embed all training patches and keep a coreset of them.
 
     Args:
-        spec: representation, sampler and image score.
+        spec: representation and sampler.
         features: the normal training images.
         seed: of the first pick, the projection and the random subset.
 

@@ -17,7 +17,7 @@ VERSIONS = {
     "split_images": 1,
     "synthesize_shift": 1,
     "extract_features": 1,
-    "fit_detector": 1,
+    "fit_detector": 2,
     "score_images": 1,
 }
 

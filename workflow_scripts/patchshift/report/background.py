@@ -12,7 +12,7 @@ from pathlib import Path
 
 from patchshift.data.index import read_index
 from patchshift.data.splits import PARTS, identical_across_parts, read_split
-from patchshift.detectors import read_scores
+from patchshift.detectors.scores import read_scores
 from patchshift.plan.experiments import Cell
 from patchshift.runtime.files import digest_file
 
