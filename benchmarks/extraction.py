@@ -25,6 +25,7 @@ from patchshift.data.images import read_resized
 from patchshift.features.backbones import build_backbone
 from patchshift.features.extraction import extract_features
 from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.threads import limit_threads
 
 Item = TypeVar("Item")
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
 
+    keep_freed_memory()  # as the script of the stage does; it helps the forward pass alone as much
     limit_threads(args.threads)
     specs: dict[str, ScatteringSpec | PretrainedSpec] = {
         "scattering": ScatteringSpec(source="scattering", threads=args.threads)

@@ -7,6 +7,7 @@ from pathlib import Path
 from patchshift.data.index import read_index
 from patchshift.features.extraction import extract_features
 from patchshift.plan.specs import BACKBONE
+from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.threads import limit_threads
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--features", type=Path, required=True, help="feature store to write (HDF5)")
     args = parser.parse_args(argv)
 
+    keep_freed_memory()
     limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
     rows = read_index(args.index)
     inputs = {"index": args.index}

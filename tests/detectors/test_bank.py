@@ -47,6 +47,18 @@ def test_scores_are_the_distances_to_the_nearest_vector(make_features: Any) -> N
     np.testing.assert_array_equal(scores.image_scores, scores.maps.max((1, 2)))
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
+def test_the_nearest_vector_is_found_far_from_the_origin(offset: float) -> None:
+    random = np.random.default_rng(0)
+    vectors = (random.normal(size=(300, 16)) + offset).astype(np.float32)
+    patches = (random.normal(size=(500, 16)) + offset).astype(np.float32)
+    bank = Bank(spec(), vectors, Representation(RepresentationSpec(), {"layer": (1, 1, 16)}, {}), (8, 8), 0.0)
+    expected = np.linalg.norm(patches[:, None].astype(np.float64) - vectors, axis=-1)
+    distances, nearest = bank.nearest(patches)
+    np.testing.assert_array_equal(nearest, expected.argmin(1))
+    np.testing.assert_allclose(distances, expected.min(1), rtol=1e-5)
+
+
 def test_a_training_patch_that_is_kept_scores_exactly_zero(make_features: Any) -> None:
     features = make_features()
     bank = fit_detector(spec(sampler={"method": "none"}), features, seed=0)

@@ -52,9 +52,15 @@ class Bank:
     covering_radius: float
 
     @cached_property
+    def _centre(self) -> Float32:
+        # faiss expands |x - y|^2: far from the origin rounding would choose the neighbour.
+        centre: Float32 = self.vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return centre
+
+    @cached_property
     def _index(self) -> Any:
         index = faiss.IndexFlatL2(self.vectors.shape[1])
-        index.add(self.vectors)
+        index.add(self.vectors - self._centre)
         return index
 
     def score(self, features: FeatureRows, image_score: ImageScoreSpec) -> Scores:
@@ -94,13 +100,13 @@ class Bank:
             [n] float32 distances and [n] int64 rows.
         """
         rows = self.neighbours(patches, 1)[:, 0]
-        # faiss expands |x - y|^2, which loses the small distances to rounding; the difference does not.
+        # The expansion also loses small distances to rounding; the difference does not.
         difference = patches - self.vectors[rows]
         return np.sqrt(np.einsum("nd,nd->n", difference, difference)), rows
 
     def neighbours(self, vectors: Float32, count: int) -> Int64:
         """Rows of the `count` bank vectors nearest to each of `vectors` [n, D], nearest first: [n, count] int64."""
-        return np.asarray(self._index.search(np.ascontiguousarray(vectors), count)[1])
+        return np.asarray(self._index.search(vectors - self._centre, count)[1])
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """Write the bank atomically; equal banks give equal bytes."""
