@@ -5,7 +5,7 @@ usage: python benchmarks/extraction.py [--images FOLDER] [--weights-dir FOLDER] 
 Prints a Markdown table. `forward` is the backbone alone on random batches, by the way that threads are used: `alone`
 gives each thread its own batch (as extraction does), `together` lets all threads work on one batch (torch's default).
 `decode` reads and resizes images and does nothing else. `bound` is 1 / (1 / forward + 1 / decode), what the same cores
-can reach at best; `extraction` also builds the backbone, which weighs on small counts. All kinds are timed in turn,
+can reach at best, for either way of the forward pass; `extraction` also builds the backbone, which weighs on small counts. All kinds are timed in turn,
 several times, and the best time of each counts: other programs on the machine only ever slow things down.
 """
 
@@ -121,13 +121,18 @@ def generate_images(folder: Path) -> Path:
 
 def print_table(paces: dict[str, dict[str, float]], threads: int) -> None:
     print(f"Images per second, {threads} threads, torch {torch.__version__}\n")
-    columns = ["forward together", "forward alone", "decode", "extraction", "of bound", "of forward alone"]
+    kinds = ("together", "alone", "decode", "extraction")
+    columns = [
+        "forward together", "forward alone", "decode", "extraction",
+        "of bound, together", "of bound, alone", "of forward together", "of forward alone",
+    ]  # fmt: skip
     print("| backbone | " + " | ".join(columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for name, pace in paces.items():
-        bound = 1 / (1 / pace["alone"] + 1 / pace["decode"])
-        shares = [pace["extraction"] / bound, pace["extraction"] / pace["alone"]]
-        cells = [f"{pace[kind]:.0f}" for kind in ("together", "alone", "decode", "extraction")]
+        forwards = [pace["together"], pace["alone"]]
+        bounds = [1 / (1 / forward + 1 / pace["decode"]) for forward in forwards]
+        shares = [pace["extraction"] / reference for reference in bounds + forwards]
+        cells = [f"{pace[kind]:.0f}" for kind in kinds]
         print(f"| {name} | " + " | ".join(cells + [f"{share:.0%}" for share in shares]) + " |")
     if len(paces) == 2:
         ratios = [f"{kind} {paces['scattering'][kind] / paces['resnet18'][kind]:.2f}" for kind in paces["scattering"]]
