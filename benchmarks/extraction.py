@@ -5,8 +5,9 @@ usage: python benchmarks/extraction.py [--images FOLDER] [--weights-dir FOLDER] 
 Prints a Markdown table. `forward` is the backbone alone on random batches, by the way that threads are used: `alone`
 gives each thread its own batch (as extraction does), `together` lets all threads work on one batch (torch's default).
 `decode` reads and resizes images and does nothing else. `bound` is 1 / (1 / forward + 1 / decode), what the same cores
-can reach at best, for either way of the forward pass; `extraction` also builds the backbone, which weighs on small counts. All kinds are timed in turn,
-several times, and the best time of each counts: other programs on the machine only ever slow things down.
+can reach at best, for either way of the forward pass; `extraction` also builds the backbone, which weighs on small
+counts. All kinds are timed in turn, several times, and the best time of each counts: other programs on the machine only
+ever slow things down.
 """
 
 import argparse
