@@ -26,7 +26,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	@snakemake --cores $(CORES) all
+	@snakemake --cores $(CORES) all > /dev/null  # the table is printed below, also when nothing was to be done
 	@cat results/studies/demo/results.txt
 	@echo "Report: results/studies/demo/report.html"
 

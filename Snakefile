@@ -46,7 +46,10 @@ include: "rules/studies.smk"
 
 
 onstart:
-    jobs = [(job.rule.name, dict(job.wildcards.items())) for job in workflow.dag.needrun_jobs()]
+    jobs = [
+        (job.rule.name, dict(job.wildcards.items()))
+        for job in workflow.dag.needrun_jobs()
+    ]
     try:
         start_run(study, jobs, Path(log[0]))
     except UserError as error:

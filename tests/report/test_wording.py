@@ -2,7 +2,7 @@ import pytest
 
 from patchshift.report.pairing import Share, Summary
 from patchshift.report.results import Value
-from patchshift.report.wording import describe_difference, describe_shift, join_words, list_changes
+from patchshift.report.wording import describe_difference, describe_shift, join_words, list_cautions, list_changes
 
 
 def summary(auroc, misses=(5, 0.02, 0.1), alarms=(5, 0.02, 0.1)):
@@ -20,6 +20,23 @@ def test_separate_intervals_are_a_change_with_its_direction():
         "image AUROC falls from 0.900 to 0.600",
         "false alarms rise from 5 to 80 of 100 good images",
     ]
+
+
+def test_a_choice_that_works_needs_no_caution():
+    assert list_cautions(summary((0.9, 0.8, 1.0))) == []
+
+
+def test_the_best_of_a_study_is_not_praised_when_it_is_of_no_use():
+    assert list_cautions(summary((0.6, 0.4, 0.8), misses=(100, 0.96, 1.0), alarms=(50, 0.4, 0.6))) == [
+        "Caution: its interval reaches chance, so these images do not show that it ranks defects at all.",
+        "Caution: it misses 100 of 100 defective images: do not use it as it is.",
+        "Caution: it flags 50 of 100 good images: do not use it as it is.",
+    ]
+
+
+def test_few_test_images_are_said():
+    few = Summary(Value(0.9, 0.8, 1.0), Share(0, 3, 0.0, 0.6), Share(0, 40, 0.0, 0.1), 1, "")
+    assert list_cautions(few) == ["Only 3 defective images were tested: expect other figures with more."]
 
 
 def test_undefined_figures_do_not_change():

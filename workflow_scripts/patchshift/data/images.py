@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from patchshift.errors import UserError
 from patchshift.runtime.files import digest_bytes
@@ -113,6 +113,8 @@ def _decode(path: Path, digest: str | None = None) -> Image.Image:
         raise UserError(f"{path}: too large ({error}): shrink it or cut it into parts") from error
     except MemoryError:
         raise
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: not a readable image (empty, or of no known format)") from error
     except Exception as error:  # decoders fail on damaged files in many ways
         raise UserError(f"{path}: not a readable image ({error})") from error
     return image

@@ -48,7 +48,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold keys and values (`study: ...`), found {type(content).__name__}")
+        found = "nothing" if content is None else type(content).__name__
+        raise UserError(f"{path}: must hold keys and values (`study: ...`), found {found}")
     return content
 
 

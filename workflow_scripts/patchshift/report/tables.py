@@ -115,13 +115,11 @@ def text_table(results: Mapping[str, tuple[str, pd.DataFrame]]) -> str:
     blocks = []
     for title, frame in results.values():
         rows = frame.to_dict("records")
-        same = {
-            key: frame[key].iloc[0] for key in ("split", "backbone", "detector", "policy") if frame[key].nunique() == 1
-        }
+        same = {key: frame[key].iloc[0] for key in SETUP if frame[key].nunique() == 1}
         columns = {
             "scored on": [f"{row['target_dataset']}/{row['target_category']} {row['target_domain']}" for row in rows],
             "bank of": [f"{row['train_category']} {row['train_domain']}" for row in rows],
-            **{key: list(frame[key]) for key in ("split", "backbone", "detector", "policy") if key not in same},
+            **{key: list(map(str, frame[key])) for key in SETUP if key not in same},
             **{heading: [format_estimate(row, name, interval) for row in rows] for heading, name, interval in SHOWN},
         }
         common = ", ".join(f"{key} {value}" for key, value in same.items())
@@ -135,6 +133,8 @@ def _aligned(columns: Mapping[str, Sequence[str]]) -> list[str]:
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     return [f"  {line.rstrip()}" for line in padded]
 
+
+SETUP = ("split", "backbone", "detector", "seed", "policy")
 
 SHOWN = (
     ("image AUROC", "image_auroc", True),

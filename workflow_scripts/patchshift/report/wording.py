@@ -11,6 +11,10 @@ from patchshift.report.pairing import Summary, estimate_of, hundredths
 from patchshift.report.recommendation import Recommendation, Rival
 from patchshift.report.results import Value
 
+CHANCE = 0.5
+USELESS_RATE = 0.5  # of misses or false alarms: as good as deciding by a coin
+FEW_IMAGES = 20
+
 _OPENINGS = {
     NO_ADAPTATION: "Used as it is",
     RECALIBRATED: "With a threshold from shifted images",
@@ -27,7 +31,7 @@ def describe_choice(recommendation: Recommendation) -> list[str]:
     """How sure the choice is, sentence by sentence."""
     rivals, level = recommendation.rivals, recommendation.level
     measure = "mean image AUROC" if len(recommendation.cells) > 1 else "image AUROC"
-    sentences = []
+    sentences = list_cautions(recommendation.summary)
     if not rivals:
         sentences.append("No other detector was compared on the same images, so this is a description, not a choice.")
     elif level:
@@ -54,6 +58,23 @@ def describe_choice(recommendation: Recommendation) -> list[str]:
             "the test set, not certainty."
         )
     return sentences
+
+
+def list_cautions(summary: Summary) -> list[str]:
+    """What must be said before anyone acts on a choice; the best of a study may still be of no use."""
+    cautions = []
+    if summary.auroc.low is not None and summary.auroc.low <= CHANCE:
+        cautions.append(
+            "Caution: its interval reaches chance, so these images do not show that it ranks defects at all."
+        )
+    for share, deed in ((summary.misses, "misses"), (summary.false_alarms, "flags")):
+        if share and share.value >= USELESS_RATE:
+            kind = "defective" if deed == "misses" else "good"
+            cautions.append(f"Caution: it {deed} {share.count} of {share.total} {kind} images: do not use it as it is.")
+    for share, kind in ((summary.misses, "defective"), (summary.false_alarms, "good")):
+        if share and share.total < FEW_IMAGES:
+            cautions.append(f"Only {share.total} {kind} images were tested: expect other figures with more.")
+    return cautions
 
 
 def describe_shift(start: Summary, conditions: Mapping[str, Summary]) -> list[str]:

@@ -16,6 +16,8 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
         main(None)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted; run again to go on")
     except PermissionError as error:
         sys.exit(f"error: {error.filename}: permission denied: make it readable, and its folder writable, for you")
     except OSError as error:

@@ -70,7 +70,7 @@ def finish_run(study: Study, log: Path, *, failed: bool) -> str:
     if failed:
         return f"\nThe run failed: see {folder}/run.log. Finished artifacts are kept; run again to go on."
     report = folder / "report.html"
-    if not report.exists():  # single artifacts were asked for
+    if not report.exists() or report.stat().st_mtime < started.timestamp():  # single artifacts were asked for
         return ""
     return f"\n{(folder / 'results.txt').read_text(encoding='utf-8')}\nReport: {report}"
 
