@@ -44,7 +44,7 @@ add:
   pools: {both: [tiny]}
   splits: {half: {protocol: source_plan, train_share: 0.8, val_anomalous_share: 0.5, seed: 1}}
   backbones: {small: {source: scattering, image_size: 64, octaves: 2, orientations: 2, stride: 8}}
-  detectors: {quick: {method: patchcore, representation: {normalise: standardise}, sampler: {share: 0.2}}}
+  detectors: {quick: {method: patchcore, representation: {normalise: whiten, shrinkage: 0.5}, sampler: {share: 0.2}}}
 select: {splits: [half], backbones: [small], detectors: [quick], thresholds: [f1_max]}
 experiments:
   shifted:
@@ -261,7 +261,7 @@ def test_metrics_count_the_test_images_and_lie_in_their_range(finished: Path, st
         for name in ("image_auroc", "image_ap", "pixel_auroc", "pro"):
             estimate = content["metrics"][name]
             assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
-        assert content["metrics"]["pixel_auroc"]["value"] > 0.5  # chance
+        assert content["metrics"]["pixel_auroc"]["value"] > 0.6
 
 
 def test_every_artifact_says_what_made_it_from_what(finished: Path, study: Study) -> None:
