@@ -15,8 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from patchshift.errors import UserError
 from patchshift.runtime.files import digest_bytes, digest_file, write_text
+
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -99,3 +104,28 @@ def limit_per_class(rows: Sequence[ImageRow], limit: int) -> list[ImageRow]:
 def shuffle(keys: Iterable[str], draw: str) -> list[str]:
     """Keys in a random order: by a hash of each key and the name of the draw, so the others keep theirs."""
     return sorted(keys, key=lambda key: digest_bytes(f"{draw} {key}".encode()))
+
+
+def find_rows(wanted: Sequence[str], images: Sequence[str], *, path: Path, lacks: str) -> Int64:
+    """Where an artifact holds the named images.
+
+    Args:
+        wanted: image keys.
+        images: the artifact's image keys, in row order.
+        path: the artifact, for the message.
+        lacks: what the message says between the artifact and the missing images, e.g. "has no features of".
+
+    Returns:
+        [n] the row of each wanted image, in that order.
+
+    Raises:
+        UserError: if an image is missing.
+    """
+    position = {image: row for row, image in enumerate(images)}
+    missing = [image for image in wanted if image not in position]
+    if missing:
+        raise UserError(
+            f"{path} {lacks} {', '.join(missing[:5])} ({len(missing)} in all): the images changed since it was made; "
+            "delete it and run again"
+        )
+    return np.array([position[image] for image in wanted], np.int64)

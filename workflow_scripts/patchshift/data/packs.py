@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchshift.data.images import map_files, read_image, read_mask
-from patchshift.data.index import ImageRow
+from patchshift.data.index import ImageRow, find_rows
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
@@ -93,7 +93,6 @@ class Pack:
             raise UserError(f"{path} is not a whole pack ({error}): delete it and run again") from error
         self._path = path
         self.has_masks = bool((np.diff(self._mask_offsets) > 0)[self.labels == 1].all())
-        self._row = {name: row for row, name in enumerate(self.images)}
 
     def rows(self, images: Sequence[str]) -> list[int]:
         """The row of each named image.
@@ -101,13 +100,8 @@ class Pack:
         Raises:
             UserError: if an image is not in the pack.
         """
-        missing = [name for name in images if name not in self._row]
-        if missing:
-            raise UserError(
-                f"{self._path} lacks {', '.join(missing[:5])} ({len(missing)} in all): the images changed since it was "
-                "made; delete it and run again"
-            )
-        return [self._row[name] for name in images]
+        rows: list[int] = find_rows(images, self.images, path=self._path, lacks="lacks").tolist()
+        return rows
 
     def mask(self, row: int) -> Bool:
         """[height, width] of the original image, True where defective."""

@@ -10,10 +10,10 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.data.index import find_rows
 from patchshift.data.packs import Pack
 from patchshift.data.splits import read_split
 from patchshift.detectors.scores import read_scores
-from patchshift.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,7 @@ class ScoredImages:
         """
         wanted = read_split(split).of(part)
         scored = read_scores(scores)
-        position = {image: row for row, image in enumerate(scored.images)}
-        missing = [image for image in wanted if image not in position]
-        if missing:
-            raise UserError(
-                f"{scores} has no score of {', '.join(missing[:5])} ({len(missing)} in all): the split changed since; "
-                "delete it and run again"
-            )
-        rows = np.array([position[image] for image in wanted], np.int64)
+        rows = find_rows(wanted, scored.images, path=scores, lacks="has no score of")
         with Pack(pack) as masks:
             packed = masks.rows(wanted)
             labels, defects = masks.labels[packed], [masks.defects[row] for row in packed]

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.data.index import find_rows
 from patchshift.errors import UserError
 from patchshift.runtime.hdf5 import create_hdf5
 
@@ -133,14 +134,7 @@ class FeatureStore:
         Raises:
             UserError: if an image is not in the store.
         """
-        position = {name: row for row, name in enumerate(self.images)}
-        missing = [name for name in images if name not in position]
-        if missing:
-            raise UserError(
-                f"{self.path} has no features of {', '.join(missing[:5])} ({len(missing)} in all): the images changed "
-                "since extraction; delete the file and run again"
-            )
-        return FeatureRows([(self, np.array([position[name] for name in images], np.int64))])
+        return FeatureRows([(self, find_rows(images, self.images, path=self.path, lacks="has no features of"))])
 
 
 @dataclass(frozen=True)
