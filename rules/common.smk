@@ -28,9 +28,14 @@ wildcard_constraints:
     experiment="|".join(study.cells),
 
 
+def made(folder):
+    """A folder of images that a rule makes; deleted after its last use if the study says so."""
+    return temp(directory(folder)) if study.config.temp_domains else directory(folder)
+
+
 def domain_inputs(wildcards):
-    """The index of a domain's images; a shifted domain's index lies inside its folder."""
-    if study.is_shifted(wildcards.domain):
+    """The index of a domain's images; a made domain's index lies inside its folder."""
+    if study.is_made(wildcards.domain):
         return f"results/domains/{wildcards.dataset}/{wildcards.category}/{wildcards.domain}"
     return f"results/images/{wildcards.dataset}/{wildcards.category}.csv"
 
@@ -38,12 +43,27 @@ def domain_inputs(wildcards):
 def domain_index(wildcards, input):
     return (
         f"{input.images}/index.csv"
-        if study.is_shifted(wildcards.domain)
+        if study.is_made(wildcards.domain)
         else str(input.images)
     )
 
 
 def domain_root(wildcards, input):
-    if study.is_shifted(wildcards.domain):
+    if study.is_made(wildcards.domain):
         return str(input.images)
     return study.image_root(wildcards.dataset, wildcards.category)
+
+
+def domain_split(wildcards):
+    """The split that a domain of defects comes from."""
+    return f"results/splits/{wildcards.dataset}/{wildcards.category}/{study.domain_split(wildcards.domain)}.csv"
+
+
+def options(**values):
+    """Command-line options for those of the values that are there: `defects_pack=[path]` to `--defects-pack path`."""
+    return [
+        word
+        for name, words in values.items()
+        if words
+        for word in (f"--{name.replace('_', '-')}", *words)
+    ]

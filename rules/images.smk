@@ -1,13 +1,12 @@
 # List all images of a category, with masks, labels and digests.
 #
-# Needs  the category's folder: data_dir, or results/datasets/{dataset}/{category}
+# Needs  the category's folder: in data_dir (perhaps downloaded), or results/datasets/{dataset}/{category}
 # Makes  results/images/{dataset}/{category}.csv
 
 
 rule index_images:
     input:
-        # Folders, not files: their times change when an image comes or goes, and there are few of them.
-        lambda wildcards: study.image_folders(wildcards.dataset, wildcards.category),
+        lambda wildcards: study.origin_of_images(wildcards.dataset, wildcards.category),
     output:
         index="results/images/{dataset}/{category}.csv",
     log:
@@ -21,6 +20,9 @@ rule index_images:
         runtime=60,
     params:
         root=lambda wildcards: study.image_root(wildcards.dataset, wildcards.category),
+        folders=lambda wildcards: study.folders_fingerprint(
+            wildcards.dataset, wildcards.category
+        ),
         spec=lambda wildcards: study.dataset_spec(wildcards.dataset),
         stage=stage_version("index_images"),
     shell:

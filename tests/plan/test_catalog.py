@@ -58,3 +58,37 @@ def test_no_path_escapes_its_folder(catalog: Settings, mistakes: Mistakes, path:
 def test_a_backbone_of_an_unknown_source_is_told_the_known_ones(catalog: Settings, mistakes: Mistakes) -> None:
     catalog["backbones"]["waves"]["source"] = "tim"
     assert mistakes() == ["configs/catalog.yaml.backbones.waves: 'tim' is not known (did you mean 'timm'?)"]
+
+
+def test_an_alias_leads_from_and_to_what_exists(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["datasets"]["small"] = {"adapter": "mvtec_ad", "categories": ["bolt"]}
+    catalog["aliases"] = {
+        "a": {"part": "cloth"},
+        "b": {"parts/bolt": "cloth"},
+        "c": {"parts": "small"},
+        "dim": {"cloth": "cloth"},
+    }
+    assert mistakes() == [
+        "configs/catalog.yaml.aliases.a: 'part' is not a dataset (did you mean 'parts'?)",
+        "configs/catalog.yaml.aliases.b: 'parts/bolt' to 'cloth': name two datasets, or two categories",
+        "configs/catalog.yaml.aliases.c: 'small' lacks nut of 'parts': lead each category",
+        "configs/catalog.yaml.aliases.dim: 'dim' is also a domain: choose another name",
+    ]
+
+
+def test_a_domain_of_defects_names_the_split_that_they_come_from(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["domains"] |= {
+        "crops": {"crops": {"split": "plan"}},
+        "made_plam": {"synthesis": {"split": "plam", "part": "val"}},
+        "made_plan": {"synthesis": {"split": "plan", "part": "val"}},
+    }
+    assert mistakes() == [
+        "configs/catalog.yaml.domains.crops: its images come from split 'plan': put that into its id, e.g. 'crops_plan'",
+        "configs/catalog.yaml.domains.made_plam.synthesis.split: 'plam' is not in splits (did you mean 'plan'?)",
+    ]
+
+
+def test_a_threshold_names_a_domain_that_exists(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["thresholds"]["made"] = {"policy": "f1_max", "defects_from": "dimm"}
+    (line,) = mistakes()
+    assert line == "configs/catalog.yaml.thresholds.made.defects_from: 'dimm' is not in domains (did you mean 'dim'?)"

@@ -113,3 +113,63 @@ def test_paths_are_made_of_the_ids(expand: Expand) -> None:
     assert cell.pack == "results/packs/cloth/weave/dim.h5"
     assert cell.split == "results/splits/cloth/weave/plan.csv"
     assert cell.index == "results/images/cloth/weave.csv"
+
+
+@pytest.fixture
+def aliases(catalog: Settings) -> Settings:
+    """Two cameras: of all parts, and of a bolt only."""
+    catalog["datasets"]["parts_b"] = {"adapter": "mvtec_ad", "categories": ["bolt", "nut"]}
+    catalog["datasets"]["other"] = {"adapter": "mvtec_ad", "categories": ["screw"]}
+    catalog["aliases"] = {"camera_b": {"parts": "parts_b"}, "camera_c": {"parts/bolt": "other/screw"}}
+    return catalog
+
+
+def test_an_alias_leads_to_the_same_product_seen_another_way(aliases: Settings, expand: Expand) -> None:
+    cells = expand(target_domains=["clean", "camera_b"])
+    assert flows(cells) == {
+        *((f"parts/{name}/clean",) * 3 for name in ("bolt", "nut")),
+        *((f"parts/{name}/clean", f"parts_b/{name}/clean", f"parts/{name}/clean") for name in ("bolt", "nut")),
+    }
+    reached = [cell for cell in cells if cell.target.dataset == "parts_b"]
+    assert {(cell.domain, cell.origin.path) for cell in reached} == {
+        ("camera_b", "parts/bolt/clean"),
+        ("camera_b", "parts/nut/clean"),
+    }
+
+
+def test_a_bank_can_be_fitted_and_calibrated_where_an_alias_leads(aliases: Settings, expand: Expand) -> None:
+    (adapted,) = expand(train=["parts/bolt"], train_domains=["camera_c"])
+    assert flows([adapted]) == {("other/screw/clean",) * 3}
+    assert (adapted.domain, adapted.origin.path) == ("camera_c", "parts/bolt/clean")
+    (recalibrated,) = expand(train=["parts/bolt"], target_domains=["camera_c"], calibrate_on="target")
+    assert flows([recalibrated]) == {("parts/bolt/clean", "other/screw/clean", "other/screw/clean")}
+
+
+def test_filters_know_aliases(aliases: Settings, expand: Expand) -> None:
+    (cell,) = expand(
+        train=["parts/bolt"], target_domains=["clean", "camera_b"], include=[{"target_domain": "camera_b"}]
+    )
+    assert cell.target.path == "parts_b/bolt/clean"
+
+
+def test_an_alias_that_leads_nowhere_is_a_mistake(aliases: Settings, study: Settings, mistakes: Mistakes) -> None:
+    study["experiments"] = {"only": {"title": "", "train": ["parts/nut"], "target_domains": ["camera_c"]}}
+    assert mistakes() == ["study.yaml: experiments.only: alias 'camera_c' says nothing of parts/nut"]
+
+
+def test_a_pool_has_no_alias(aliases: Settings, study: Settings, mistakes: Mistakes) -> None:
+    study["experiments"] = {"only": {"title": "", "train": ["pools/metal"], "train_domains": ["camera_b"]}}
+    (line,) = mistakes()
+    assert "alias 'camera_b' cannot stand for a pool's domain: declare a pool of its targets" in line
+
+
+def test_the_same_cell_reached_by_name_and_by_alias_stands_once(aliases: Settings, study: Settings, load: Load) -> None:
+    study["experiments"] = {
+        "named": {"title": "", "train": ["parts_b/bolt"]},
+        "reached": {"title": "", "train": ["parts/bolt"], "train_domains": ["camera_b"]},
+    }
+    assert len(load().all_cells()) == 1
+
+
+def test_an_alias_cannot_stand_for_a_wildcard_of_paths(aliases: Settings, load: Load) -> None:
+    assert "camera_b" not in load().constraint("domains")

@@ -9,19 +9,16 @@ from pydantic import BaseModel, ValidationError
 from patchshift.data import demo
 from patchshift.data.adapters import ADAPTERS
 from patchshift.plan.base import canonical_json
+from patchshift.plan.data_specs import GENERATED_CATEGORIES, SINGLE_CATEGORY, ArchiveSpec, DatasetSpec, SplitSpec
+from patchshift.plan.domain_specs import COMPOSITIONS, CropSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.specs import (
     BACKBONE,
-    GENERATED_CATEGORIES,
-    SINGLE_CATEGORY,
-    DatasetSpec,
     DetectorSpec,
-    DomainSpec,
     EvaluationSpec,
     ImageScoreSpec,
     PretrainedSpec,
     RepresentationSpec,
     SamplerSpec,
-    SplitSpec,
 )
 
 JSON = st.recursive(
@@ -50,6 +47,7 @@ def test_equal_specs_give_equal_text_whatever_was_left_to_defaults() -> None:
 
 
 DRAWN: dict[str, Any] = {"adapter": "mvtec_ad", "categories": ["weave"], "generate": {}}
+OFFICIAL: dict[str, Any] = {"protocol": "official", "train_share": 0.8, "val_anomalous_share": 0.3}
 NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safetensors", "layers": ["layer2"]}
 
 
@@ -58,7 +56,19 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
     [
         (SplitSpec, {"protocol": "source_plan", "train_share": 0.8}, "needs val_anomalous_share"),
         (SplitSpec, {"protocol": "published", "train_share": 0.8}, "does not use train_share"),
+        (SplitSpec, {"protocol": "normals_only", "train_share": 0.8, "val_anomalous_share": 0.3}, "does not use val_ano"),
+        (SplitSpec, OFFICIAL | {"ignore_official": True}, "remove ignore_official"),
+        (SplitSpec, OFFICIAL | {"train_contamination": 0.1}, "remove train_contamination"),
         (DomainSpec, {"shift": "none", "severity": "moderate"}, "does not use severity"),
+        (DomainSpec, {"shift": ["jpeg"], "severity": 1.5}, "a list of transforms needs seed"),
+        (DomainSpec, {"shift": ["jpeg", "jpeg"], "severity": 1, "seed": 0}, "names a transform twice"),
+        (DomainSpec, {"shift": "jpeg", "severity": 1, "seed": 0, "crops": {"split": "a"}}, "not crops and shift"),
+        (CropSpec, {"split": "a", "crops_path": "own", "margin": 3}, "remove margin"),
+        (SynthesisSpec, {"split": "a", "part": "val", "augmented_path": "own", "count": 3}, "remove count"),
+        (SynthesisSpec, {"split": "a", "part": "val", "types": ["diffusion"]}, "needs diffusion"),
+        (SynthesisSpec, {"split": "a", "part": "val", "diffusion": {"model": "m"}}, "does not use diffusion"),
+        (DatasetSpec, {"adapter": "visa", "categories": ["a"], "manifest": "m.csv"}, "'visa' does not use manifest"),
+        (DatasetSpec, {"adapter": "visa", "categories": ["a"], "checksum": "md5:" + "0" * 32}, "belongs to an address"),
         (DomainSpec, {"shift": "photometric", "severity": "moderate"}, "needs seed"),
         (RepresentationSpec, {"normalise": "whiten"}, "needs shrinkage"),
         (RepresentationSpec, {"shrinkage": 0.1}, "does not use shrinkage"),
@@ -140,3 +150,39 @@ def test_numbers_are_finite(model: type[BaseModel], settings: dict[str, Any], ke
 def test_inputs_are_divided_by_deviations_above_zero(value: float) -> None:
     with pytest.raises(ValidationError, match="std"):
         BACKBONE.validate_python(NETWORK | {"std": [0.2, value, 0.2]})
+
+
+@pytest.mark.parametrize("address", ["ftp://example.org/a.zip", "example.org/a.zip", "kaggle:name", "https://", "https://a b"])
+def test_an_address_is_one_that_can_be_fetched(address: str) -> None:
+    with pytest.raises(ValidationError, match="must begin with https:// or http://, or be kaggle:owner/dataset"):
+        DatasetSpec.model_validate({"adapter": "visa", "categories": ["a"], "address": address})
+
+
+def test_a_checksum_names_its_kind() -> None:
+    for checksum in ("0" * 64, "sha256:" + "0" * 63, "sha1:" + "0" * 40):
+        with pytest.raises(ValidationError, match="must be sha256: and 64, or md5: and 32 digits"):
+            ArchiveSpec.model_validate({"address": "kaggle:a/b", "checksum": checksum})
+
+
+def test_compositions_are_shifts_of_known_transforms() -> None:
+    for name, transforms in COMPOSITIONS.items():
+        spec = DomainSpec.model_validate({"shift": name, "severity": "mild", "seed": 0})
+        assert spec.transforms == transforms
+        assert DomainSpec.model_validate({"shift": transforms, "severity": 1, "seed": 0}).strength == spec.strength == 1
+
+
+def test_a_domain_says_of_which_kind_it_is() -> None:
+    kinds = {
+        "clean": {},
+        "shift": {"shift": "jpeg", "severity": 0, "seed": 0},
+        "crops": {"crops": {"split": "a"}},
+        "synthesis": {"synthesis": {"split": "a", "part": "val"}},
+    }
+    assert {kind: DomainSpec.model_validate(settings).kind for kind, settings in kinds.items()} == {
+        kind: kind for kind in kinds
+    }
+
+
+def test_synthetic_defects_cannot_be_made_for_testing() -> None:
+    with pytest.raises(ValidationError, match="part"):
+        SynthesisSpec.model_validate({"split": "a", "part": "test"})

@@ -94,51 +94,6 @@ def test_a_pair_that_is_excluded_need_not_fit(study: Settings, load: Load) -> No
     assert len(load().all_cells()) == 2
 
 
-def jobs(*categories: str, domain: str = "clean", backbone: str = "resnet") -> list[tuple[str, dict[str, str]]]:
-    """The jobs that index and extract some categories."""
-    places = [dict(zip(("dataset", "category"), category.split("/"), strict=True)) for category in categories]
-    extractions = [("extract_features", {**place, "domain": domain, "backbone": backbone}) for place in places]
-    return [*(("index_images", place) for place in places), *extractions, ("collect_study", {})]
-
-
-def test_what_is_missing_is_named_with_its_folder_key_and_address(study: Settings, load: Load) -> None:
-    study["data_dir"] = "images"
-    Path("images/parts/bolt").mkdir(parents=True)
-    needed = jobs("parts/bolt", "parts/nut")
-    assert load().missing_inputs(needed) == [
-        "backbone 'resnet': weight file weights/resnet.safetensors does not exist. Bring it there, or set "
-        "`weights_dir` (now 'weights') to the folder that holds it",
-        "dataset 'parts': folder images/parts/nut does not exist. Set `data_dir` (now 'images') to the folder that "
-        "holds 'parts', or get it from https://example.org/parts",
-    ]
-    Path("images/parts/nut").mkdir()
-    Path("weights").mkdir()
-    Path("weights/resnet.safetensors").touch()
-    assert load().missing_inputs(needed) == []
-    assert load().weights("resnet") == ["weights/resnet.safetensors"]
-
-
-def test_only_what_jobs_read_is_asked_for(load: Load) -> None:
-    (line,) = load().missing_inputs(jobs("cloth/weave", backbone="waves"))
-    assert line.startswith("dataset 'cloth': folder data/cloth/weave does not exist")
-    assert load().missing_inputs([("fit_detector", {"backbone": "resnet"})]) == []
-
-
-def test_the_built_in_dataset_misses_nothing(catalog: Settings, load: Load) -> None:
-    catalog["datasets"]["parts"] = {"adapter": "mvtec_ad", "categories": ["weave"], "generate": {}}
-    catalog["pools"] = {}
-    assert load().missing_inputs(jobs("parts/weave", backbone="waves")) == []
-    assert load().image_root("parts", "weave") == "results/datasets/parts/weave"
-    assert load().image_folders("parts", "weave") == ["results/datasets/parts/weave"]
-
-
-def test_a_new_file_changes_the_time_of_a_folder_that_indexing_watches(load: Load) -> None:
-    folder = Path("data/parts/bolt/test/good")
-    folder.mkdir(parents=True)
-    watched = load().image_folders("parts", "bolt")
-    assert watched == ["data/parts/bolt", "data/parts/bolt/test", "data/parts/bolt/test/good"]
-
-
 def test_wildcards_match_the_ids_and_nothing_else(catalog: Settings, load: Load) -> None:
     catalog["detectors"]["a.b"] = catalog["detectors"]["plain"]
     study = load()
@@ -159,3 +114,66 @@ def test_a_dataset_of_one_category_has_no_folder_level_of_categories(catalog: Se
     catalog["datasets"]["tiles"] = {"adapter": "mtd", "categories": ["tile"], "folder": "magnetic"}
     assert load().image_root("tiles", "tile") == "data/magnetic"
     assert load().image_root("parts", "bolt") == "data/parts/bolt"
+
+
+@pytest.fixture
+def defects(catalog: Settings) -> Settings:
+    """Domains of crops and synthetic defects, and thresholds that take their defects from there."""
+    catalog["domains"] |= {
+        "crops_plan": {"crops": {"split": "plan"}},
+        "made_train_plan": {"synthesis": {"split": "plan", "part": "train"}},
+        "made_val_plan": {"synthesis": {"split": "plan", "part": "val"}},
+        "made_val_published": {"synthesis": {"split": "published", "part": "val"}},
+    }
+    for domain in ("dim", *list(catalog["domains"])[-3:]):
+        catalog["thresholds"][f"from_{domain}"] = {"policy": "f1_max", "defects_from": domain}
+    return catalog
+
+
+@pytest.mark.parametrize("domain", ["crops_plan", "made_train_plan", "made_val_plan"])
+@pytest.mark.parametrize("key", ["train_domains", "target_domains"])
+def test_defects_are_never_tested_nor_taken_for_normal(
+    defects: Settings, study: Settings, mistakes: Mistakes, key: str, domain: str
+) -> None:
+    study["experiments"]["clean"][key] = [domain]
+    assert mistakes() == [
+        f"study.yaml: domain '{domain}' holds defects for a positive bank or for thresholds: it can neither be scored "
+        "as a target nor fit a bank of normal images"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("domain", "fault"),
+    [
+        ("dim", "defects_from 'dim' is not a domain of synthetic defects with `part: val`"),
+        ("made_train_plan", "defects_from 'made_train_plan' is not a domain of synthetic defects with `part: val`"),
+        ("made_val_published", "is made from split 'published': with 'plan' its images may be tested"),
+    ],
+)
+def test_a_threshold_takes_synthetic_defects_from_validation_images_only(
+    defects: Settings, study: Settings, mistakes: Mistakes, domain: str, fault: str
+) -> None:
+    study["select"]["thresholds"] = [f"from_{domain}"]
+    (line,) = mistakes()
+    assert fault in line
+
+
+def test_synthetic_defects_of_clean_images_calibrate_on_the_clean_domain(
+    defects: Settings, study: Settings, load: Load, mistakes: Mistakes
+) -> None:
+    study["select"]["thresholds"] = ["from_made_val_plan"]
+    assert load().defects_of("from_made_val_plan") == ["made_val_plan"]
+    assert "made_val_plan" in load().used_domains()
+    study["experiments"]["clean"] |= {"target_domains": ["dim"], "calibrate_on": "target"}
+    (line,) = mistakes()
+    assert "shows clean images, it cannot calibrate on domain 'dim'" in line
+
+
+def test_the_rules_of_made_domains_share_no_domain(defects: Settings, load: Load) -> None:
+    study = load()
+    kinds = ("clean", "shift", "crops", "synthesis")
+    for domain in defects["domains"]:
+        assert sum(bool(re.fullmatch(study.domains_of(kind), domain)) for kind in kinds) == 1
+        assert study.is_made(domain) == (domain != "clean")
+    assert study.domain_split("crops_plan") == "plan"
+    assert study.domain_split("dim") is None

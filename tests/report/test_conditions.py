@@ -1,6 +1,6 @@
 import pytest
 
-from patchshift.plan.experiments import Bank, Cell, Target
+from patchshift.plan.experiments import Bank, Cell, NaturalShift, Target
 from patchshift.report.conditions import condition_of, reference_domain
 
 
@@ -34,3 +34,25 @@ def test_unshifted_domain_is_the_reference_wherever_it_stands():
     assert reference_domain(cells, {"clean": {"shift": "none"}, "dark": {"shift": "blur"}}) == "clean"
     assert reference_domain(cells[:1], {"dark": {"shift": "blur"}}) == "dark"
     assert reference_domain([cell("clean", "clean", "dark")], {"clean": {"shift": "none"}}) is None
+
+
+FIRST, SECOND = Target("d", "a", "clean"), Target("e", "a", "clean")  # one product, two cameras
+
+
+@pytest.mark.parametrize(
+    ("fitted", "calibrated", "condition"),
+    [
+        (FIRST, FIRST, "no adaptation"),
+        (FIRST, SECOND, "recalibrated"),
+        (SECOND, SECOND, "adapted"),
+        (Target("d", "b", "clean"), FIRST, None),
+    ],
+)
+def test_where_an_alias_leads_is_a_shift_of_where_it_starts(fitted, calibrated, condition):
+    seen = Cell(Bank(fitted, "s", "net", "bank", 0), SECOND, calibrated, "p", NaturalShift("camera_b", FIRST))
+    assert condition_of(seen, "clean") == condition
+
+
+def test_the_reference_is_never_a_domain_that_only_an_alias_led_to():
+    adapted = Cell(Bank(SECOND, "s", "net", "bank", 0), SECOND, SECOND, "p", NaturalShift("camera_b", FIRST))
+    assert reference_domain([adapted], {"clean": {"shift": "none"}}) is None

@@ -1,22 +1,21 @@
 """The catalog: every id that a study can select."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from patchshift.plan.base import Name, Spec
-from patchshift.plan.experiments import POOLS, Selectors
+from patchshift.plan.data_specs import DatasetSpec, SplitSpec
+from patchshift.plan.domain_specs import DomainSpec
+from patchshift.plan.experiments import POOLS, Alias, Selectors
 from patchshift.plan.loading import did_you_mean, explain
 from patchshift.plan.specs import (
     BackboneSpec,
-    DatasetSpec,
     DetectorSpec,
-    DomainSpec,
     EvaluationSpec,
     PretrainedSpec,
     ScatteringSpec,
-    SplitSpec,
     ThresholdSpec,
 )
 
@@ -28,6 +27,11 @@ class Ids(Spec):
     pools: dict[Name, Selectors] = Field({}, description="Named lists of `dataset/category` (or datasets) used as one.")
     splits: dict[Name, SplitSpec] = Field({}, description="Divisions into train, val and test.")
     domains: dict[Name, DomainSpec] = Field({}, description="`clean` and the declared shifts.")
+    aliases: dict[Name, Alias] = Field(
+        {},
+        description="Natural shifts: `dataset` (or `dataset/category`) to the one that shows the same product another "
+        "way. An alias stands where a domain's id can stand.",
+    )
     backbones: dict[Name, BackboneSpec] = Field({}, description="Feature extractors.")
     detectors: dict[Name, DetectorSpec] = Field({}, description="Detection methods.")
     thresholds: dict[Name, ThresholdSpec] = Field({}, description="Threshold policies.")
@@ -71,15 +75,63 @@ def _check(value: Any, kind: Any, place: str, mistakes: list[str]) -> None:
 
 
 def check_references(catalog: Mapping[str, Any], where: str, mistakes: list[str]) -> None:
-    """Append what is wrong with the pools' members."""
-    for pool, members in (catalog.get("pools") or {}).items():
+    """Append what is wrong where an id names another: members of pools, ends of aliases, splits, domains."""
+    for pool, members in _entries(catalog, "pools"):
         for member in members if isinstance(members, list) else []:
             check_selector(str(member), catalog, f"{where}.pools.{pool}", mistakes, pools=False)
-        for dataset, entry in (catalog.get("datasets") or {}).items():
+        for dataset, entry in _entries(catalog, "datasets"):
             if pool in _categories(entry):
                 mistakes.append(f"{where}.pools.{pool}: '{pool}' is also a category of {dataset}: choose another name")
     if POOLS in (catalog.get("datasets") or {}):
         mistakes.append(f"{where}.datasets: '{POOLS}' stands for pools in paths: choose another name")
+    for alias, leads in _entries(catalog, "aliases"):
+        _check_alias(alias, leads if isinstance(leads, dict) else {}, catalog, f"{where}.aliases.{alias}", mistakes)
+    for domain, entry in _entries(catalog, "domains"):
+        _check_domain(domain, entry, catalog.get("splits") or {}, f"{where}.domains.{domain}", mistakes)
+    domains = catalog.get("domains") or {}
+    for threshold, entry in _entries(catalog, "thresholds"):
+        name = entry.get("defects_from") if isinstance(entry, dict) else None
+        if name is not None and name not in domains:
+            mistakes.append(
+                f"{where}.thresholds.{threshold}.defects_from: '{name}' is not in domains{did_you_mean(name, domains)}"
+            )
+
+
+def _entries(catalog: Mapping[str, Any], kind: str) -> Iterable[tuple[str, Any]]:
+    entries = catalog.get(kind) or {}
+    return entries.items() if isinstance(entries, dict) else ()
+
+
+def _check_alias(
+    alias: str, leads: Mapping[str, Any], catalog: Mapping[str, Any], place: str, mistakes: list[str]
+) -> None:
+    if alias in (catalog.get("domains") or {}):
+        mistakes.append(f"{place}: '{alias}' is also a domain: choose another name")
+    for origin, to in leads.items():
+        found: list[str] = []
+        for end in (str(origin), str(to)):
+            check_selector(end, catalog, place, found, pools=False)
+        mistakes += found
+        if not found and ("/" in str(origin)) != ("/" in str(to)):
+            mistakes.append(f"{place}: '{origin}' to '{to}': name two datasets, or two categories")
+        elif not found and "/" not in str(origin):
+            datasets = catalog["datasets"]
+            lacking = set(_categories(datasets[origin])) - set(_categories(datasets[to]))
+            if lacking:
+                mistakes.append(f"{place}: '{to}' lacks {', '.join(sorted(lacking))} of '{origin}': lead each category")
+
+
+def _check_domain(domain: str, entry: Any, splits: Mapping[str, Any], place: str, mistakes: list[str]) -> None:
+    """A domain made from one part of a split names that split in its id, so that no other split can take it."""
+    for kind in ("crops", "synthesis"):
+        made = entry.get(kind) if isinstance(entry, dict) else None
+        split = made.get("split") if isinstance(made, dict) else None
+        if split is None:
+            continue
+        if split not in splits:
+            mistakes.append(f"{place}.{kind}.split: '{split}' is not in splits{did_you_mean(str(split), splits)}")
+        elif str(split) not in domain:
+            mistakes.append(f"{place}: its images come from split '{split}': put that into its id, e.g. '{kind}_{split}'")
 
 
 def check_selector(

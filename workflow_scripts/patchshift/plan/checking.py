@@ -15,9 +15,9 @@ from patchshift.plan.study import Study, StudyConfig
 
 IDS = Path("results/ids.json")
 
-SELECTED = {"splits": "splits", "backbones": "backbones", "detectors": "detectors", "thresholds": "thresholds"}
-SELECTED |= {"train_domains": "domains", "target_domains": "domains"}
-FILTERED = {key.removesuffix("s"): kind for key, kind in SELECTED.items()}
+SELECTED: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in ("splits", "backbones", "detectors", "thresholds")}
+SELECTED |= {"train_domains": ("domains", "aliases"), "target_domains": ("domains", "aliases")}
+FILTERED = {key.removesuffix("s"): kinds for key, kinds in SELECTED.items()}
 
 
 def open_study(config: Mapping[str, Any], files: Sequence[Path]) -> Study:
@@ -73,7 +73,7 @@ def load_study(config: Mapping[str, Any], source: str, *, ids: Path = IDS) -> "S
         study = Study(StudyConfig.model_validate(raw | {"add": added}), Catalog.model_validate(merged))
         try:
             lines = study.mismatches()
-        except ValueError as error:  # filters that match nothing
+        except ValueError as error:  # filters that match nothing, aliases that lead nowhere
             lines = str(error).split("\n")
         mistakes += [f"{source}: {line}" for line in [*lines, *_clashes(study, ids)]]
     if mistakes:
@@ -115,13 +115,13 @@ def _check_selections(raw: Mapping[str, Any], merged: Mapping[str, Any], source:
 
 
 def _check_names(
-    block: Mapping[str, Any], kinds: Mapping[str, str], merged: Mapping[str, Any], place: str, mistakes: list[str]
+    block: Mapping[str, Any], kinds: Mapping[str, tuple[str, ...]], merged: Mapping[str, Any], place: str, mistakes: list[str]
 ) -> None:
     """Append the names of a block that nothing bears; the model reports what is not a name.
 
     Args:
         block: lists of names by key.
-        kinds: the kind of ids that each key lists.
+        kinds: the kinds of ids that each key lists.
         merged: ids by kind.
         place: of the block, for messages.
         mistakes: is appended to.
@@ -132,9 +132,11 @@ def _check_names(
                 continue
             if key in ("train", "target", "targets"):
                 check_selector(name, merged, f"{place}.{key}", mistakes, pools=key != "target")
-            elif key in kinds and name not in merged[kinds[key]]:
-                known = merged[kinds[key]]
-                mistakes.append(f"{place}.{key}: '{name}' is not in {kinds[key]}{did_you_mean(name, known)}")
+            elif key in kinds:
+                known = [each for kind in kinds[key] for each in merged[kind]]
+                if name not in known:
+                    kind = " or ".join(kind for kind in kinds[key] if merged[kind])
+                    mistakes.append(f"{place}.{key}: '{name}' is not in {kind}{did_you_mean(name, known)}")
 
 
 def _clashes(study: Study, path: Path) -> list[str]:

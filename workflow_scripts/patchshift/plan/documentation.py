@@ -13,19 +13,17 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from patchshift.plan.catalog import Catalog
+from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SplitSpec
+from patchshift.plan.domain_specs import AugmentationSpec, CropSpec, DiffusionSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.experiments import Experiment, Filter, Selection
 from patchshift.plan.specs import (
-    DatasetSpec,
     DetectorSpec,
-    DomainSpec,
     EvaluationSpec,
-    GeneratorSpec,
     ImageScoreSpec,
     PretrainedSpec,
     RepresentationSpec,
     SamplerSpec,
     ScatteringSpec,
-    SplitSpec,
     ThresholdSpec,
 )
 from patchshift.plan.study import StudyConfig
@@ -49,9 +47,14 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("One entry of `include` or `exclude`", Filter),
     ("The catalog", Catalog),
     ("`datasets.{id}`", DatasetSpec),
+    ("One entry of `datasets.{id}.mirrors`", ArchiveSpec),
     ("`datasets.{id}.generate`", GeneratorSpec),
     ("`splits.{id}`", SplitSpec),
     ("`domains.{id}`", DomainSpec),
+    ("`domains.{id}.crops`", CropSpec),
+    ("`domains.{id}.crops.augmentation`", AugmentationSpec),
+    ("`domains.{id}.synthesis`", SynthesisSpec),
+    ("`domains.{id}.synthesis.diffusion`", DiffusionSpec),
     ("`backbones.{id}` with `source: scattering`", ScatteringSpec),
     ("`backbones.{id}` with `source: timm` or `torchvision`", PretrainedSpec),
     ("`detectors.{id}`", DetectorSpec),

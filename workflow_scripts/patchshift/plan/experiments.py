@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,7 +10,10 @@ from pydantic import Field
 from patchshift.plan.base import Name, Seed, Spec
 
 POOLS = "pools"  # stands where a dataset's id stands in the path of a pool's bank
+CLEAN = "clean"  # the domain of images as they are
 
+Alias = dict[str, str]
+"""A natural shift: selector of what is trained on -> selector of the same product seen another way."""
 
 Names = Annotated[list[Name], Field(min_length=1)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
@@ -48,6 +51,14 @@ class Bank:
 
 
 @dataclass(frozen=True)
+class NaturalShift:
+    """Which alias led to a target, and from which domain."""
+
+    alias: str
+    origin: Target
+
+
+@dataclass(frozen=True)
 class Cell:
     """One row of an experiment."""
 
@@ -55,6 +66,17 @@ class Cell:
     target: Target
     calibration: Target
     threshold: str
+    natural: NaturalShift | None = field(default=None, compare=False)
+
+    @property
+    def domain(self) -> str:
+        """The domain scored, as the config calls it: an alias where one led there."""
+        return self.natural.alias if self.natural else self.target.domain
+
+    @property
+    def origin(self) -> Target:
+        """The target, or what the alias that led there started from."""
+        return self.natural.origin if self.natural else self.target
 
     @property
     def metrics(self) -> str:
@@ -134,9 +156,9 @@ class Filter(Spec):
         bank = cell.bank
         values = {
             "train": f"{bank.training.dataset}/{bank.training.category}",
-            "train_domain": bank.training.domain,
+            "train_domain": cell.domain if bank.training == cell.target else bank.training.domain,
             "target": f"{cell.target.dataset}/{cell.target.category}",
-            "target_domain": cell.target.domain,
+            "target_domain": cell.domain,
             "split": bank.split,
             "backbone": bank.backbone,
             "detector": bank.detector,
@@ -152,12 +174,12 @@ class Experiment(Spec):
 
     title: str = Field(description="One line: what this experiment shows.")
     train: Selectors = Field(description="What banks are fitted on: a dataset, `dataset/category`, or `pools/{pool}`.")
-    train_domains: Names = Field(["clean"], description="Domains that banks are fitted on.")
+    train_domains: Names = Field([CLEAN], description="Domains that banks are fitted on, or aliases.")
     targets: Literal["same"] | Selectors = Field(
         "same", description="What is scored; `same`: the category trained on, for a pool each of its members."
     )
     target_domains: Literal["same"] | Names = Field(
-        "same", description="Domains scored; `same`: the domain trained on."
+        "same", description="Domains scored, or aliases; `same`: the domain trained on."
     )
     calibrate_on: Literal["training", "target"] = Field(
         "training", description="Whose validation images set the threshold: the bank's own domain, or the target's."
@@ -180,12 +202,13 @@ class StudyPlan(Spec):
     experiments: dict[Name, Experiment]
     datasets: dict[Name, list[Name]]
     pools: dict[Name, list[str]]
+    aliases: dict[Name, Alias] = {}
 
     def cells(self) -> dict[str, list[Cell]]:
         """Experiment, in the order of the config -> its cells, in a fixed order, each once.
 
         Raises:
-            ValueError: where a filter matches nothing, or nothing is left; one line for each.
+            ValueError: where a filter matches nothing, nothing is left, or an alias leads nowhere; one line for each.
         """
         mistakes: list[str] = []
         cells = {name: self._expand(name, self.experiments[name], mistakes) for name in self.order}
@@ -203,14 +226,19 @@ class StudyPlan(Spec):
 
     def _expand(self, name: str, experiment: Experiment, mistakes: list[str]) -> list[Cell]:
         choices = {key: getattr(experiment, key) or getattr(self.select, key) for key in Selection.model_fields}
-        cells = [
-            cell
-            for training, split, backbone, detector, seed, threshold in itertools.product(
-                self._trainings(experiment), *(choices[key] for key in ("splits", "backbones", "detectors")),
-                choices["seeds"], choices["thresholds"],
-            )
-            for cell in self._score(experiment, Bank(training, split, backbone, detector, seed), threshold)
-        ]  # fmt: skip
+        try:
+            trainings = list(self._trainings(experiment))
+            cells = [
+                cell
+                for (training, natural), split, backbone, detector, seed, threshold in itertools.product(
+                    trainings, *(choices[key] for key in ("splits", "backbones", "detectors")),
+                    choices["seeds"], choices["thresholds"],
+                )
+                for cell in self._score(experiment, Bank(training, split, backbone, detector, seed), threshold, natural)
+            ]  # fmt: skip
+        except ValueError as error:  # an alias that leads nowhere
+            mistakes.append(f"experiments.{name}: {error}")
+            return []
         unmatched = []
         for kind, filters in (("include", experiment.include), ("exclude", experiment.exclude)):
             for number, entry in enumerate(filters):
@@ -226,24 +254,40 @@ class StudyPlan(Spec):
         mistakes += unmatched or ([] if kept else [f"experiments.{name}: include and exclude leave nothing to do"])
         return kept
 
-    def _trainings(self, experiment: Experiment) -> Iterator[Target]:
+    def _trainings(self, experiment: Experiment) -> Iterator[tuple[Target, NaturalShift | None]]:
         for selector, domain in itertools.product(experiment.train, experiment.train_domains):
-            if selector.startswith(f"{POOLS}/"):
-                yield Target(POOLS, selector.partition("/")[2], domain)
-            else:
+            if not selector.startswith(f"{POOLS}/"):
                 for dataset, category in self.categories(selector):
-                    yield Target(dataset, category, domain)
+                    yield self._resolve(dataset, category, domain)
+            elif domain in self.aliases:
+                raise ValueError(f"alias '{domain}' cannot stand for a pool's domain: declare a pool of its targets")
+            else:
+                yield Target(POOLS, selector.partition("/")[2], domain), None
 
-    def _score(self, experiment: Experiment, bank: Bank, threshold: str) -> Iterator[Cell]:
+    def _resolve(self, dataset: str, category: str, domain: str) -> tuple[Target, NaturalShift | None]:
+        """The target that a domain or an alias stands for, seen from a category."""
+        if domain not in self.aliases:
+            return Target(dataset, category, domain), None
+        leads = self.aliases[domain]
+        to = leads.get(f"{dataset}/{category}") or leads.get(dataset)
+        if to is None:
+            raise ValueError(f"alias '{domain}' says nothing of {dataset}/{category}")
+        other, _, name = to.partition("/")
+        return Target(other, name or category, CLEAN), NaturalShift(domain, Target(dataset, category, CLEAN))
+
+    def _score(
+        self, experiment: Experiment, bank: Bank, threshold: str, natural: NaturalShift | None
+    ) -> Iterator[Cell]:
         own = self.categories(f"{bank.training.dataset}/{bank.training.category}")
         selectors = experiment.targets
         targets = own if selectors == "same" else [pair for each in selectors for pair in self.categories(each)]
         domains = [bank.training.domain] if experiment.target_domains == "same" else experiment.target_domains
         for (dataset, category), domain in itertools.product(targets, domains):
-            target = Target(dataset, category, domain)
+            target, reached = self._resolve(dataset, category, domain)
             calibration = target
             if experiment.calibrate_on == "training":
                 # A category's bank is calibrated on its own validation images, a pool's on the target's category.
                 source = own[0] if len(own) == 1 else (dataset, category)
                 calibration = Target(*source, bank.training.domain)
-            yield Cell(bank, target, calibration, threshold)
+            reached = reached or (natural if target == bank.training else None)
+            yield Cell(bank, target, calibration, threshold, reached)

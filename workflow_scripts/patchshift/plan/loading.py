@@ -2,9 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -64,45 +66,66 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
     """One line per mistake of a failed validation, each with its place in the config."""
-    lines = []
-    for mistake in error.errors():
+    lines: dict[str, list[str]] = defaultdict(list)
+    for mistake in _without_other_branches(error.errors()):
         location = _location(mistake["loc"])
         place = ".".join([where, *location])
         if mistake["type"] == "extra_forbidden":
-            lines.append(f"{place}: unknown key{did_you_mean(location[-1], _keys(model, location[:-1]))}")
+            text = f"unknown key{did_you_mean(location[-1], _keys(model, location[:-1]))}"
         elif mistake["type"] == "missing":
-            lines.append(f"{place}: is required")
+            text = "is required"
         elif mistake["type"] == "too_short" and mistake["ctx"]["actual_length"] == 0:
-            lines.append(f"{place}: is an empty list: name at least one")
-        elif isinstance(mistake["input"], list) and any(str(part).startswith("literal[") for part in mistake["loc"]):
-            continue  # a word or a list was wanted: what is wrong with the list is a mistake of its own
+            text = "is an empty list: name at least one"
         elif mistake["type"] in ("literal_error", "union_tag_invalid"):
             context = mistake["ctx"]
             expected = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
             found = str(context.get("tag", mistake["input"]))
             choices = re.findall(r"'([^']*)'", expected)
-            lines.append(f"{place}: '{found}' is not known{did_you_mean(found, choices)}")
+            text = f"'{found}' is not known{did_you_mean(found, choices)}"
         else:
             message = mistake["msg"].removeprefix("Value error, ")
-            lines.append(f"{place}: {message[0].lower()}{message[1:]} (found {mistake['input']!r:.80})")
-    return lines
+            text = f"{message[0].lower()}{message[1:]} (found {mistake['input']!r:.80})"
+        lines[place].append(text)
+    return [f"{place}: {text}" for place, texts in lines.items() for text in dict.fromkeys(texts)]
+
+
+def _without_other_branches(mistakes: Sequence[Any]) -> list[Any]:
+    """Where a word or something else was wanted, what is wrong with the one that was meant."""
+    words = {tuple(_location(each["loc"])) for each in mistakes if each["type"] == "literal_error"}
+    kept = []
+    for mistake in mistakes:
+        if any(str(part).startswith("literal[") for part in mistake["loc"]) and not isinstance(mistake["input"], str):
+            continue  # not a word was meant: what is wrong with it is a mistake of its own
+        other_branch = mistake["type"] != "literal_error" and isinstance(mistake["input"], str)
+        if not (other_branch and tuple(_location(mistake["loc"])) in words):
+            kept.append(mistake)
+    return kept
 
 
 def _location(parts: tuple[int | str, ...]) -> list[str]:
     """Keys and positions, without the branches of unions that pydantic puts between and behind them."""
-    location = [str(part) for part in parts if not re.match(r"(list|literal)\[", str(part))]
+    branch = r"(list|literal|constrained-float|function-after)(\[|$)"
+    location = [str(part) for part in parts if not re.match(branch, str(part))]
     return location[:-1] if location[-1:] in (["str"], ["int"]) else location
 
 
 def _keys(model: Any, location: list[str]) -> list[str]:
     """The keys that a model knows at a place, following nested models."""
     for part in location:
+        model = _inner(model)
         if get_origin(model) in (dict, list):
             model = get_args(model)[-1]
         else:
             field = _fields(model).get(part)
             model = field.annotation if field else None
-    return list(_fields(model))
+    return list(_fields(_inner(model)))
+
+
+def _inner(model: Any) -> Any:
+    """The model in `Model | None`."""
+    if get_origin(model) in (Union, UnionType):
+        return next((part for part in get_args(model) if _fields(part)), None)
+    return model
 
 
 def _fields(model: Any) -> dict[str, FieldInfo]:

@@ -1,4 +1,5 @@
-"""The config models of one id each: what a dataset, split, domain, backbone, detector or threshold can say.
+"""The config models of one id each: what a backbone, detector or threshold can say (datasets, splits: `data_specs`;
+domains: `domain_specs`).
 
 A stage's script gets exactly one of these as canonical JSON (`canonical`), so a key that a stage does not read
 cannot rerun it. Field descriptions are the text of docs/config.md.
@@ -10,100 +11,6 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from patchshift.plan.base import Deviation, Distinct, Layers, Name, RelativePath, Seed, Share, Spec, Threads
 from patchshift.plan.loading import did_you_mean
-
-SINGLE_CATEGORY: frozenset[str] = frozenset({"mtd"})
-"""Adapters whose dataset is one category, without a folder level of categories."""
-
-GENERATED_CATEGORIES = ("weave", "casting", "connector")
-"""What the built-in dataset can draw (`patchshift.data.demo`)."""
-
-
-class GeneratorSpec(Spec):
-    """How the built-in synthetic dataset is drawn."""
-
-    seed: Seed = Field(0, description="Seed of all drawing; the same seed gives the same bytes.")
-    image_size: int = Field(256, ge=256, le=1024, description="Height and width in pixels.")
-    train_good: int = Field(48, ge=2, description="Good training images per category.")
-    test_good: int = Field(20, ge=1, description="Good test images per category.")
-    test_per_defect: int = Field(8, ge=1, description="Defective test images per defect type.")
-
-
-class DatasetSpec(Spec):
-    """Where a dataset's images are and how its folders are read."""
-
-    adapter: Literal["mvtec_ad", "mtd"] = Field(description="The reader of the folder layout.")
-    categories: list[Name] = Field(min_length=1, description="Category names.")
-    folder: RelativePath | None = Field(None, description="Folder under `data_dir`; default: the dataset's id.")
-    address: str = Field("", description="Where to get it; part of the message when the folder is missing.")
-    licence: str = Field("", description="Licence of the images.")
-    masks: Literal["required", "optional"] = Field(
-        "required", description="`optional`: a category without masks is accepted, its pixel metrics are undefined."
-    )
-    max_per_class: int | None = Field(
-        None, ge=2, description="Use at most this many images per official split and defect type (a seeded choice)."
-    )
-    generate: GeneratorSpec | None = Field(None, description="Draw the images instead of reading them (`demo`).")
-
-    @model_validator(mode="after")
-    def _categories_fit_the_adapter(self) -> "DatasetSpec":
-        if self.adapter in SINGLE_CATEGORY and len(self.categories) != 1:
-            raise ValueError(f"adapter '{self.adapter}' reads one category: name one, not {len(self.categories)}")
-        return self
-
-    @model_validator(mode="after")
-    def _what_is_drawn_is_not_read(self) -> "DatasetSpec":
-        if self.generate is None:
-            return self
-        if self.adapter != "mvtec_ad":
-            raise ValueError(f"generate draws the layout of adapter 'mvtec_ad', not of '{self.adapter}'")
-        for category in self.categories:
-            if category not in GENERATED_CATEGORIES:
-                hint = did_you_mean(category, GENERATED_CATEGORIES)
-                raise ValueError(f"generate: '{category}' is not a category that can be drawn{hint}")
-        for field, value in (("folder", self.folder), ("address", self.address)):
-            if value:
-                raise ValueError(f"a dataset with generate does not use {field}: remove it")
-        return self
-
-
-class SplitSpec(Spec):
-    """How images are divided into train, val and test."""
-
-    protocol: Literal["source_plan", "published"] = Field(
-        description="`source_plan`: train = `train_share` of the good training images, val = the others plus "
-        "`val_anomalous_share` of the anomalous test images, test = the rest. `published`: no val; train and test "
-        "as the literature divides the dataset (so threshold metrics are undefined)."
-    )
-    train_share: Share | None = Field(None, description="`source_plan`: share of the good training images that train.")
-    val_anomalous_share: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="`source_plan`: share of the anomalous test images that go to val, within each defect type."
-    )
-    official_train_share: Share = Field(
-        0.8,
-        description="For a dataset without an official split: share of its good images that count as training images.",
-    )
-    train_limit: int | None = Field(None, ge=1, description="Train on at most this many images (a seeded choice).")
-    seed: Seed = Field(42, description="Split seed.")
-
-    @model_validator(mode="after")
-    def _shares_fit_the_protocol(self) -> "SplitSpec":
-        self._belongs(
-            self.protocol == "source_plan", f"protocol '{self.protocol}'", "train_share", "val_anomalous_share"
-        )
-        return self
-
-
-class DomainSpec(Spec):
-    """A declared domain shift; `clean` has none."""
-
-    shift: Literal["none", "photometric", "geometric"] = Field("none", description="Which family of transforms.")
-    severity: Literal["moderate"] | None = Field(None, description="Strength of the transforms; not for `none`.")
-    seed: Seed | None = Field(None, description="Shift seed; not for `none`.")
-
-    @model_validator(mode="after")
-    def _strength_fits_the_shift(self) -> "DomainSpec":
-        self._belongs(self.shift != "none", f"shift '{self.shift}'", "severity", "seed")
-        return self
 
 
 class ScatteringSpec(Spec):
@@ -259,6 +166,10 @@ class ThresholdSpec(Spec):
     )
     quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="`normal_quantile`: share of the normal validation scores."
+    )
+    defects_from: Name | None = Field(
+        None,
+        description="A domain of synthetic defects (`part: val`) whose images join the validation images as anomalous.",
     )
 
     @model_validator(mode="after")

@@ -12,10 +12,13 @@ from pathlib import Path
 LIBRARY = Path(__file__).parents[1]
 
 VERSIONS = {
+    "fetch_dataset": 1,
     "generate_dataset": 1,
-    "index_images": 1,
-    "split_images": 1,
-    "synthesize_shift": 1,
+    "index_images": 2,
+    "split_images": 2,
+    "synthesize_shift": 2,
+    "crop_defects": 1,
+    "synthesize_defects": 1,
     "extract_features": 1,
     "fit_detector": 2,
     "score_images": 1,

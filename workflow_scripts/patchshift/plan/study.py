@@ -1,8 +1,8 @@
 """One study: what the Snakefile asks for specs, paths and cells."""
 
+import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from pydantic import Field
 from patchshift.errors import UserError
 from patchshift.plan.base import Name, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
-from patchshift.plan.experiments import POOLS, Cell, Experiment, Selection, StudyPlan
+from patchshift.plan.data_specs import VISA_SPLIT
+from patchshift.plan.experiments import CLEAN, POOLS, Cell, Experiment, Selection, StudyPlan
 from patchshift.plan.loading import did_you_mean
-from patchshift.plan.specs import SINGLE_CATEGORY
 
 
 class StudyConfig(Spec):
@@ -24,6 +24,12 @@ class StudyConfig(Spec):
     catalog: str = Field("configs/catalog.yaml", description="The catalog of ids.")
     data_dir: str = Field("data", description="Folder that holds the datasets, one folder each.")
     weights_dir: str = Field("weights", description="Folder that holds weight files.")
+    accept_licence: bool = Field(
+        False, description="Missing datasets may be downloaded: you have read their licences and accept them."
+    )
+    temp_domains: bool = Field(
+        False, description="Delete the images of made domains once features and packs exist."
+    )
     add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
     select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
     experiments: dict[Name, Experiment] = Field(min_length=1, description="Named products of ids.")
@@ -48,6 +54,7 @@ class Study:
             experiments=self.config.experiments,
             datasets={name: dataset.categories for name, dataset in self.catalog.datasets.items()},
             pools=self.catalog.pools,
+            aliases=self.catalog.aliases,
         )
 
     def plan_spec(self, experiment: str | None = None) -> str:
@@ -56,13 +63,16 @@ class Study:
         banks = {cell.bank.training for name in names for cell in self.cells[name]}
         pools = {bank.category for bank in banks if bank.dataset == POOLS}
         used = {cell.target.dataset for name in names for cell in self.cells[name]}
+        used |= {cell.origin.dataset for name in names for cell in self.cells[name]}
         used |= {dataset for bank in banks for dataset, _ in self.members(bank.dataset, bank.category)}
+        aliases = {cell.domain for name in names for cell in self.cells[name]}
         return self.plan.model_copy(
             update={
                 "order": names,
                 "experiments": {name: self.config.experiments[name] for name in names},
                 "datasets": {name: categories for name, categories in self.plan.datasets.items() if name in used},
                 "pools": {name: members for name, members in self.plan.pools.items() if name in pools},
+                "aliases": {name: leads for name, leads in self.plan.aliases.items() if name in aliases},
             }
         ).canonical()
 
@@ -72,7 +82,7 @@ class Study:
         used = {
             "datasets": {dataset for dataset, _ in self.used_categories()},
             "splits": {bank.split for bank in banks},
-            "domains": {bank.training.domain for bank in banks} | {cell.target.domain for cell in self.all_cells()},
+            "domains": self.used_domains(),
             "backbones": {bank.backbone for bank in banks},
             "detectors": {bank.detector for bank in banks},
             "thresholds": {cell.threshold for cell in self.all_cells()},
@@ -94,18 +104,47 @@ class Study:
         return list(dict.fromkeys(cell for cells in self.cells.values() for cell in cells))
 
     def mismatches(self) -> list[str]:
-        """Detectors that ask for layers their backbone does not cache."""
-        lines = []
-        for backbone, detector in dict.fromkeys((c.bank.backbone, c.bank.detector) for c in self.all_cells()):
-            representation = self.catalog.detectors[detector].representation
-            cached = self.catalog.backbones[backbone].layers
-            for layer in dict.fromkeys([*(representation.layers or []), *representation.logarithm]):
-                if layer not in cached:
-                    lines.append(
-                        f"detector '{detector}' uses layer '{layer}', which backbone '{backbone}' does not cache"
-                        f"{did_you_mean(layer, cached)}: exclude this pair, or choose other layers"
-                    )
-        return lines
+        """Ids that do not fit together where the study combines them."""
+        pairs = dict.fromkeys((cell.bank.backbone, cell.bank.detector) for cell in self.all_cells())
+        domains = dict.fromkeys(each.domain for cell in self.all_cells() for each in (cell.bank.training, cell.target))
+        return [
+            *(line for pair in pairs for line in self._missing_layers(*pair)),
+            *(line for domain in domains for line in self._unfit_domain(domain)),
+            *dict.fromkeys(line for cell in self.all_cells() for line in self._unfit_defects(cell)),
+        ]
+
+    def _missing_layers(self, backbone: str, detector: str) -> list[str]:
+        representation = self.catalog.detectors[detector].representation
+        cached = self.catalog.backbones[backbone].layers
+        return [
+            f"detector '{detector}' uses layer '{layer}', which backbone '{backbone}' does not cache"
+            f"{did_you_mean(layer, cached)}: exclude this pair, or choose other layers"
+            for layer in dict.fromkeys([*(representation.layers or []), *representation.logarithm])
+            if layer not in cached
+        ]
+
+    def _unfit_domain(self, domain: str) -> list[str]:
+        if self.catalog.domains[domain].kind in ("clean", "shift"):
+            return []
+        return [
+            f"domain '{domain}' holds defects for a positive bank or for thresholds: it can neither be scored as a "
+            "target nor fit a bank of normal images"
+        ]
+
+    def _unfit_defects(self, cell: Cell) -> list[str]:
+        """What keeps a threshold's synthetic defects from joining a cell's validation images."""
+        domain = next(iter(self.defects_of(cell.threshold)), None)
+        if domain is None:
+            return []
+        spec = self.catalog.domains[domain].synthesis
+        name = f"threshold '{cell.threshold}': defects_from '{domain}'"
+        if spec is None or spec.part != "val":
+            return [f"{name} is not a domain of synthetic defects with `part: val`"]
+        if spec.split != cell.bank.split:
+            return [f"{name} is made from split '{spec.split}': with '{cell.bank.split}' its images may be tested"]
+        if cell.calibration.domain != CLEAN:
+            return [f"{name} shows clean images, it cannot calibrate on domain '{cell.calibration.domain}'"]
+        return []
 
     def constraint(self, kind: str) -> str:
         """A regular expression that matches exactly the ids of one kind."""
@@ -120,26 +159,56 @@ class Study:
         """The categories that a bank is fitted on: a pool's members, or the category itself."""
         return self.plan.categories(f"{dataset}/{category}")
 
+    def dataset_folder(self, dataset: str) -> Path:
+        """The folder that a dataset is read from, or downloaded to."""
+        return Path(self.config.data_dir, self.catalog.datasets[dataset].folder or dataset)
+
     def image_root(self, dataset: str, category: str) -> str:
         """The folder that a category's image index is relative to."""
         spec = self.catalog.datasets[dataset]
         if spec.generate:
             return f"results/datasets/{dataset}/{category}"
-        folder = Path(self.config.data_dir, spec.folder or dataset)
-        return str(folder if spec.adapter in SINGLE_CATEGORY else folder / category)
+        folder = self.dataset_folder(dataset)
+        return str(folder if spec.is_one_folder else folder / category)
 
-    def image_folders(self, dataset: str, category: str) -> list[str]:
-        """All folders below a category's root: their times change when a file is added or removed."""
-        root = self.image_root(dataset, category)
-        if self.catalog.datasets[dataset].generate:
-            return [root]
-        return sorted(folder for folder, _, _ in os.walk(root))
+    def receipt(self, dataset: str) -> Path:
+        """What `fetch_dataset` leaves behind beside the dataset's folder."""
+        return Path(self.config.data_dir, f"{dataset}.receipt.json")
+
+    def origin_of_images(self, dataset: str, category: str) -> list[str]:
+        """What makes a category's folder, if a rule does: the generator, or a download (now or earlier)."""
+        spec = self.catalog.datasets[dataset]
+        if spec.generate:
+            return [self.image_root(dataset, category)]
+        receipt = self.receipt(dataset)
+        fetched = receipt.is_file() or (bool(spec.archives) and not self.dataset_folder(dataset).is_dir())
+        return [str(receipt)] if fetched else []
+
+    def folders_fingerprint(self, dataset: str, category: str) -> str:
+        """Changes when a file below a category's root comes, goes or is renamed, or a list of its images is edited.
+
+        A digest of the times of folders, not of files: there are few of them.
+        """
+        spec, root = self.catalog.datasets[dataset], Path(self.image_root(dataset, category))
+        if spec.generate:
+            return ""  # its folder is an input
+        lists = [root / spec.manifest] if spec.manifest else []
+        if spec.adapter == "visa":
+            lists.append(self.dataset_folder(dataset) / VISA_SPLIT)
+        watched = [Path(folder) for folder, _, _ in os.walk(root)] + [path for path in lists if path.is_file()]
+        content = sorted(f"{os.path.relpath(path, root)} {path.stat().st_mtime_ns}" for path in watched)
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
 
     def dataset_spec(self, dataset: str) -> str:
         """What indexing depends on."""
-        fields = {"adapter", "masks", "max_per_class"}
+        fields = {"adapter", "masks", "max_per_class", "manifest", "ignore_mask"}
         spec = self.catalog.datasets[dataset].model_dump(mode="json", include=fields)
         return canonical_json({**spec, "dataset": dataset})
+
+    def fetch_spec(self, dataset: str) -> str:
+        """What a download depends on."""
+        spec = self.catalog.datasets[dataset]
+        return spec.canonical(include={"address", "checksum", "mirrors", "unpacked_gigabytes", "licence", "categories"})
 
     def generator_spec(self, dataset: str) -> str:
         """What the built-in dataset's images depend on."""
@@ -176,57 +245,58 @@ class Study:
         """What metrics and decisions depend on beside scores."""
         return self.catalog.evaluation.canonical()
 
-    def is_shifted(self, domain: str) -> bool:
+    def is_made(self, domain: str) -> bool:
         """Whether a domain's images are made, not the originals."""
-        return self.catalog.domains[domain].shift != "none"
+        return self.catalog.domains[domain].kind != "clean"
+
+    def domains_of(self, kind: str) -> str:
+        """A regular expression that matches exactly the domains of one kind (`DomainSpec.kind`)."""
+        names = (name for name, domain in self.catalog.domains.items() if domain.kind == kind)
+        return "|".join(sorted(map(re.escape, names))) or "(?!)"
+
+    def domain_split(self, domain: str) -> str | None:
+        """The split that a domain's images come from, where they are made from one part of it."""
+        return self.catalog.domains[domain].split
+
+    def defects_of(self, threshold: str) -> list[str]:
+        """The domain of synthetic defects that a threshold is calibrated with, if any."""
+        domain = self.catalog.thresholds[threshold].defects_from
+        return [domain] if domain else []
+
+    def own_defects(self, domain: str) -> list[str]:
+        """The folder that a domain's own crops or defects are relative to, if it takes the user's."""
+        spec = self.catalog.domains[domain]
+        own = (spec.crops and spec.crops.crops_path) or (spec.synthesis and spec.synthesis.augmented_path)
+        return [self.config.data_dir] if own else []
+
+    def paints(self, domain: str) -> bool:
+        """Whether a diffusion model makes a domain's defects."""
+        synthesis = self.catalog.domains[domain].synthesis
+        return synthesis is not None and synthesis.diffusion is not None
+
+    def ignores_regions(self, dataset: str) -> bool:
+        """Whether a dataset has ignore masks."""
+        return self.catalog.datasets[dataset].ignore_mask is not None
 
     def weights(self, backbone: str) -> list[str]:
-        """The weight file of a backbone, if it has one and it is there (`missing_inputs` says if it is not)."""
-        path = self._weight_file(backbone)
+        """The weight file of a backbone, if it has one and it is there (`plan.inputs` says if it is not)."""
+        path = self.weight_file(backbone)
         return [str(path)] if path and path.is_file() else []
 
     def weights_option(self, backbone: str) -> list[str]:
         """What tells a script where weight files are; nothing for a backbone that has none."""
-        return ["--weights-dir", self.config.weights_dir] if self._weight_file(backbone) else []
+        return ["--weights-dir", self.config.weights_dir] if self.weight_file(backbone) else []
 
-    def _weight_file(self, backbone: str) -> Path | None:
+    def weight_file(self, backbone: str) -> Path | None:
+        """Where a backbone's weight file should be; None for a backbone that has none."""
         spec = self.catalog.backbones[backbone]
         return None if spec.source == "scattering" else Path(self.config.weights_dir, spec.weights)
 
-    def missing_inputs(self, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
-        """One line per dataset folder or weight file that is not there, of those that jobs read.
-
-        Args:
-            jobs: rule and wildcards of each job that is to run.
-        """
-        lines = []
-        for rule, wildcards in jobs:
-            if rule in ("index_images", "synthesize_shift") or (
-                rule in ("pack_images", "extract_features") and not self.is_shifted(wildcards["domain"])
-            ):
-                lines.append(self._missing_folder(wildcards["dataset"], wildcards["category"]))
-            if rule == "extract_features":
-                lines.append(self._missing_weights(wildcards["backbone"]))
-        return sorted(filter(None, set(lines)))
-
-    def _missing_folder(self, dataset: str, category: str) -> str:
-        spec, root = self.catalog.datasets[dataset], self.image_root(dataset, category)
-        if spec.generate or Path(root).is_dir():
-            return ""
-        elsewhere = f", or get it from {spec.address}" if spec.address else ""
-        return (
-            f"dataset '{dataset}': folder {root} does not exist. Set `data_dir` (now {self.config.data_dir!r}) "
-            f"to the folder that holds '{spec.folder or dataset}'{elsewhere}"
-        )
-
-    def _missing_weights(self, backbone: str) -> str:
-        path = self._weight_file(backbone)
-        if path is None or path.is_file():
-            return ""
-        return (
-            f"backbone '{backbone}': weight file {path} does not exist. Bring it there, or set "
-            f"`weights_dir` (now {self.config.weights_dir!r}) to the folder that holds it"
-        )
+    def used_domains(self) -> set[str]:
+        """The domains that the study fits, scores or calibrates on."""
+        cells = self.all_cells()
+        targets = {each.domain for cell in cells for each in (cell.bank.training, cell.target, cell.calibration)}
+        return targets | {domain for cell in cells for domain in self.defects_of(cell.threshold)}
 
     def used_categories(self) -> set[tuple[str, str]]:
         """The (dataset, category) pairs that the study trains on or scores."""

@@ -4,7 +4,7 @@ Tested in tests/report/test_conditions.py.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from patchshift.plan.experiments import POOLS, Cell
@@ -44,9 +44,12 @@ def is_pool(cell: Cell) -> bool:
 
 
 def is_own_category(cell: Cell) -> bool:
-    """Whether the bank was fitted on the category that it is scored on, and on no other."""
-    training, target = cell.bank.training, cell.target
-    return (training.dataset, training.category) == (target.dataset, target.category)
+    """Whether the bank was fitted on the category that it is scored on, and on no other.
+
+    Where an alias led to the target, the category that the alias started from is the same one seen another way.
+    """
+    training = (cell.bank.training.dataset, cell.bank.training.category)
+    return training in {(place.dataset, place.category) for place in (cell.target, cell.origin)}
 
 
 def reference_domain(cells: Iterable[Cell], domains: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -63,7 +66,7 @@ def reference_domain(cells: Iterable[Cell], domains: Mapping[str, Mapping[str, A
     own = [
         cell.target.domain
         for cell in cells
-        if is_own_category(cell) and cell.bank.training.domain == cell.target.domain == cell.calibration.domain
+        if is_own_category(cell) and cell.bank.training == cell.target == cell.calibration == cell.origin
     ]
     unshifted = [domain for domain in own if domains.get(domain, {}).get("shift") == "none"]
     return next(iter([*unshifted, *own]), None)
@@ -73,9 +76,10 @@ def condition_of(cell: Cell, reference: str) -> str | None:
     """The condition of a cell whose bank was fitted on the target's own category; None where it has no name."""
     if not is_own_category(cell):
         return None
-    trained, calibrated, tested = cell.bank.training.domain, cell.calibration.domain, cell.target.domain
+    trained, calibrated, tested = cell.bank.training, cell.calibration, cell.target
+    start = replace(cell.origin, domain=reference)  # the same category in the reference domain
     if trained == calibrated == tested:
-        return IN_DOMAIN if tested == reference else ADAPTED
-    if trained == reference and calibrated in (reference, tested):
-        return NO_ADAPTATION if calibrated == reference else RECALIBRATED
+        return IN_DOMAIN if tested == start else ADAPTED
+    if trained == start and calibrated in (start, tested):
+        return NO_ADAPTATION if calibrated == start else RECALIBRATED
     return None

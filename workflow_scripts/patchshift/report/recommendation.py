@@ -145,7 +145,7 @@ def shifted_cells(results: StudyResults, setup: Setup, reference: str) -> dict[t
     for condition in (NO_ADAPTATION, RECALIBRATED, ADAPTED):
         for cell in results.all_cells():
             if setup_of(cell) == setup and condition_of(cell, reference) == condition:
-                found[cell.target.domain, condition].append(cell)
+                found[cell.domain, condition].append(cell)
     domains = list(dict.fromkeys(domain for domain, _ in found))
     return dict(sorted(found.items(), key=lambda item: domains.index(item[0][0])))
 

@@ -4,13 +4,14 @@ Called by Snakemake's handlers, so it imports nothing heavy.
 """
 
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from patchshift.errors import UserError
-from patchshift.plan import Study, record_ids
+from patchshift.plan import Study, licences_to_show, missing_inputs, record_ids
 from patchshift.runtime.files import write_json, write_text
 
 
@@ -25,11 +26,14 @@ def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: 
     Raises:
         UserError: naming all folders and files that are missing, or a results folder that cannot be written.
     """
-    missing = study.missing_inputs(jobs)
+    jobs = list(jobs)
+    missing = missing_inputs(study, jobs)
     if missing:
         finish_run(study, log, failed=True)
         raise UserError("\n  ".join(["this study needs what is not there:", *missing]))
     record_ids(study, write_json)
+    for line in licences_to_show(study, jobs):
+        print(line, file=sys.stderr)
 
 
 def finish_run(study: Study, log: Path, *, failed: bool) -> str:
