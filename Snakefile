@@ -25,10 +25,7 @@ rule all:
             f"{study.folder}/experiments/{{experiment}}/results.csv",
             experiment=study.cells,
         ),
-        expand(
-            f"{study.folder}/experiments/{{experiment}}/bars.png",
-            experiment=study.cells,
-        ),
+        exhibits.list_figures(study),
 
 
 include: "rules/datasets.smk"
@@ -36,6 +33,7 @@ include: "rules/images.smk"
 include: "rules/splits.smk"
 include: "rules/domains.smk"
 include: "rules/packs.smk"
+include: "rules/data_cards.smk"
 include: "rules/features.smk"
 include: "rules/banks.smk"
 include: "rules/scores.smk"

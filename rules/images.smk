@@ -6,7 +6,13 @@
 
 rule index_images:
     input:
-        lambda wildcards: study.origin_of_images(wildcards.dataset, wildcards.category),
+        # Whether images came or went is told by the folders (params), not by the receipt's time.
+        receipt=lambda wildcards: [
+            ancient(path) for path in study.download(wildcards.dataset)
+        ],
+        generated=lambda wildcards: study.generated_images(
+            wildcards.dataset, wildcards.category
+        ),
     output:
         index="results/images/{dataset}/{category}.csv",
     log:

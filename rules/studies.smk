@@ -2,6 +2,7 @@
 #
 # Needs  results/metrics, results/decisions, results/scores, results/packs  (of the study's cells)
 # Makes  results/studies/{study}/experiments/{experiment}/results.csv and figures,
+#        results/studies/{study}/shifts/{dataset}/{category}.png
 #        results/studies/{study}/{metrics,predictions,timings}.csv, results/studies/{study}/report.html
 
 
@@ -86,6 +87,65 @@ rule plot_experiment:
         " --results {input.results:q} --title {params.title:q} --bars {output.bars:q} > {log:q} 2>&1"
 
 
+rule plot_severities:
+    input:
+        results=f"{study.folder}/experiments/{{experiment}}/results.csv",
+    output:
+        ladder=report(
+            f"{study.folder}/experiments/{{experiment}}/severity_ladder.png",
+            category="Experiments",
+            labels={"experiment": "{experiment}", "figure": "severity ladder"},
+        ),
+    log:
+        f"results/logs/plot_severities/{study.name}/{{experiment}}.log",
+    benchmark:
+        f"results/benchmarks/plot_severities/{study.name}/{{experiment}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        domains=study.domain_settings(),
+        stage=stage_version("plot_severities"),
+    shell:
+        "python workflow_scripts/plot_severities.py"
+        " --results {input.results:q} --domains {params.domains:q} --ladder {output.ladder:q} > {log:q} 2>&1"
+
+
+rule plot_shifts:
+    input:
+        packs=lambda wildcards: expand(
+            "results/packs/{{dataset}}/{{category}}/{domain}.h5",
+            domain=exhibits.gallery_domains(
+                study, wildcards.dataset, wildcards.category
+            ),
+        ),
+    output:
+        gallery=report(
+            f"{study.folder}/shifts/{{dataset}}/{{category}}.png",
+            category="Shifts",
+            labels={"category": "{dataset}/{category}", "figure": "clean and shifted"},
+        ),
+    log:
+        f"results/logs/plot_shifts/{study.name}/{{dataset}}/{{category}}.log",
+    benchmark:
+        f"results/benchmarks/plot_shifts/{study.name}/{{dataset}}/{{category}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        domains=lambda wildcards: exhibits.gallery_domains(
+            study, wildcards.dataset, wildcards.category
+        ),
+        stage=stage_version("plot_shifts"),
+    shell:
+        "python workflow_scripts/plot_shifts.py"
+        " --packs {input.packs:q} --domains {params.domains:q} --gallery {output.gallery:q} > {log:q} 2>&1"
+
+
 rule write_report:
     input:
         metrics=f"{study.folder}/metrics.csv",
@@ -97,7 +157,9 @@ rule write_report:
         scores=sorted({cell.scores for cell in study.all_cells()}),
         packs=sorted({cell.pack for cell in study.all_cells()}),
         splits=sorted({cell.split for cell in study.all_cells()}),
-        indexes=sorted({cell.index for cell in study.all_cells()}),
+        cards=expand(
+            "results/data_cards/{dataset}.json", dataset=exhibits.card_datasets(study)
+        ),
     output:
         report=f"{study.folder}/report.html",
     log:

@@ -11,7 +11,7 @@ from patchshift.data import demo
 from patchshift.data.demo.canvas import Canvas, path_distance, ramp
 from patchshift.data.demo.pose import Pose
 from patchshift.errors import UserError
-from patchshift.plan.specs import GeneratorSpec
+from patchshift.plan.data_specs import GeneratorSpec
 
 TINY = GeneratorSpec(train_good=2, test_good=1, test_per_defect=1)
 DEFECTS = [(category, defect) for category in demo.CATEGORIES for defect in demo.defect_types(category)]

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from patchshift.errors import UserError
 from patchshift.runtime.files import digest_bytes
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=20)
-ROWS = st.lists(st.builds(ImageRow, TEXT, TEXT, TEXT, st.integers(0, 1), TEXT, TEXT, TEXT), max_size=5)
+ROWS = st.lists(st.builds(ImageRow, TEXT, TEXT, TEXT, st.integers(0, 1), TEXT, TEXT, TEXT, TEXT), max_size=5)
 
 
 def rows(**groups: int) -> list[ImageRow]:
@@ -42,11 +43,11 @@ def test_the_key_of_an_image_is_its_original() -> None:
     [
         b"",
         b"image,mask\na.png,\n",
-        b"image,mask,official_split,label,defect,source,digest\na.png,,train\n",
-        b"image,mask,official_split,label,defect,source,digest\na.png,,train,0,,,d,more\n",
-        b"image,mask,official_split,label,defect,source,digest\na.png,,train,good,,,d\n",
-        b"image,mask,official_split,label,defect,source,digest\n\xff\xfe.png,,train,0,,,d\n",
-        b'image,mask,official_split,label,defect,source,digest\n"' + b"a" * 200_000,
+        b"image,mask,official_split,label,defect,source,digest,ignore\na.png,,train\n",
+        b"image,mask,official_split,label,defect,source,digest,ignore\na.png,,train,0,,,d,,more\n",
+        b"image,mask,official_split,label,defect,source,digest,ignore\na.png,,train,good,,,d,\n",
+        b"image,mask,official_split,label,defect,source,digest,ignore\n\xff\xfe.png,,train,0,,,d,\n",
+        b'image,mask,official_split,label,defect,source,digest,ignore\n"' + b"a" * 200_000,
     ],
 )
 def test_a_damaged_index_is_named_with_the_remedy(tmp_path: Path, damage: bytes) -> None:
@@ -61,6 +62,20 @@ def test_digests_are_those_of_the_files(tmp_path: Path) -> None:
     for row in images:
         (tmp_path / row.image).write_text(row.image)
     assert [row.digest for row in add_digests(images, tmp_path)] == [digest_bytes(r.image.encode()) for r in images]
+
+
+def test_a_cache_of_digests_never_changes_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [ImageRow(f"{number}.png", "", "", 0, "") for number in range(5)]
+    for row in images:
+        (tmp_path / row.image).write_text(row.image)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 60 * 10**9)
+    for name, cache in (("without", None), ("first", tmp_path / "cache"), ("second", tmp_path / "cache")):
+        write_index(tmp_path / name, add_digests(images, tmp_path, cache))
+    assert (tmp_path / "cache").read_text().count("\n") == 6
+    assert (
+        (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes() == (tmp_path / "without").read_bytes()
+    )
 
 
 def test_a_limit_holds_for_each_official_split_and_defect_type() -> None:

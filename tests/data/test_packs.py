@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -125,6 +126,115 @@ def test_masks_that_mark_nothing_are_named_and_their_images_stay_anomalous(
     with Pack(tmp_path / "pack.h5") as pack:
         assert pack.has_masks
         assert pack.labels[pack.rows(["test/crack/001.png"])].tolist() == [1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(SIZES, st.integers(0, 99))
+def test_ignore_masks_of_any_size_come_back_bit_by_bit(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[tuple[int, int]], seed: int
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "ignored"
+    root.mkdir(exist_ok=True)
+    random = np.random.default_rng(seed)
+    masks = [random.random(size) < 0.5 for size in sizes]
+    rows = []
+    for number, mask in enumerate(masks):
+        if number % 3 == 1:
+            mask[:] = False  # an image without
+        Image.fromarray(np.zeros((*mask.shape, 3), np.uint8)).save(root / f"{number}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(root / f"{number}_ignore.png")
+        ignore = "" if number % 3 == 1 else f"{number}_ignore.png"
+        digest = digest_file(root / f"{number}.png")
+        rows.append(ImageRow(f"{number}.png", "", "", 0, "", digest=digest, ignore=ignore))
+    write_pack(root / "pack.h5", rows, root, {})
+    with Pack(root / "pack.h5") as pack:
+        assert pack.has_ignore
+        for number, mask in enumerate(masks):
+            np.testing.assert_array_equal(pack.ignore(number), mask)
+            assert not pack.mask(number).any()
+
+
+@pytest.fixture
+def ignoring(tmp_path: Path) -> list[ImageRow]:
+    """Three defects of 30 x 40 pixel images, right, left and across; the left half of all images is ignored."""
+    half = np.zeros((30, 40), np.uint8)
+    half[:, :20] = 1
+    Image.fromarray(half).save(tmp_path / "half.png")
+    rows = []
+    for name, columns in (("right", (25, 30)), ("left", (0, 20)), ("across", (19, 21))):
+        mask = np.zeros((30, 40), np.uint8)
+        mask[3:6, slice(*columns)] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+        Image.fromarray(mask).convert("RGB").save(tmp_path / f"{name}.png")
+        digest = digest_file(tmp_path / f"{name}.png")
+        rows.append(ImageRow(f"{name}.png", f"{name}_mask.png", "", 1, "spot", digest=digest, ignore="half.png"))
+    return rows
+
+
+def test_an_image_whose_defect_is_wholly_ignored_counts_as_normal_and_is_named(
+    tmp_path: Path, ignoring: list[ImageRow], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_pack(tmp_path / "pack.h5", ignoring, tmp_path, {})
+    with Pack(tmp_path / "pack.h5") as pack:
+        assert pack.labels.tolist() == [1, 0, 1]
+        assert pack.defects == ["spot", "", "spot"]
+        assert pack.mask(1).sum() == 60  # as it was drawn
+    (message,) = caplog.messages
+    assert message.startswith("1 anomalous images under ")
+    assert message.endswith("their defects lie wholly inside ignored regions: left.png")
+
+
+def test_one_ignore_mask_of_a_whole_category_is_kept_once(tmp_path: Path, ignoring: list[ImageRow]) -> None:
+    write_pack(tmp_path / "pack.h5", ignoring, tmp_path, {})
+    with h5py.File(tmp_path / "pack.h5") as file:
+        assert len(file["ignore_bits"]) == 30 * 40 / 8
+    with Pack(tmp_path / "pack.h5") as pack:
+        for row in range(3):
+            assert pack.ignore(row)[:, :20].all()
+            assert not pack.ignore(row)[:, 20:].any()
+
+
+def test_a_mask_that_marks_nothing_stays_anomalous_beside_an_ignored_region(
+    tmp_path: Path, ignoring: list[ImageRow]
+) -> None:
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / "left_mask.png")
+    write_pack(tmp_path / "pack.h5", ignoring, tmp_path, {})
+    with Pack(tmp_path / "pack.h5") as pack:
+        assert pack.labels.tolist() == [1, 1, 1]
+
+
+def test_an_ignore_mask_of_another_size_than_an_image_is_refused(tmp_path: Path, ignoring: list[ImageRow]) -> None:
+    Image.fromarray(np.zeros((40, 30), np.uint8)).save(tmp_path / "half.png")
+    with pytest.raises(UserError) as caught:
+        write_pack(tmp_path / "pack.h5", ignoring[:2], tmp_path, {})
+    message = str(caught.value)
+    assert message.startswith("2 files cannot be used:")
+    assert "half.png is (40, 30), its image right.png is (30, 40): they must match" in message
+    assert message.count("ignore mask ") == 2
+
+
+def test_an_unreadable_ignore_mask_is_named_once(tmp_path: Path, ignoring: list[ImageRow]) -> None:
+    (tmp_path / "half.png").write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"1 file cannot be used:\s+.*half\.png: not a readable image"):
+        write_pack(tmp_path / "pack.h5", ignoring, tmp_path, {})
+
+
+def test_without_ignore_masks_nothing_is_ignored(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    write_pack(tmp_path / "pack.h5", index(root), root, {})
+    with Pack(tmp_path / "pack.h5") as pack:
+        assert not pack.has_ignore
+        assert pack.ignore(0).shape == pack.mask(0).shape
+        assert not pack.ignore(0).any()
+
+
+def test_a_pack_from_before_ignore_masks_is_to_be_made_again(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    write_pack(tmp_path / "pack.h5", index(root), root, {})
+    with h5py.File(tmp_path / "pack.h5", "a") as file:
+        del file["ignore_offsets"]
+    with pytest.raises(UserError, match=r"pack\.h5 is not a whole pack .*delete it and run again"):
+        Pack(tmp_path / "pack.h5")
 
 
 def test_an_image_that_is_not_in_the_pack_is_named(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:

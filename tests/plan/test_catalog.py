@@ -83,7 +83,8 @@ def test_a_domain_of_defects_names_the_split_that_they_come_from(catalog: Settin
         "made_plan": {"synthesis": {"split": "plan", "part": "val"}},
     }
     assert mistakes() == [
-        "configs/catalog.yaml.domains.crops: its images come from split 'plan': put that into its id, e.g. 'crops_plan'",
+        "configs/catalog.yaml.domains.crops: its images come from split 'plan': put that into its id, "
+        "e.g. 'crops_plan'",
         "configs/catalog.yaml.domains.made_plam.synthesis.split: 'plam' is not in splits (did you mean 'plan'?)",
     ]
 

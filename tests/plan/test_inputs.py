@@ -3,8 +3,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from patchshift.plan import Study, licences_to_show, missing_inputs
 
 Settings = dict[str, Any]
@@ -48,20 +46,22 @@ def test_the_built_in_dataset_misses_nothing(catalog: Settings, load: Load) -> N
     catalog["pools"] = {}
     assert missing_inputs(load(), jobs("parts/weave", backbone="waves")) == []
     assert load().image_root("parts", "weave") == "results/datasets/parts/weave"
-    assert load().origin_of_images("parts", "weave") == ["results/datasets/parts/weave"]
+    assert load().generated_images("parts", "weave") == ["results/datasets/parts/weave"]
 
 
-def test_a_dataset_with_an_address_is_downloaded_only_where_its_folder_is_missing(catalog: Settings, load: Load) -> None:
-    assert load().origin_of_images("parts", "bolt") == ["data/parts.receipt.json"]
-    assert load().origin_of_images("cloth", "weave") == []
+def test_a_dataset_with_an_address_is_downloaded_only_where_its_folder_is_missing(
+    catalog: Settings, load: Load
+) -> None:
+    assert load().download("parts") == ["data/parts.receipt.json"]
+    assert load().download("cloth") == []
     Path("data/parts").mkdir(parents=True)
-    assert load().origin_of_images("parts", "bolt") == []
+    assert load().download("parts") == []
 
 
 def test_what_was_downloaded_keeps_depending_on_its_receipt(load: Load) -> None:
     Path("data/parts/bolt").mkdir(parents=True)
     Path("data/parts.receipt.json").touch()
-    assert load().origin_of_images("parts", "bolt") == ["data/parts.receipt.json"]
+    assert load().download("parts") == ["data/parts.receipt.json"]
     assert missing_inputs(load(), FETCH[1:]) == []
 
 
@@ -78,7 +78,9 @@ def test_a_download_that_was_deleted_can_be_had_again_without_its_receipt(load: 
 def test_nothing_is_downloaded_before_its_licence_is_accepted(catalog: Settings, study: Settings, load: Load) -> None:
     catalog["datasets"]["parts"]["licence"] = "CC BY 4.0"
     (line,) = missing_inputs(load(), FETCH)
-    assert line.startswith("dataset 'parts': folder data/parts does not exist. Its licence: CC BY 4.0. Read it, and set")
+    assert line.startswith(
+        "dataset 'parts': folder data/parts does not exist. Its licence: CC BY 4.0. Read it, and set"
+    )
     assert "`accept_licence: true`" in line
     assert "https://example.org/parts" in line
     assert "`data_dir` (now 'data')" in line

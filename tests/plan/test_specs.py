@@ -56,7 +56,11 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
     [
         (SplitSpec, {"protocol": "source_plan", "train_share": 0.8}, "needs val_anomalous_share"),
         (SplitSpec, {"protocol": "published", "train_share": 0.8}, "does not use train_share"),
-        (SplitSpec, {"protocol": "normals_only", "train_share": 0.8, "val_anomalous_share": 0.3}, "does not use val_ano"),
+        (
+            SplitSpec,
+            {"protocol": "normals_only", "train_share": 0.8, "val_anomalous_share": 0.3},
+            "does not use val_ano",
+        ),
         (SplitSpec, OFFICIAL | {"ignore_official": True}, "remove ignore_official"),
         (SplitSpec, OFFICIAL | {"train_contamination": 0.1}, "remove train_contamination"),
         (DomainSpec, {"shift": "none", "severity": "moderate"}, "does not use severity"),
@@ -152,7 +156,9 @@ def test_inputs_are_divided_by_deviations_above_zero(value: float) -> None:
         BACKBONE.validate_python(NETWORK | {"std": [0.2, value, 0.2]})
 
 
-@pytest.mark.parametrize("address", ["ftp://example.org/a.zip", "example.org/a.zip", "kaggle:name", "https://", "https://a b"])
+@pytest.mark.parametrize(
+    "address", ["ftp://example.org/a.zip", "example.org/a.zip", "kaggle:name", "https://", "https://a b"]
+)
 def test_an_address_is_one_that_can_be_fetched(address: str) -> None:
     with pytest.raises(ValidationError, match="must begin with https:// or http://, or be kaggle:owner/dataset"):
         DatasetSpec.model_validate({"adapter": "visa", "categories": ["a"], "address": address})

@@ -78,22 +78,6 @@ def test_equal_studies_give_equal_specs_in_any_order_of_keys(catalog: Settings, 
     assert before.provenance_spec() == after.provenance_spec()
 
 
-def test_a_detector_cannot_ask_for_a_layer_that_its_backbone_does_not_cache(
-    study: Settings, mistakes: Mistakes
-) -> None:
-    study["select"] |= {"backbones": ["waves", "resnet"], "detectors": ["logged"]}
-    assert mistakes() == [
-        "study.yaml: detector 'logged' uses layer 'first_order', which backbone 'resnet' does not cache "
-        "(known: layer2, layer3): exclude this pair, or choose other layers"
-    ]
-
-
-def test_a_pair_that_is_excluded_need_not_fit(study: Settings, load: Load) -> None:
-    study["select"] |= {"backbones": ["waves", "resnet"], "detectors": ["logged"]}
-    study["experiments"]["clean"]["exclude"] = [{"backbone": "resnet", "detector": "logged"}]
-    assert len(load().all_cells()) == 2
-
-
 def test_wildcards_match_the_ids_and_nothing_else(catalog: Settings, load: Load) -> None:
     catalog["detectors"]["a.b"] = catalog["detectors"]["plain"]
     study = load()
@@ -114,66 +98,3 @@ def test_a_dataset_of_one_category_has_no_folder_level_of_categories(catalog: Se
     catalog["datasets"]["tiles"] = {"adapter": "mtd", "categories": ["tile"], "folder": "magnetic"}
     assert load().image_root("tiles", "tile") == "data/magnetic"
     assert load().image_root("parts", "bolt") == "data/parts/bolt"
-
-
-@pytest.fixture
-def defects(catalog: Settings) -> Settings:
-    """Domains of crops and synthetic defects, and thresholds that take their defects from there."""
-    catalog["domains"] |= {
-        "crops_plan": {"crops": {"split": "plan"}},
-        "made_train_plan": {"synthesis": {"split": "plan", "part": "train"}},
-        "made_val_plan": {"synthesis": {"split": "plan", "part": "val"}},
-        "made_val_published": {"synthesis": {"split": "published", "part": "val"}},
-    }
-    for domain in ("dim", *list(catalog["domains"])[-3:]):
-        catalog["thresholds"][f"from_{domain}"] = {"policy": "f1_max", "defects_from": domain}
-    return catalog
-
-
-@pytest.mark.parametrize("domain", ["crops_plan", "made_train_plan", "made_val_plan"])
-@pytest.mark.parametrize("key", ["train_domains", "target_domains"])
-def test_defects_are_never_tested_nor_taken_for_normal(
-    defects: Settings, study: Settings, mistakes: Mistakes, key: str, domain: str
-) -> None:
-    study["experiments"]["clean"][key] = [domain]
-    assert mistakes() == [
-        f"study.yaml: domain '{domain}' holds defects for a positive bank or for thresholds: it can neither be scored "
-        "as a target nor fit a bank of normal images"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("domain", "fault"),
-    [
-        ("dim", "defects_from 'dim' is not a domain of synthetic defects with `part: val`"),
-        ("made_train_plan", "defects_from 'made_train_plan' is not a domain of synthetic defects with `part: val`"),
-        ("made_val_published", "is made from split 'published': with 'plan' its images may be tested"),
-    ],
-)
-def test_a_threshold_takes_synthetic_defects_from_validation_images_only(
-    defects: Settings, study: Settings, mistakes: Mistakes, domain: str, fault: str
-) -> None:
-    study["select"]["thresholds"] = [f"from_{domain}"]
-    (line,) = mistakes()
-    assert fault in line
-
-
-def test_synthetic_defects_of_clean_images_calibrate_on_the_clean_domain(
-    defects: Settings, study: Settings, load: Load, mistakes: Mistakes
-) -> None:
-    study["select"]["thresholds"] = ["from_made_val_plan"]
-    assert load().defects_of("from_made_val_plan") == ["made_val_plan"]
-    assert "made_val_plan" in load().used_domains()
-    study["experiments"]["clean"] |= {"target_domains": ["dim"], "calibrate_on": "target"}
-    (line,) = mistakes()
-    assert "shows clean images, it cannot calibrate on domain 'dim'" in line
-
-
-def test_the_rules_of_made_domains_share_no_domain(defects: Settings, load: Load) -> None:
-    study = load()
-    kinds = ("clean", "shift", "crops", "synthesis")
-    for domain in defects["domains"]:
-        assert sum(bool(re.fullmatch(study.domains_of(kind), domain)) for kind in kinds) == 1
-        assert study.is_made(domain) == (domain != "clean")
-    assert study.domain_split("crops_plan") == "plan"
-    assert study.domain_split("dim") is None

@@ -72,6 +72,16 @@ def read_mask(path: Path) -> Bool:
     return defective
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image in pixels.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    width, height = _decode(path).size
+    return height, width
+
+
 def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Apply a function that reads files to all items, in threads, in order.
 

@@ -2,24 +2,25 @@
 
 Columns: `image` (path under the category's root, the key of the image), `mask` (path, empty: none),
 `official_split` (train | test | empty: the dataset has none), `label` (0 normal, 1 anomalous), `defect` (type, empty
-for normal images), `source` (empty: an original; else the key of the image this one was made from), `digest`
-(SHA-256 of the file).
+for normal images), `source` (empty: an original; else the key of the image this one was made from, with `#` and a
+number where several were made from one), `digest` (SHA-256 of the file), `ignore` (path of an image whose non-zero
+pixels are left out of scores and pixel metrics; empty: none).
 Tested in tests/data/test_index.py.
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.data.digests import digest_files
+from patchshift.data.tables import read_table, write_table
 from patchshift.errors import UserError
-from patchshift.runtime.files import digest_bytes, digest_file, write_text
+from patchshift.runtime.files import digest_bytes
 
 Int64 = npt.NDArray[np.int64]
 
@@ -35,6 +36,7 @@ class ImageRow:
     defect: str
     source: str = ""
     digest: str = ""
+    ignore: str = ""
 
     @property
     def key(self) -> str:
@@ -42,39 +44,12 @@ class ImageRow:
         return self.source or self.image
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def read_table(path: Path, header: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV that has exactly these columns.
-
-    Raises:
-        UserError: if there is no such file, or it has other columns, rows of another length, or is not text.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            found, *rows = csv.reader(file, strict=True)
-        if found == list(header):
-            return [dict(zip(header, row, strict=True)) for row in rows]
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run the stage that makes it") from None
-    except (ValueError, csv.Error):  # empty, not text, or rows of another length
-        pass
-    raise UserError(f"{path} is damaged (columns should be {', '.join(header)}): delete it and run again")
-
-
 COLUMNS = [field.name for field in fields(ImageRow)]
 
 
 def write_index(path: Path, rows: Sequence[ImageRow]) -> None:
     """Write an image index."""
-    write_table(path, COLUMNS, map(astuple, rows))
+    write_table(path, COLUMNS, map(attrgetter(*COLUMNS), rows))
 
 
 def read_index(path: Path) -> list[ImageRow]:
@@ -85,11 +60,19 @@ def read_index(path: Path) -> list[ImageRow]:
         raise UserError(f"{path} is damaged ({error}): delete it and run again") from None
 
 
-def add_digests(rows: Sequence[ImageRow], root: Path) -> list[ImageRow]:
-    """The same rows with the digests of their files' content."""
-    with ThreadPoolExecutor(4) as pool:
-        digests = pool.map(lambda row: digest_file(root / row.image), rows)
-        return [replace(row, digest=digest) for row, digest in zip(rows, digests, strict=True)]
+def add_digests(rows: Sequence[ImageRow], root: Path, cache: Path | None = None) -> list[ImageRow]:
+    """The same rows with the digests of their files' content.
+
+    Args:
+        rows: the images.
+        root: the folder that they are relative to.
+        cache: file that remembers digests from one call to the next, so that only new and changed files are read.
+
+    Raises:
+        UserError: if a file is missing.
+    """
+    digests = digest_files([row.image for row in rows], root, cache)
+    return [replace(row, digest=digest) for row, digest in zip(rows, digests, strict=True)]
 
 
 def limit_per_class(rows: Sequence[ImageRow], limit: int) -> list[ImageRow]:

@@ -1,8 +1,9 @@
-"""Packs: the masks (full size) and thumbnails of one target in one file.
+"""Packs: the masks and ignore masks (full size) and the thumbnails of one target in one file.
 
 After extraction nothing reads domain images again: evaluation and report take what they need from here.
 Layout: `images`, `defects` (text), `labels`, `sizes` (height, width), `mask_bits` + `mask_offsets` (packed bits of all
-masks, one after another; none for an image without mask), `thumbnails` + `thumbnail_offsets` (JPEG).
+masks, one after another; none for an image without mask), `ignore_bits` + `ignore_offsets` (likewise of the distinct
+ignore masks), `ignore_pieces` (which of these each image has; -1: none), `thumbnails` + `thumbnail_offsets` (JPEG).
 Tested in tests/data/test_packs.py.
 """
 
@@ -10,9 +11,10 @@ import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import h5py
 import numpy as np
@@ -29,44 +31,63 @@ Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
 
 THUMBNAIL_SIDE = 256  # longest side, pixels
+NO_BITS = np.zeros(0, np.uint8)
 
 log = logging.getLogger(__name__)
 
 
-def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Mapping[str, Any]) -> None:
-    """Pack the masks and thumbnails of all images of an index.
+@dataclass(frozen=True)
+class _Packed:
+    """One image as it is packed; `hidden`: its mask marks pixels, and all of them are ignored."""
 
-    Masks without any defect pixel are named in a warning, not refused: published sets have some (four images of MTD).
+    size: tuple[int, int]
+    mask: UInt8
+    thumbnail: UInt8
+    hidden: bool
+
+
+def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Mapping[str, Any]) -> None:
+    """Pack the masks, ignore masks and thumbnails of all images of an index.
+
+    Labels follow what can be seen: an anomalous image whose mask lies wholly inside its ignored region counts as
+    normal. Such images are named in a warning. So are masks without any defect pixel, which are not refused: published
+    sets have some (four images of MTD), and their images stay anomalous.
 
     Raises:
-        UserError: listing every image or mask that cannot be read, and every mask whose size is not its image's.
+        UserError: listing every image or mask that cannot be read, and every mask or ignore mask whose size is not its
+            image's.
     """
+    paths = list(dict.fromkeys(row.ignore for row in rows if row.ignore))  # one mask may serve a whole category
+    ignored = dict(zip(paths, map_files(lambda name: _read_bits(root / name), paths), strict=True))
 
-    def pack(row: ImageRow) -> tuple[tuple[int, int], UInt8, UInt8]:
+    def pack(row: ImageRow) -> _Packed:
         image = read_image(root / row.image, digest=row.digest)
         size = image.shape[:2]
-        mask = read_mask(root / row.mask) if row.mask else np.zeros((0, 0), bool)
-        if row.mask and mask.shape != size:
-            raise UserError(f"mask {root / row.mask} is {mask.shape}, its image {row.image} is {size}: they must match")
-        return size, np.packbits(mask), _thumbnail(image)
+        mask_size, mask = _read_bits(root / row.mask) if row.mask else (size, NO_BITS)
+        ignore_size, ignore = ignored[row.ignore] if row.ignore else (size, NO_BITS)
+        for kind, name, found in (("mask", row.mask, mask_size), ("ignore mask", row.ignore, ignore_size)):
+            if found != size:
+                raise UserError(f"{kind} {root / name} is {found}, its image {row.image} is {size}: they must match")
+        hidden = bool(len(ignore) and mask.any() and not (mask & ~ignore).any())
+        return _Packed(size, mask, _thumbnail(image), hidden)
 
     packed = map_files(pack, rows)
-    empty = [row.mask for row, (_, bits, _) in zip(rows, packed, strict=True) if row.mask and not bits.any()]
-    if empty:
-        log.warning(
-            "%d masks under %s mark no pixel: %s. Their images count as anomalous, all their pixels as normal; draw "
-            "the defects, or remove the images",
-            len(empty),
-            root,
-            ", ".join(empty),
-        )
+    _warn_of_empty_masks(
+        [row.mask for row, one in zip(rows, packed, strict=True) if row.mask and not one.mask.any()], root
+    )
+    _warn_of_hidden_defects([row.key for row, one in zip(rows, packed, strict=True) if one.hidden and row.label], root)
+    rows = [replace(row, label=0, defect="") if one.hidden else row for row, one in zip(rows, packed, strict=True)]
+    number = {name: piece for piece, name in enumerate(ignored)}
+    pieces = [number.get(row.ignore, -1) for row in rows]
     with atomic_path(path) as partial, create_hdf5(partial) as file:
         for name, texts in (("images", [row.key for row in rows]), ("defects", [row.defect for row in rows])):
             file.create_dataset(name, data=texts, dtype=h5py.string_dtype(), track_times=False)
         file.create_dataset("labels", data=np.array([row.label for row in rows], np.int8), track_times=False)
-        file.create_dataset("sizes", data=np.array([size for size, _, _ in packed], np.int64), track_times=False)
-        _write_pieces(file, "mask", "mask_bits", [bits for _, bits, _ in packed], compression="gzip")
-        _write_pieces(file, "thumbnail", "thumbnails", [jpeg for _, _, jpeg in packed])
+        file.create_dataset("sizes", data=np.array([one.size for one in packed], np.int64), track_times=False)
+        _write_pieces(file, "mask", "mask_bits", [one.mask for one in packed], compression="gzip")
+        _write_pieces(file, "ignore", "ignore_bits", [bits for _, bits in ignored.values()], compression="gzip")
+        file.create_dataset("ignore_pieces", data=np.array(pieces, np.int64), track_times=False)
+        _write_pieces(file, "thumbnail", "thumbnails", [one.thumbnail for one in packed])
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
 
 
@@ -75,9 +96,10 @@ class Pack:
 
     Attributes:
         images: image keys, in row order.
-        labels: [n] int, 1 for anomalous images.
+        labels: [n] int, 1 for anomalous images whose defect is not wholly ignored.
         defects: defect types, empty for normal images.
         has_masks: whether every anomalous image has a mask.
+        has_ignore: whether any image has an ignore mask.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,11 +110,14 @@ class Pack:
             self.labels: npt.NDArray[np.int64] = self._file["labels"][:].astype(np.int64)
             self._sizes = self._file["sizes"][:]
             self._mask_offsets = self._file["mask_offsets"][:]
+            self._ignore_offsets = self._file["ignore_offsets"][:]
+            self._ignore_pieces = self._file["ignore_pieces"][:]
             self._thumbnail_offsets = self._file["thumbnail_offsets"][:]
         except (OSError, KeyError) as error:
             raise UserError(f"{path} is not a whole pack ({error}): delete it and run again") from error
         self._path = path
         self.has_masks = bool((np.diff(self._mask_offsets) > 0)[self.labels == 1].all())
+        self.has_ignore = bool((self._ignore_pieces >= 0).any())
 
     def rows(self, images: Sequence[str]) -> list[int]:
         """The row of each named image.
@@ -104,16 +129,24 @@ class Pack:
         return rows
 
     def mask(self, row: int) -> Bool:
-        """[height, width] of the original image, True where defective."""
-        height, width = map(int, self._sizes[row])
-        bits = self._file["mask_bits"][self._mask_offsets[row] : self._mask_offsets[row + 1]]
-        if not len(bits):
-            return np.zeros((height, width), bool)
-        return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+        """[height, width] of the original image, True where defective, ignored or not."""
+        return self._unpack("mask", row, row)
+
+    def ignore(self, row: int) -> Bool:
+        """[height, width] of the original image, True where scores and pixel metrics look away."""
+        return self._unpack("ignore", row, int(self._ignore_pieces[row]))
 
     def thumbnail(self, row: int) -> bytes:
         """A JPEG of the image, its longest side at most THUMBNAIL_SIDE pixels."""
         return bytes(self._file["thumbnails"][self._thumbnail_offsets[row] : self._thumbnail_offsets[row + 1]])
+
+    def _unpack(self, kind: Literal["mask", "ignore"], row: int, piece: int) -> Bool:
+        height, width = map(int, self._sizes[row])
+        offsets = self._mask_offsets if kind == "mask" else self._ignore_offsets
+        bits = self._file[f"{kind}_bits"][offsets[piece] : offsets[piece + 1]] if piece >= 0 else NO_BITS
+        if not len(bits):
+            return np.zeros((height, width), bool)
+        return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +155,33 @@ class Pack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def _read_bits(path: Path) -> tuple[tuple[int, ...], UInt8]:
+    """The size and the packed bits of a mask."""
+    mask = read_mask(path)
+    return mask.shape, np.packbits(mask)
+
+
+def _warn_of_empty_masks(masks: Sequence[str], root: Path) -> None:
+    if masks:
+        log.warning(
+            "%d masks under %s mark no pixel: %s. Their images count as anomalous, all their pixels as normal; draw "
+            "the defects, or remove the images",
+            len(masks),
+            root,
+            ", ".join(masks),
+        )
+
+
+def _warn_of_hidden_defects(images: Sequence[str], root: Path) -> None:
+    if images:
+        log.warning(
+            "%d anomalous images under %s count as normal, because their defects lie wholly inside ignored regions: %s",
+            len(images),
+            root,
+            ", ".join(images),
+        )
 
 
 def _thumbnail(image: UInt8) -> UInt8:

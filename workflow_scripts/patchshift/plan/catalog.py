@@ -131,7 +131,9 @@ def _check_domain(domain: str, entry: Any, splits: Mapping[str, Any], place: str
         if split not in splits:
             mistakes.append(f"{place}.{kind}.split: '{split}' is not in splits{did_you_mean(str(split), splits)}")
         elif str(split) not in domain:
-            mistakes.append(f"{place}: its images come from split '{split}': put that into its id, e.g. '{kind}_{split}'")
+            mistakes.append(
+                f"{place}: its images come from split '{split}': put that into its id, e.g. '{kind}_{split}'"
+            )
 
 
 def check_selector(

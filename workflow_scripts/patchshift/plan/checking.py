@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from patchshift.errors import UserError
 from patchshift.plan.base import canonical_json
 from patchshift.plan.catalog import KINDS, Catalog, Ids, check_entries, check_references, check_selector
+from patchshift.plan.compatibility import find_mismatches
 from patchshift.plan.loading import did_you_mean, explain, read_yaml
 from patchshift.plan.study import Study, StudyConfig
 
@@ -72,7 +73,7 @@ def load_study(config: Mapping[str, Any], source: str, *, ids: Path = IDS) -> "S
     if not mistakes:
         study = Study(StudyConfig.model_validate(raw | {"add": added}), Catalog.model_validate(merged))
         try:
-            lines = study.mismatches()
+            lines = find_mismatches(study)
         except ValueError as error:  # filters that match nothing, aliases that lead nowhere
             lines = str(error).split("\n")
         mistakes += [f"{source}: {line}" for line in [*lines, *_clashes(study, ids)]]
@@ -115,7 +116,11 @@ def _check_selections(raw: Mapping[str, Any], merged: Mapping[str, Any], source:
 
 
 def _check_names(
-    block: Mapping[str, Any], kinds: Mapping[str, tuple[str, ...]], merged: Mapping[str, Any], place: str, mistakes: list[str]
+    block: Mapping[str, Any],
+    kinds: Mapping[str, tuple[str, ...]],
+    merged: Mapping[str, Any],
+    place: str,
+    mistakes: list[str],
 ) -> None:
     """Append the names of a block that nothing bears; the model reports what is not a name.
 

@@ -53,7 +53,9 @@ Checksum = Annotated[str, AfterValidator(_is_checksum)]
 class ArchiveSpec(Spec):
     """One place where a dataset's archive can be had."""
 
-    address: Address = Field(description="`https://...`, `http://...`, or `kaggle:owner/dataset` (needs Kaggle's client).")
+    address: Address = Field(
+        description="`https://...`, `http://...`, or `kaggle:owner/dataset` (needs Kaggle's client)."
+    )
     checksum: Checksum | None = Field(None, description="`sha256:...` or `md5:...` of the archive; default: unchecked.")
 
 
@@ -125,6 +127,23 @@ class DatasetSpec(Spec):
             if getattr(self, field):
                 raise ValueError(f"a dataset with generate does not use {field}: remove it")
         return self
+
+
+class FetchSpec(Spec):
+    """What a download depends on: a part of `DatasetSpec` (`Study.fetch_spec`)."""
+
+    address: Address | None = None
+    checksum: Checksum | None = None
+    mirrors: list[ArchiveSpec] = Field([])
+    unpacked_gigabytes: float = Field(50, gt=0)
+    licence: str = ""
+    categories: list[Name] = Field([])
+
+    @property
+    def archives(self) -> list[ArchiveSpec]:
+        """Where the dataset can be had, in the order to try."""
+        own = [ArchiveSpec(address=self.address, checksum=self.checksum)] if self.address else []
+        return [*own, *self.mirrors]
 
 
 class SplitSpec(Spec):

@@ -31,7 +31,16 @@ Shift = Literal["none", "photometric", "geometric", "mixed", Transform]
 COMPOSITIONS: dict[str, list[str]] = {
     "photometric": ["brightness", "contrast", "saturation", "gaussian_blur", "gaussian_noise"],
     "geometric": ["crop", "rotation", "translation"],
-    "mixed": ["crop", "rotation", "translation", "brightness", "contrast", "saturation", "gaussian_blur", "gaussian_noise"],
+    "mixed": [
+        "crop",
+        "rotation",
+        "translation",
+        "brightness",
+        "contrast",
+        "saturation",
+        "gaussian_blur",
+        "gaussian_noise",
+    ],
 }
 """The source plan's MVTec-Shift: which transforms, in which order."""
 
@@ -71,7 +80,9 @@ class CropSpec(Spec):
 class DiffusionSpec(Spec):
     """Inpainting by a diffusion model (optional installation: docs/data.md)."""
 
-    model: str = Field(min_length=1, description="Folder of a diffusers pipeline under `weights_dir`, or a hub's model id.")
+    model: RelativePath = Field(
+        min_length=1, description="Folder of a diffusers pipeline under `weights_dir`, or a hub's model id."
+    )
     prompt: str = Field("a scratch on the surface", description="What to paint.")
     negative_prompt: str = Field("", description="What not to paint.")
     steps: int = Field(30, ge=1, le=1000, description="Denoising steps.")
@@ -81,6 +92,12 @@ class DiffusionSpec(Spec):
     masks: Literal["defects", "perlin"] = Field(
         "defects", description="Where to paint: the masks of real defects of the same part of the split, or noise."
     )
+
+    @model_validator(mode="after")
+    def _something_is_painted(self) -> "DiffusionSpec":
+        if int(self.steps * self.strength) < 1:  # as diffusers counts the steps that it takes
+            raise ValueError("steps x strength is less than one step: raise one of them")
+        return self
 
 
 SyntheticDefect = Literal["cutpaste", "scar", "perlin", "diffusion"]
@@ -103,8 +120,8 @@ class SynthesisSpec(Spec):
     diffusion: DiffusionSpec | None = Field(None, description="Settings of type `diffusion`.")
     augmented_path: RelativePath | None = Field(
         None,
-        description="Folder under `data_dir` with synthetic defects of your own, taken instead: `images/`, and masks of "
-        "the same names in `masks/`.",
+        description="Folder under `data_dir` with synthetic defects of your own, taken instead: `images/`, and "
+        "masks of the same names in `masks/`.",
     )
     seed: Seed = Field(0, description="Seed of the synthesis.")
 
@@ -126,7 +143,8 @@ class DomainSpec(Spec):
         "none", description="A composition, one transform, or a list of transforms in order."
     )
     severity: Literal["mild", "moderate", "severe"] | Annotated[float, Field(ge=0, le=3)] | None = Field(
-        None, description="Strength (docs/data.md has the table), or a number: 0 identity, 1 mild, 2 moderate, 3 severe."
+        None,
+        description="Strength (docs/data.md has the table), or a number: 0 identity, 1 mild, 2 moderate, 3 severe.",
     )
     seed: Seed | None = Field(None, description="Shift seed; not for `none`.")
     crops: CropSpec | None = Field(None, description="Crops of training defects in place of whole images.")
@@ -175,5 +193,3 @@ class DomainSpec(Spec):
         if isinstance(self.shift, list) and len(set(self.shift)) < len(self.shift):
             raise ValueError("shift names a transform twice")
         return self
-
-

@@ -202,7 +202,7 @@ class StudyPlan(Spec):
     experiments: dict[Name, Experiment]
     datasets: dict[Name, list[Name]]
     pools: dict[Name, list[str]]
-    aliases: dict[Name, Alias] = {}
+    aliases: dict[Name, Alias] = Field({})
 
     def cells(self) -> dict[str, list[Cell]]:
         """Experiment, in the order of the config -> its cells, in a fixed order, each once.

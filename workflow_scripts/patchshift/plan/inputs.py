@@ -31,7 +31,8 @@ def licences_to_show(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]]
     """One line per dataset that jobs download: what it is, where it goes, and on which terms."""
     datasets = sorted({wildcards["dataset"] for rule, wildcards in jobs if rule == "fetch_dataset"})
     return [
-        f"downloading dataset '{name}' to {study.dataset_folder(name)}; licence, as accepted in the config: {_terms(study, name)}"
+        f"downloading dataset '{name}' to {study.dataset_folder(name)}; its licence, as you accept it: "
+        f"{_terms(study, name)}"
         for name in datasets
         if not study.dataset_folder(name).is_dir()
     ]
@@ -46,11 +47,11 @@ def _reads_originals(study: Study, rule: str, wildcards: Mapping[str, str]) -> b
 def _missing_consent(study: Study, dataset: str) -> str:
     if study.config.accept_licence or study.dataset_folder(dataset).is_dir():
         return ""
-    address = study.catalog.datasets[dataset].archives[0].address
+    folder, address = study.dataset_folder(dataset), study.catalog.datasets[dataset].archives[0].address
     return (
-        f"dataset '{dataset}': folder {study.dataset_folder(dataset)} does not exist. Its licence: {_terms(study, dataset)}. "
-        f"Read it, and set `accept_licence: true` (or --config accept_licence=true) to download it from {address}; or set "
-        f"`data_dir` (now {study.config.data_dir!r}) to the folder that holds it"
+        f"dataset '{dataset}': folder {folder} does not exist. Its licence: {_terms(study, dataset)}. Read it, and set "
+        f"`accept_licence: true` (or --config accept_licence=true) to download it from {address}; or set `data_dir` "
+        f"(now {study.config.data_dir!r}) to the folder that holds it"
     )
 
 

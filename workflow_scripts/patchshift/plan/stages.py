@@ -26,12 +26,15 @@ VERSIONS = {
 
 SOURCES = {
     "pack_images": ["data/packs.py", "data/images.py"],
+    "write_data_card": ["data/card.py", "data/card_measures.py", "report"],
     "calibrate_threshold": ["evaluation"],
     "evaluate": ["evaluation", "features/interpolation.py"],
     "decide": ["evaluation"],
     "collect_experiment": ["report/tables.py"],
     "collect_study": ["report/tables.py"],
     "plot_experiment": ["report"],
+    "plot_severities": ["report"],
+    "plot_shifts": ["report"],
     "write_report": ["report"],
 }
 

@@ -11,9 +11,8 @@ from pydantic import Field
 from patchshift.errors import UserError
 from patchshift.plan.base import Name, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
-from patchshift.plan.data_specs import VISA_SPLIT
-from patchshift.plan.experiments import CLEAN, POOLS, Cell, Experiment, Selection, StudyPlan
-from patchshift.plan.loading import did_you_mean
+from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
+from patchshift.plan.experiments import POOLS, Cell, Experiment, Selection, StudyPlan
 
 
 class StudyConfig(Spec):
@@ -27,9 +26,7 @@ class StudyConfig(Spec):
     accept_licence: bool = Field(
         False, description="Missing datasets may be downloaded: you have read their licences and accept them."
     )
-    temp_domains: bool = Field(
-        False, description="Delete the images of made domains once features and packs exist."
-    )
+    temp_domains: bool = Field(False, description="Delete the images of made domains once features and packs exist.")
     add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
     select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
     experiments: dict[Name, Experiment] = Field(min_length=1, description="Named products of ids.")
@@ -103,49 +100,6 @@ class Study:
         """The cells of all experiments, each once."""
         return list(dict.fromkeys(cell for cells in self.cells.values() for cell in cells))
 
-    def mismatches(self) -> list[str]:
-        """Ids that do not fit together where the study combines them."""
-        pairs = dict.fromkeys((cell.bank.backbone, cell.bank.detector) for cell in self.all_cells())
-        domains = dict.fromkeys(each.domain for cell in self.all_cells() for each in (cell.bank.training, cell.target))
-        return [
-            *(line for pair in pairs for line in self._missing_layers(*pair)),
-            *(line for domain in domains for line in self._unfit_domain(domain)),
-            *dict.fromkeys(line for cell in self.all_cells() for line in self._unfit_defects(cell)),
-        ]
-
-    def _missing_layers(self, backbone: str, detector: str) -> list[str]:
-        representation = self.catalog.detectors[detector].representation
-        cached = self.catalog.backbones[backbone].layers
-        return [
-            f"detector '{detector}' uses layer '{layer}', which backbone '{backbone}' does not cache"
-            f"{did_you_mean(layer, cached)}: exclude this pair, or choose other layers"
-            for layer in dict.fromkeys([*(representation.layers or []), *representation.logarithm])
-            if layer not in cached
-        ]
-
-    def _unfit_domain(self, domain: str) -> list[str]:
-        if self.catalog.domains[domain].kind in ("clean", "shift"):
-            return []
-        return [
-            f"domain '{domain}' holds defects for a positive bank or for thresholds: it can neither be scored as a "
-            "target nor fit a bank of normal images"
-        ]
-
-    def _unfit_defects(self, cell: Cell) -> list[str]:
-        """What keeps a threshold's synthetic defects from joining a cell's validation images."""
-        domain = next(iter(self.defects_of(cell.threshold)), None)
-        if domain is None:
-            return []
-        spec = self.catalog.domains[domain].synthesis
-        name = f"threshold '{cell.threshold}': defects_from '{domain}'"
-        if spec is None or spec.part != "val":
-            return [f"{name} is not a domain of synthetic defects with `part: val`"]
-        if spec.split != cell.bank.split:
-            return [f"{name} is made from split '{spec.split}': with '{cell.bank.split}' its images may be tested"]
-        if cell.calibration.domain != CLEAN:
-            return [f"{name} shows clean images, it cannot calibrate on domain '{cell.calibration.domain}'"]
-        return []
-
     def constraint(self, kind: str) -> str:
         """A regular expression that matches exactly the ids of one kind."""
         return "|".join(sorted(map(re.escape, getattr(self.catalog, kind)))) or "(?!)"
@@ -175,14 +129,15 @@ class Study:
         """What `fetch_dataset` leaves behind beside the dataset's folder."""
         return Path(self.config.data_dir, f"{dataset}.receipt.json")
 
-    def origin_of_images(self, dataset: str, category: str) -> list[str]:
-        """What makes a category's folder, if a rule does: the generator, or a download (now or earlier)."""
-        spec = self.catalog.datasets[dataset]
-        if spec.generate:
-            return [self.image_root(dataset, category)]
-        receipt = self.receipt(dataset)
-        fetched = receipt.is_file() or (bool(spec.archives) and not self.dataset_folder(dataset).is_dir())
-        return [str(receipt)] if fetched else []
+    def generated_images(self, dataset: str, category: str) -> list[str]:
+        """The folder of a category that is drawn, not read."""
+        return [self.image_root(dataset, category)] if self.catalog.datasets[dataset].generate else []
+
+    def download(self, dataset: str) -> list[str]:
+        """The receipt of a dataset that is to be downloaded, or was."""
+        spec, receipt = self.catalog.datasets[dataset], self.receipt(dataset)
+        missing = bool(spec.archives) and not self.dataset_folder(dataset).is_dir()
+        return [str(receipt)] if receipt.is_file() or missing else []
 
     def folders_fingerprint(self, dataset: str, category: str) -> str:
         """Changes when a file below a category's root comes, goes or is renamed, or a list of its images is edited.
@@ -208,7 +163,9 @@ class Study:
     def fetch_spec(self, dataset: str) -> str:
         """What a download depends on."""
         spec = self.catalog.datasets[dataset]
-        return spec.canonical(include={"address", "checksum", "mirrors", "unpacked_gigabytes", "licence", "categories"})
+        fields = FetchSpec.model_fields.keys() & DatasetSpec.model_fields.keys()
+        settings = spec.model_dump(include=set(fields)) | ({"categories": []} if spec.is_one_folder else {})
+        return FetchSpec.model_validate(settings).canonical()
 
     def generator_spec(self, dataset: str) -> str:
         """What the built-in dataset's images depend on."""
@@ -291,6 +248,16 @@ class Study:
         """Where a backbone's weight file should be; None for a backbone that has none."""
         spec = self.catalog.backbones[backbone]
         return None if spec.source == "scattering" else Path(self.config.weights_dir, spec.weights)
+
+    def card_spec(self, dataset: str) -> str:
+        """What a dataset's card says of where it comes from."""
+        return self.catalog.datasets[dataset].canonical(exclude_none=True, exclude_defaults=True)
+
+    def domain_settings(self) -> str:
+        """The settings of all domains that the study uses."""
+        return canonical_json(
+            {name: self.catalog.domains[name].model_dump(mode="json") for name in self.used_domains()}
+        )
 
     def used_domains(self) -> set[str]:
         """The domains that the study fits, scores or calibrates on."""

@@ -21,7 +21,7 @@ from patchshift.data.demo.photograph import Lens, develop, expose, focus, shade
 from patchshift.data.demo.scene import Category
 from patchshift.errors import UserError
 from patchshift.plan.loading import did_you_mean
-from patchshift.plan.specs import GeneratorSpec
+from patchshift.plan.data_specs import GeneratorSpec
 
 _SCENES: Mapping[str, Category[Any]] = {
     "weave": weave.CATEGORY,

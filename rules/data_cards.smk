@@ -1,0 +1,42 @@
+# Say what a dataset is like: counts, splits, sizes, defects, examples.
+#
+# Needs  results/images, results/splits, results/packs  (clean; of the categories and splits that the study uses)
+# Makes  results/data_cards/{dataset}.html, results/data_cards/{dataset}.json
+
+
+rule write_data_card:
+    input:
+        indexes=lambda wildcards: expand(
+            "results/images/{{dataset}}/{category}.csv",
+            category=exhibits.card_categories(study, wildcards.dataset),
+        ),
+        packs=lambda wildcards: expand(
+            "results/packs/{{dataset}}/{category}/clean.h5",
+            category=exhibits.card_categories(study, wildcards.dataset),
+        ),
+        splits=lambda wildcards: expand(
+            "results/splits/{{dataset}}/{category}/{split}.csv",
+            category=exhibits.card_categories(study, wildcards.dataset),
+            split=exhibits.card_splits(study),
+        ),
+    output:
+        card="results/data_cards/{dataset}.json",
+        page="results/data_cards/{dataset}.html",
+    log:
+        "results/logs/write_data_card/{dataset}.log",
+    benchmark:
+        "results/benchmarks/write_data_card/{dataset}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        categories=lambda wildcards: exhibits.card_categories(study, wildcards.dataset),
+        splits=exhibits.card_splits(study),
+        settings=lambda wildcards: study.card_spec(wildcards.dataset),
+        stage=stage_version("write_data_card"),
+    shell:
+        "python workflow_scripts/write_data_card.py --dataset {wildcards.dataset:q}"
+        " --categories {params.categories:q} --splits {params.splits:q} --settings {params.settings:q}"
+        " --stage {params.stage:q} --json {output.card:q} --html {output.page:q} > {log:q} 2>&1"

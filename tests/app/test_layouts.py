@@ -1,0 +1,119 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchshift.app.layouts import OWN_LIST, folder_id, recognise
+from patchshift.data.adapters import ADAPTERS, list_images
+from patchshift.errors import UserError
+
+MakeTree = Callable[..., Path]
+
+
+def put(path: Path, count: int = 1) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.fromarray(np.full((8, 9, 3), number, np.uint8)).save(path / f"{number}.png")
+
+
+def listed(folder: Path) -> dict[str, list[str]]:
+    """Category -> the images that the recognised layout finds, by the adapter that it names."""
+    layout = recognise(folder)
+    found = {}
+    for category in layout.categories:
+        rows = list_images(layout.root(category), layout.adapter, manifest=layout.manifest)
+        found[category] = sorted(row.image for row in rows)
+    return found
+
+
+def test_every_layout_that_can_be_read_is_recognised(
+    make_mvtec_ad: MakeTree,
+    make_visa: MakeTree,
+    make_ksdd2: MakeTree,
+    make_mtd: MakeTree,
+    make_btad: MakeTree,
+    make_folder: MakeTree,
+) -> None:
+    makers = {
+        "mvtec_ad": make_mvtec_ad,
+        "visa": make_visa,
+        "ksdd2": make_ksdd2,
+        "mtd": make_mtd,
+        "btad": make_btad,
+        "folder": make_folder,
+    }
+    assert makers.keys() == ADAPTERS.keys()
+    for adapter, make in makers.items():
+        root = make()
+        layout = recognise(root)
+        assert (layout.adapter, layout.root(layout.categories[0])) == (adapter, root.resolve())
+        assert all(listed(root).values())
+
+
+def test_a_dataset_of_several_categories_is_recognised_from_above(tmp_path: Path) -> None:
+    for category in ("bolt", "nut"):
+        put(tmp_path / "parts" / category / "good", 2)
+        put(tmp_path / "parts" / category / "defect" / "scratch", 1)
+    layout = recognise(tmp_path / "parts")
+    assert (layout.adapter, layout.folder, layout.categories) == ("folder", "parts", ["bolt", "nut"])
+    assert layout.root("nut") == (tmp_path / "parts" / "nut").resolve()
+    assert {category: len(images) for category, images in listed(tmp_path / "parts").items()} == {"bolt": 3, "nut": 3}
+
+
+def test_a_folder_with_spaces_becomes_a_category_with_a_plain_name(tmp_path: Path) -> None:
+    put(tmp_path / "my parts (new)" / "good")
+    layout = recognise(tmp_path / "my parts (new)")
+    assert layout.categories == ["my_parts_new"]
+    assert layout.root("my_parts_new") == (tmp_path / "my parts (new)").resolve()
+
+
+def test_folders_named_ok_and_ng_are_listed_in_a_file(tmp_path: Path) -> None:
+    put(tmp_path / "knobs" / "OK", 3)
+    put(tmp_path / "knobs" / "NG big", 2)
+    put(tmp_path / "knobs" / "masks", 2)
+    layout = recognise(tmp_path / "knobs")
+    assert (layout.adapter, layout.manifest) == ("folder", OWN_LIST)
+    rows = list_images(layout.root("knobs"), "folder", manifest=layout.manifest)
+    assert {(row.label, row.defect) for row in rows} == {(0, ""), (1, "NG_big")}
+    assert len(rows) == 5
+    assert recognise(tmp_path / "knobs") == recognise(tmp_path / "knobs")
+
+
+def test_a_list_of_images_is_found_by_its_column(tmp_path: Path) -> None:
+    put(tmp_path / "any", 2)
+    (tmp_path / "prices.csv").write_text("part,price\nknob,3\n")
+    (tmp_path / "list.csv").write_text("image,label\nany/0.png,0\nany/1.png,1\n")
+    assert recognise(tmp_path).manifest == "list.csv"
+    (tmp_path / "second.csv").write_text("image,label\n")
+    with pytest.raises(UserError, match=r"several lists of images \(list\.csv, second\.csv\): leave one"):
+        recognise(tmp_path)
+
+
+def test_what_is_not_known_says_how_to_lay_images_out(tmp_path: Path) -> None:
+    put(tmp_path / "pile")
+    with pytest.raises(UserError, match="Put good images into pile/good/, defective ones into pile/defect/TYPE/"):
+        recognise(tmp_path / "pile")
+    with pytest.raises(UserError, match="is not a folder"):
+        recognise(tmp_path / "nowhere")
+
+
+def test_categories_in_different_layouts_are_not_mixed(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "good")
+    put(tmp_path / "b" / "train" / "ok")
+    put(tmp_path / "b" / "test" / "ok")
+    with pytest.raises(UserError, match=r"different layouts \(a \(folder\), b \(btad\)\)"):
+        recognise(tmp_path)
+
+
+def test_a_category_folder_that_cannot_be_an_id_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "parts" / "my bolt" / "good")
+    put(tmp_path / "parts" / "nut" / "good")
+    with pytest.raises(UserError, match="rename 'my bolt'"):
+        recognise(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a b", "a_b"), ("__x__", "x"), ("ä", "images"), ("01", "01")])
+def test_an_id_keeps_what_it_can_of_a_folders_name(name: str, expected: str) -> None:
+    assert folder_id(name) == expected

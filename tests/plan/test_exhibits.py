@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from patchshift.plan import Study
+from patchshift.plan.exhibits import (
+    card_categories,
+    card_datasets,
+    card_splits,
+    gallery_domains,
+    list_galleries,
+    list_ladders,
+)
+
+Settings = dict[str, Any]
+Load = Callable[[], Study]
+
+
+@pytest.fixture(autouse=True)
+def severities(catalog: Settings) -> None:
+    catalog["domains"] |= {
+        "dimmer": {"shift": "photometric", "severity": "severe", "seed": 0},
+        "blurred": {"shift": "defocus", "severity": 0.5, "seed": 0},
+    }
+
+
+def test_a_gallery_shows_the_shifts_that_a_category_is_fitted_or_scored_in(study: Settings, load: Load) -> None:
+    study["experiments"]["clean"] |= {"train": ["parts/bolt"], "target_domains": ["dimmer", "dim"]}
+    study["experiments"]["adapted"] = {"title": "", "train": ["cloth"], "train_domains": ["turned"]}
+    loaded = load()
+    assert list_galleries(loaded) == [("cloth", "weave"), ("parts", "bolt")]
+    assert gallery_domains(loaded, "parts", "bolt") == ["clean", "dim", "dimmer"]
+    assert gallery_domains(loaded, "cloth", "weave") == ["clean", "turned"]
+
+
+def test_a_study_without_shifts_has_no_gallery(load: Load) -> None:
+    assert list_galleries(load()) == []
+
+
+@pytest.mark.parametrize(
+    ("domains", "ladders"),
+    [(["clean", "dim"], []), (["dim", "turned", "blurred"], []), (["clean", "dim", "dimmer"], ["clean"])],
+)
+def test_a_ladder_needs_two_strengths_of_one_shift(
+    study: Settings, load: Load, domains: list[str], ladders: list[str]
+) -> None:
+    study["experiments"]["clean"]["target_domains"] = domains
+    assert list_ladders(load()) == ladders
+
+
+def test_banks_of_shifted_images_make_no_ladder(study: Settings, load: Load) -> None:
+    study["experiments"]["clean"]["train_domains"] = ["dim", "dimmer"]
+    assert list_ladders(load()) == []
+
+
+def test_cards_show_what_a_study_uses(study: Settings, load: Load) -> None:
+    study["select"]["splits"] = ["published", "plan"]
+    study["experiments"]["clean"] |= {"train": ["parts/nut"], "targets": ["cloth", "parts/bolt"]}
+    loaded = load()
+    assert card_datasets(loaded) == ["cloth", "parts"]
+    assert card_categories(loaded, "parts") == ["bolt", "nut"]
+    assert card_splits(loaded) == ["plan", "published"]

@@ -1,0 +1,1 @@
+"""What a user calls by name, beside the workflow: `patchshift --help`."""

@@ -1,0 +1,176 @@
+"""Recognise how a folder of images is laid out.
+
+Tested in tests/app/test_layouts.py.
+"""
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchshift.data.adapters import IMAGE_SUFFIXES
+from patchshift.data.tables import write_table
+from patchshift.errors import UserError
+from patchshift.plan.data_specs import DatasetSpec
+
+GOOD_NAMES = ("good", "ok", "normal", "pass", "passed", "free", "defect_free", "no_defect")
+MASK_NAMES = ("mask", "masks", "ground_truth", "gt", "annotations", "labels")
+OWN_LIST = "patchshift.csv"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a folder of images is read.
+
+    Attributes:
+        adapter: the adapter's name.
+        data_dir: what the study's `data_dir` must be.
+        folder: the dataset's folder below it.
+        categories: the categories found.
+        manifest: name of the CSV file that lists the images, if one does.
+        reason: what it was recognised by.
+    """
+
+    adapter: str
+    data_dir: Path
+    folder: str
+    categories: list[str]
+    manifest: str | None
+    reason: str
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The dataset's entry in a config."""
+        settings: dict[str, object] = {"adapter": self.adapter, "folder": self.folder, "categories": self.categories}
+        return settings | ({"manifest": self.manifest} if self.manifest else {})
+
+    def root(self, category: str) -> Path:
+        """The folder of one category."""
+        folder = self.data_dir / self.folder
+        return folder if DatasetSpec.model_validate(self.settings).is_one_folder else folder / category
+
+
+def recognise(folder: Path) -> Layout:
+    """Find out which adapter reads a folder, and what its categories are.
+
+    A folder of folders with other names, such as `ok` and `ng`, is read by a list of its images, which is written
+    into it as `patchshift.csv`.
+
+    Raises:
+        UserError: if there is no such folder, or its layout is none that is known; it says which are.
+    """
+    folder = folder.expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give the folder that holds your images")
+    found = _adapter_of(folder)
+    if found:
+        return _layout(folder, [folder], *found)
+    inner = {path: match for path in _subfolders(folder) if (match := _adapter_of(path))}
+    adapters = {match[0] for match in inner.values()}
+    if len(adapters) > 1:
+        named = ", ".join(f"{path.name} ({adapter})" for path, (adapter, _) in inner.items())
+        raise UserError(f"{folder} holds categories in different layouts ({named}): make one study for each")
+    if inner:
+        return _layout(folder, list(inner), *next(iter(inner.values())))
+    if _list_by_folders(folder):
+        return _layout(folder, [folder], "folder", f"its folders, as listed in {OWN_LIST}")
+    raise UserError(
+        f"{folder}: no layout that is known. Put good images into {folder.name}/good/, defective ones into "
+        f"{folder.name}/defect/TYPE/ (any type, e.g. scratch), their masks, if you have any, into {folder.name}/masks/TYPE/, "
+        "and run again. Other layouts: docs/data.md"
+    )
+
+
+def _adapter_of(folder: Path) -> tuple[str, str] | None:
+    """The adapter that reads a folder as one category, and what tells."""
+    for adapter, (tells, matches) in TELLS.items():
+        if matches(folder):
+            return adapter, tells
+    return None
+
+
+def _lists_images(folder: Path) -> bool:
+    return bool(_manifests(folder))
+
+
+def _manifests(folder: Path) -> list[str]:
+    """The CSV files of a folder that have a column `image`."""
+    found = []
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = next(csv.reader(file), [])
+        if "image" in [name.strip() for name in header]:
+            found.append(path.name)
+    return found
+
+
+def _has(*names: str) -> Callable[[Path], bool]:
+    return lambda folder: all((folder / name).is_dir() for name in names)
+
+
+def _has_train_and_test(folder: Path) -> bool:
+    return _has("train/good", "test")(folder) and not (folder / "test/defect").is_dir()
+
+
+def _has_ksdd2_masks(folder: Path) -> bool:
+    return _has("train", "test")(folder) and next((folder / "train").glob("*_GT.png"), None) is not None
+
+
+TELLS: dict[str, tuple[str, Callable[[Path], bool]]] = {
+    "mvtec_ad": ("train/good and test", _has_train_and_test),
+    "btad": ("train/ok and test/ok", _has("train/ok", "test/ok")),
+    "visa": ("Data/Images", _has("Data/Images")),
+    "mtd": ("MT_Free", _has("MT_Free")),
+    "ksdd2": ("train/*_GT.png", _has_ksdd2_masks),
+    "folder": (
+        "good, or train/good and test/defect, or a CSV file with a column `image`",
+        lambda folder: _has("good")(folder) or _has("train/good", "test/defect")(folder) or _lists_images(folder),
+    ),
+}
+
+
+def _layout(folder: Path, roots: list[Path], adapter: str, reason: str) -> Layout:
+    one_folder = roots == [folder] and adapter in ("folder", "mtd", "ksdd2")
+    # Adapters with a folder level of categories find a single category one level up.
+    dataset = folder if one_folder or roots != [folder] else folder.parent
+    if not dataset.name:
+        raise UserError(f"{folder} lies too near the root of the file system: move it into a folder of its own")
+    categories = [folder_id(root.name) if one_folder else root.name for root in roots]
+    unfit = [name for name in categories if folder_id(name) != name]
+    if unfit:
+        raise UserError(f"{folder}: rename {', '.join(map(repr, unfit))}: letters, digits, '_', '-' and '.' only")
+    lists = _manifests(roots[0]) if adapter == "folder" else []
+    if len(lists) > 1:
+        raise UserError(f"{roots[0]} holds several lists of images ({', '.join(lists)}): leave one")
+    return Layout(adapter, dataset.parent, dataset.name, categories, next(iter(lists), None), reason)
+
+
+def folder_id(name: str) -> str:
+    """A folder's name as an id: other characters than letters, digits, `_`, `-`, `.` become `_`."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-") or "images"
+
+
+def _list_by_folders(folder: Path) -> bool:
+    """Write a list of the images of folders like `ok` and `ng`; False where no folder has a name for good images."""
+    with_images = {path: images for path in _subfolders(folder) if (images := _images(path))}
+    good = [path for path in with_images if path.name.lower() in GOOD_NAMES]
+    if not good:
+        return False
+    rows = []
+    for path, images in with_images.items():
+        if path.name.lower() in MASK_NAMES:
+            continue
+        for image in images:
+            defect = "" if path in good else folder_id(path.name)
+            rows.append((image.relative_to(folder).as_posix(), int(path not in good), defect))
+    write_table(folder / OWN_LIST, ("image", "label", "defect"), rows)
+    return True
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

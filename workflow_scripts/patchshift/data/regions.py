@@ -1,0 +1,64 @@
+"""Ignored regions of images on the grid of their patches.
+
+Tested in tests/data/test_regions.py.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from patchshift.data.packs import Pack
+
+Bool = npt.NDArray[np.bool_]
+Float64 = npt.NDArray[np.float64]
+
+
+def ignore_patches(ignore: Bool, grid: tuple[int, int]) -> Bool:
+    """Which patches are ignored: those with more than half of their area in the ignored region.
+
+    Backbones see images squashed to the input size, so the grid divides the whole image into equal rectangles. A pixel
+    that lies in several patches counts in each by the area that they share.
+
+    Args:
+        ignore: [H, W] of the image, True where ignored.
+        grid: (rows, columns) of patches.
+
+    Returns:
+        [rows, columns].
+    """
+    down, across = (_overlaps(length, patches) for length, patches in zip(ignore.shape, grid, strict=True))
+    covered = down @ ignore.astype(np.float64) @ across.T
+    halved: Bool = 2 * covered > ignore.size  # all are whole numbers, so half is exactly half
+    return halved
+
+
+def read_ignored_patches(pack: Path, images: Sequence[str], grid: tuple[int, int]) -> Bool | None:
+    """The ignored patches of images: [n, rows, columns] bool; None if no image of the pack has an ignore mask.
+
+    Args:
+        pack: the pack of the images' domain.
+        images: the n image keys.
+        grid: (rows, columns) of patches.
+
+    Raises:
+        UserError: if an image is not in the pack.
+    """
+    with Pack(pack) as opened:
+        rows = opened.rows(images)
+        if not opened.has_ignore:
+            return None
+        ignored = np.zeros((len(rows), *grid), np.bool_)
+        for image, row in enumerate(rows):
+            ignored[image] = ignore_patches(opened.ignore(row), grid)
+        return ignored
+
+
+def _overlaps(pixels: int, patches: int) -> Float64:
+    """[patches, pixels] the length that a patch and a pixel share, a pixel being as long as there are patches."""
+    patch = np.arange(patches)[:, None] * pixels
+    pixel = np.arange(pixels) * patches
+    shared = np.minimum(patch + pixels, pixel + patches) - np.maximum(patch, pixel)
+    overlaps: Float64 = np.maximum(shared, 0).astype(np.float64)
+    return overlaps

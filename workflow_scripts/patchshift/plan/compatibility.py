@@ -1,0 +1,63 @@
+"""Whether the ids that a study combines fit together.
+
+Tested in tests/plan/test_compatibility.py.
+"""
+
+from collections.abc import Iterator
+
+from patchshift.plan.experiments import CLEAN, Cell
+from patchshift.plan.loading import did_you_mean
+from patchshift.plan.study import Study
+
+
+def find_mismatches(study: Study) -> list[str]:
+    """One line per pair of ids that do not fit together where the study combines them."""
+    cells = study.all_cells()
+    lines = [
+        *(
+            line
+            for pair in dict.fromkeys((c.bank.backbone, c.bank.detector) for c in cells)
+            for line in _layers(study, *pair)
+        ),
+        *(line for domain in _domains(cells) for line in _defects_as_images(study, domain)),
+        *(line for cell in cells for line in _defects_of_threshold(study, cell)),
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _domains(cells: list[Cell]) -> list[str]:
+    return list(dict.fromkeys(each.domain for cell in cells for each in (cell.bank.training, cell.target)))
+
+
+def _layers(study: Study, backbone: str, detector: str) -> Iterator[str]:
+    """Layers that a detector asks for and its backbone does not cache."""
+    representation = study.catalog.detectors[detector].representation
+    cached = study.catalog.backbones[backbone].layers
+    for layer in dict.fromkeys([*(representation.layers or []), *representation.logarithm]):
+        if layer not in cached:
+            yield (
+                f"detector '{detector}' uses layer '{layer}', which backbone '{backbone}' does not cache"
+                f"{did_you_mean(layer, cached)}: exclude this pair, or choose other layers"
+            )
+
+
+def _defects_as_images(study: Study, domain: str) -> Iterator[str]:
+    """Domains of defects that would be tested, or taken for normal images."""
+    if study.catalog.domains[domain].kind not in ("clean", "shift"):
+        yield (
+            f"domain '{domain}' holds defects for a positive bank or for thresholds: it can neither be scored as a "
+            "target nor fit a bank of normal images"
+        )
+
+
+def _defects_of_threshold(study: Study, cell: Cell) -> Iterator[str]:
+    """What keeps a threshold's synthetic defects from joining a cell's validation images."""
+    for domain in study.defects_of(cell.threshold):
+        name = f"threshold '{cell.threshold}': defects_from '{domain}'"
+        spec = study.catalog.domains[domain].synthesis
+        if spec is None or spec.part != "val":
+            yield f"{name} is not a domain of synthetic defects with `part: val`"
+        elif spec.split != cell.bank.split:
+            yield f"{name} is made from split '{spec.split}': with '{cell.bank.split}' its images may be tested"
+        elif cell.calibration.domain != CLEAN:
+            yield f"{name} shows clean images, it cannot calibrate on domain '{cell.calibration.domain}'"

@@ -1,0 +1,57 @@
+"""What a study shows beside its tables: galleries of shifts, severity ladders, data cards.
+
+Tested in tests/plan/test_exhibits.py.
+"""
+
+from patchshift.plan.experiments import CLEAN, Target
+from patchshift.plan.study import Study
+
+
+def list_figures(study: Study) -> list[str]:
+    """The paths of all figures and data cards."""
+    return [
+        *(f"{study.folder}/experiments/{experiment}/bars.png" for experiment in study.cells),
+        *(f"{study.folder}/experiments/{experiment}/severity_ladder.png" for experiment in list_ladders(study)),
+        *(f"{study.folder}/shifts/{dataset}/{category}.png" for dataset, category in list_galleries(study)),
+        *(f"results/data_cards/{dataset}.html" for dataset in card_datasets(study)),
+    ]
+
+
+def list_galleries(study: Study) -> list[tuple[str, str]]:
+    """The (dataset, category) pairs that the study fits or scores in a shifted domain."""
+    return [pair for pair in sorted(study.used_categories()) if len(gallery_domains(study, *pair)) > 1]
+
+
+def gallery_domains(study: Study, dataset: str, category: str) -> list[str]:
+    """The clean domain, and the shifted ones that the study fits or scores a category in, in the catalog's order."""
+    targets = {each for cell in study.all_cells() for each in (cell.bank.training, cell.target)}
+    shifted = [name for name, spec in study.catalog.domains.items() if spec.kind == "shift"]
+    return [CLEAN, *(name for name in shifted if Target(dataset, category, name) in targets)]
+
+
+def list_ladders(study: Study) -> list[str]:
+    """The experiments that score banks of clean images under one shift at two strengths or more."""
+    found = []
+    for name, cells in study.cells.items():
+        domains = {cell.target.domain for cell in cells if cell.bank.training.domain == CLEAN}
+        specs = [spec for domain in domains if (spec := study.catalog.domains[domain]).kind == "shift"]
+        shifts = [str(spec.shift) for spec in specs]
+        if any(shifts.count(shift) > 1 for shift in shifts):
+            found.append(name)
+    return found
+
+
+def card_categories(study: Study, dataset: str) -> list[str]:
+    """The categories of a dataset that the study uses, in the dataset's order."""
+    used = study.used_categories()
+    return [name for name in study.catalog.datasets[dataset].categories if (dataset, name) in used]
+
+
+def card_datasets(study: Study) -> list[str]:
+    """The datasets that the study uses."""
+    return sorted({dataset for dataset, _ in study.used_categories()})
+
+
+def card_splits(study: Study) -> list[str]:
+    """The splits that the study uses."""
+    return sorted({cell.bank.split for cell in study.all_cells()})
