@@ -33,6 +33,12 @@ def made(folder):
     return temp(directory(folder)) if study.config.temp_domains else directory(folder)
 
 
+def workers_per_domain(wildcards):
+    """What is left of the cores for each of the domains that the study makes; elsewhere than here, a few."""
+    domains = len(exhibits.list_made_domains(study))
+    return max(1, workflow.cores // max(1, domains)) if workflow.cores else 4
+
+
 def domain_inputs(wildcards):
     """The index of a domain's images; a made domain's index lies inside its folder."""
     if study.is_made(wildcards.domain):
@@ -60,10 +66,13 @@ def domain_split(wildcards):
 
 
 def options(**values):
-    """Command-line options for those of the values that are there: `defects_pack=[path]` to `--defects-pack path`."""
+    """Command-line options for those of the values that are there: `defects_pack=path` to `--defects-pack path`."""
     return [
         word
-        for name, words in values.items()
-        if words
-        for word in (f"--{name.replace('_', '-')}", *words)
+        for name, value in values.items()
+        if value
+        for word in (
+            f"--{name.replace('_', '-')}",
+            *([value] if isinstance(value, str) else value),
+        )
     ]

@@ -17,7 +17,7 @@ rule write_data_card:
         splits=lambda wildcards: expand(
             "results/splits/{{dataset}}/{category}/{split}.csv",
             category=exhibits.card_categories(study, wildcards.dataset),
-            split=exhibits.card_splits(study),
+            split=exhibits.card_splits(study, wildcards.dataset),
         ),
     output:
         card="results/data_cards/{dataset}.json",
@@ -33,7 +33,7 @@ rule write_data_card:
         runtime=20,
     params:
         categories=lambda wildcards: exhibits.card_categories(study, wildcards.dataset),
-        splits=exhibits.card_splits(study),
+        splits=lambda wildcards: exhibits.card_splits(study, wildcards.dataset),
         settings=lambda wildcards: study.card_spec(wildcards.dataset),
         stage=stage_version("write_data_card"),
     shell:

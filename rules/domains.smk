@@ -18,9 +18,9 @@ rule synthesize_shift:
         domain=study.domains_of("shift"),
     conda:
         "../envs/images.yaml"
-    threads: 4
+    threads: workers_per_domain
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards, threads: 1000 + 500 * threads,
         runtime=60,
     params:
         root=lambda wildcards: study.image_root(wildcards.dataset, wildcards.category),

@@ -155,7 +155,12 @@ rule write_report:
             experiment=study.cells,
         ),
         scores=sorted({cell.scores for cell in study.all_cells()}),
-        packs=sorted({cell.pack for cell in study.all_cells()}),
+        packs=sorted(
+            {
+                *(cell.pack for cell in study.all_cells()),
+                *exhibits.list_card_packs(study),
+            }
+        ),
         splits=sorted({cell.split for cell in study.all_cells()}),
         cards=expand(
             "results/data_cards/{dataset}.json", dataset=exhibits.card_datasets(study)

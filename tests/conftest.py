@@ -1,13 +1,19 @@
 """Fixtures that several folders of tests share: the repository, and made datasets in real folder layouts."""
 
-from collections.abc import Callable, Mapping
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+
+# No test asserts a speed: a busy machine is no counterexample.
+settings.register_profile("patchshift", deadline=None)
+settings.load_profile("patchshift")
 
 MakeTree = Callable[..., Path]
 
@@ -60,6 +66,109 @@ def make_mtd(tmp_path: Path) -> MakeTree:
         return root
 
     return make
+
+
+@pytest.fixture
+def make_visa(tmp_path: Path) -> MakeTree:
+    """Write a category in VisA's layout, with the official parts of this and another category beside it."""
+
+    def make(
+        types: Sequence[str] = ("burnt", "Small scratches", "burnt,foreign particals on top"), *, normal: int = 6
+    ) -> Path:
+        root = tmp_path / "visa" / "cashew"
+        random = np.random.default_rng(0)
+        parts, labels = [], []
+        for kind, count in (("Normal", normal), ("Anomaly", len(types))):
+            for number in range(count):
+                pixels, mask = _draw(random, (30, 40), defective=kind == "Anomaly")
+                name = f"Data/Images/{kind}/{number:03d}.JPG"
+                _save(pixels, root / name)
+                if kind == "Anomaly":
+                    _save(mask // 255 * (number + 1), root / f"Data/Masks/Anomaly/{number:03d}.png")
+                train = kind == "Normal" and number < normal - 2
+                parts.append(("cashew", "train" if train else "test", kind.lower(), f"cashew/{name}", ""))
+                labels.append((f"cashew/{name}", types[number] if kind == "Anomaly" else "normal", ""))
+        parts.append(("fryum", "test", "normal", "fryum/Data/Images/Normal/000.JPG", ""))
+        _write_csv(root.parent / "split_csv" / "1cls.csv", ("object", "split", "label", "image", "mask"), parts)
+        _write_csv(root / "image_anno.csv", ("image", "label", "mask"), labels)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def make_ksdd2(tmp_path: Path) -> MakeTree:
+    """Write KSDD2's layout: images and masks side by side, a mask for good images, too, and a stray copy."""
+
+    def make(*, good: int = 5, defective: int = 4) -> Path:
+        root = tmp_path / "ksdd2"
+        random = np.random.default_rng(0)
+        for part, first in (("train", 10000), ("test", 20000)):
+            for number in range(good + defective):
+                pixels, mask = _draw(random, (63, 23), defective=number >= good)
+                _save(pixels, root / part / f"{first + number}.png")
+                _save(mask, root / part / f"{first + number}_GT.png")
+        _save(mask, root / "train" / "10001_GT (copy).png")
+        return root
+
+    return make
+
+
+@pytest.fixture
+def make_btad(tmp_path: Path) -> MakeTree:
+    """Write a category in BTAD's layout: BMP images with PNG masks."""
+
+    def make(*, train: int = 5, ok: int = 2, ko: int = 4) -> Path:
+        root = tmp_path / "btad" / "01"
+        random = np.random.default_rng(0)
+        for folder, count in (("train/ok", train), ("test/ok", ok), ("test/ko", ko)):
+            for number in range(count):
+                pixels, mask = _draw(random, (30, 40), defective=folder == "test/ko")
+                _save(pixels, root / folder / f"{number:04d}.bmp")
+                if folder == "test/ko":
+                    _save(mask, root / "ground_truth" / "ko" / f"{number:04d}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> MakeTree:
+    """Write a user's own images: `good`, `defect/{type}`, `masks/{type}`; or these below `train` and `test`."""
+
+    def make(
+        defects: Mapping[str, int] | None = None, *, good: int = 6, masks: bool = True, divided: bool = False
+    ) -> Path:
+        root = tmp_path / "own"
+        random = np.random.default_rng(0)
+        for part in ("train", "test") if divided else ("",):
+            for kind, count in {"": good, **(defects or {"scratch": 3, "dent": 2})}.items():
+                folder = root / part / "defect" / kind if kind else root / part / "good"
+                for number in range(count):
+                    pixels, mask = _draw(random, (30, 40), defective=bool(kind))
+                    _save(pixels, folder / f"{number:03d}.png")
+                    if kind and masks:
+                        _save(mask, root / part / "masks" / kind / f"{number:03d}.png")
+        return root
+
+    return make
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write a CSV file as spreadsheets do."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def _draw(random: np.random.Generator, size: tuple[int, int], *, defective: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy image [H, W, 3], with a bright square if it is defective, and its mask [H, W], 0 and 255."""
+    pixels, mask = random.integers(60, 120, (*size, 3), np.uint8), np.zeros(size, np.uint8)
+    if defective:
+        mask[10:16, 12:18] = 255
+        pixels[mask > 0] = 250
+    return pixels, mask
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:

@@ -228,7 +228,7 @@ def test_a_bank_keeps_its_share_of_the_patches_of_the_training_images(finished: 
     single, pooled = (Bank.load(Path(f"results/banks/{name}/clean/half/small/quick/seed0.h5")) for name in (
         "tiny/casting", f"{POOLS}/both",
     ))  # fmt: skip
-    training = len(read_split(Path(SPLIT)).normal_training)
+    training = len(read_split(Path(SPLIT)).taken_for_good)
     assert len(single.vectors) == round(0.2 * training * 8 * 8)
     assert len(pooled.vectors) == pytest.approx(2 * len(single.vectors), abs=1)
 

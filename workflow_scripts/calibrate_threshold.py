@@ -18,14 +18,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scores", type=Path, required=True, help="scores on the calibration domain (HDF5)")
     parser.add_argument("--pack", type=Path, required=True, help="pack of the calibration domain (HDF5)")
     parser.add_argument("--split", type=Path, required=True, help="split of the calibration category (CSV)")
+    parser.add_argument("--defects-scores", type=Path, help="scores on a domain of synthetic defects that join (HDF5)")
+    parser.add_argument("--defects-pack", type=Path, help="pack of that domain (HDF5)")
     parser.add_argument("--spec", type=ThresholdSpec.model_validate_json, required=True, help="threshold spec (JSON)")
     parser.add_argument("--stage", required=True, help="stage version")
     parser.add_argument("--threshold", type=Path, required=True, help="threshold to write (JSON)")
     args = parser.parse_args(argv)
+    if (args.defects_scores is None) != (args.defects_pack is None):
+        parser.error("--defects-scores and --defects-pack belong together")
 
     validation = ScoredImages.read(args.scores, args.pack, args.split, part="val")
-    calibration = calibrate(args.spec, validation.scores, validation.labels)
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split}
+    if args.defects_scores:
+        validation = validation.join(ScoredImages.read_defects(args.defects_scores, args.defects_pack, args.split))
+        inputs |= {"defects_scores": args.defects_scores, "defects_pack": args.defects_pack}
+    calibration = calibrate(args.spec, validation.scores, validation.labels)
     provenance = describe("calibrate_threshold", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
     write_json(args.threshold, {**dataclasses.asdict(calibration), "provenance": provenance})
 

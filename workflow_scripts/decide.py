@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
     calibration = Calibration(**{k: v for k, v in read_json(args.threshold).items() if k != "provenance"})
     result = decide_target(test.labels, test.scores, calibration, args.spec)
+    if result["counts"] is not None:
+        result["counts"]["relabelled"] = int(test.relabelled.sum())
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split, "threshold": args.threshold}
     provenance = describe("decide", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
     threshold = calibration.threshold
@@ -36,10 +38,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             "image": image,
             "label": int(label),
             "defect": defect,
+            "relabelled": int(relabelled),
             "score": float(score) if math.isfinite(score) else None,  # JSON has neither NaN nor infinity
             "decision": int(score >= threshold) if threshold is not None and math.isfinite(score) else None,
         }
-        for image, label, defect, score in zip(test.images, test.labels, test.defects, test.scores, strict=True)
+        for image, label, defect, relabelled, score in zip(
+            test.images, test.labels, test.defects, test.relabelled, test.scores, strict=True
+        )
     ]
     content = {**result, "threshold": threshold, "images": images, "provenance": provenance}
     write_json(args.decisions, content)

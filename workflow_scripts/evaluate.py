@@ -27,15 +27,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     limit_threads(1)  # small matrices: more threads only wait for each other
     test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
     with Pack(args.pack) as pack:
+        rows = pack.rows(test.images)
         result = evaluate_target(
             test.labels,
             test.scores,
             test.maps,
-            map(pack.mask, pack.rows(test.images)),
+            map(pack.mask, rows),
             input_size=test.input_size,
             spec=args.spec,
             has_masks=pack.has_masks,
+            ignore=map(pack.ignore, rows) if pack.has_ignore else None,
         )
+    result["counts"]["relabelled"] = int(test.relabelled.sum())
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split}
     provenance = describe("evaluate", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
     write_json(args.metrics, {**result, "provenance": provenance})

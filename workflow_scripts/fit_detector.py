@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
     with ExitStack() as stack:
         selections = [
-            stack.enter_context(FeatureStore(features)).select(read_split(split).normal_training)
+            stack.enter_context(FeatureStore(features)).select(read_split(split).taken_for_good)
             for features, split in zip(args.features, args.splits, strict=True)
         ]
         bank = fit_detector(args.spec, pool(selections), seed=args.seed)

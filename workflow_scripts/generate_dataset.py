@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchshift.data.demo import generate_category
-from patchshift.plan.specs import GeneratorSpec
+from patchshift.plan.data_specs import GeneratorSpec
 from patchshift.runtime.files import atomic_directory
 from patchshift.runtime.script import run_script
 

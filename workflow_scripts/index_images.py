@@ -13,11 +13,12 @@ from patchshift.runtime.script import run_script
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="the category's folder")
-    parser.add_argument("--spec", type=json.loads, required=True, help="adapter, masks, max_per_class, names (JSON)")
+    parser.add_argument("--spec", type=json.loads, required=True, help="part of the dataset's settings (JSON)")
     parser.add_argument("--index", type=Path, required=True, help="image index to write (CSV)")
     args = parser.parse_args(argv)
 
-    write_index(args.index, index_images(args.root, **args.spec))
+    cache = args.index.with_name(f".{args.index.stem}.digests.csv")
+    write_index(args.index, index_images(args.root, cache=cache, **args.spec))
 
 
 if __name__ == "__main__":

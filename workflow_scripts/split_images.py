@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchshift.data.index import read_index
-from patchshift.data.splits import identical_across_parts, split_images, write_split
-from patchshift.plan.specs import SplitSpec
+from patchshift.data.splits import count_images, identical_across_parts, split_images, write_split
+from patchshift.plan.data_specs import SplitSpec
 from patchshift.runtime.script import run_script
 
 
@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rows = read_index(args.index)
     split = split_images(rows, args.spec)
+    logging.info("%s", count_images(split))
     for group in identical_across_parts(rows, split):
         placed = ", ".join(f"{image} ({split.parts[image]})" for image in group)
         logging.warning("identical images in different parts of the split: %s", placed)

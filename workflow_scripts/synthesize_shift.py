@@ -6,8 +6,9 @@ from pathlib import Path
 
 from patchshift.data.index import read_index
 from patchshift.data.shifts import synthesize_shift
-from patchshift.plan.specs import DomainSpec
+from patchshift.plan.domain_specs import DomainSpec
 from patchshift.runtime.files import atomic_directory
+from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.script import run_script
 
 
@@ -17,10 +18,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder that the index is relative to")
     parser.add_argument("--spec", type=DomainSpec.model_validate_json, required=True, help="domain spec (JSON)")
     parser.add_argument("--images", type=Path, required=True, help="folder to write")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the work")
     args = parser.parse_args(argv)
 
+    keep_freed_memory()
     with atomic_directory(args.images) as folder:
-        synthesize_shift(read_index(args.index), args.root, args.spec, folder)
+        synthesize_shift(read_index(args.index), args.root, args.spec, folder, workers=args.workers)
 
 
 if __name__ == "__main__":

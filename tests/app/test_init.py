@@ -35,7 +35,11 @@ def test_it_writes_a_study_that_plans_and_prints_how_to_run_it(
 def test_every_choice_stands_beside_its_reason(make_mvtec_ad: MakeTree, checkout: Path) -> None:
     assert main(["init", str(make_mvtec_ad({"crack": 12})), "--name", "bracket"]) == 0
     text = Path("configs/bracket.yaml").read_text()
-    for line in ("12 defective (12 crack, 12 with a mask)", "# every defective image has a mask", "choose the threshold"):
+    for line in (
+        "12 defective (12 crack, 12 with a mask)",
+        "# every defective image has a mask",
+        "choose the threshold",
+    ):
         assert line in text
 
 
@@ -63,13 +67,15 @@ def test_it_says_where_it_must_be_run(
     assert capsys.readouterr().err.startswith("error: configs/catalog.yaml is not here: run this in the folder of")
 
 
-def test_odd_names_of_folders_and_defects_make_a_valid_config(tmp_path: Path, make_folder: MakeTree, checkout: Path) -> None:
+def test_odd_names_of_folders_and_defects_make_a_valid_config(
+    tmp_path: Path, make_folder: MakeTree, checkout: Path
+) -> None:
     root = make_folder()
     odd = tmp_path / "it's 100% 'ok': #1"
     root.rename(odd)
-    (odd / "defect" / next((odd / "defect").iterdir()).name).rename(odd / "defect" / "no: \"really\" #2")
+    (odd / "defect" / next((odd / "defect").iterdir()).name).rename(odd / "defect" / 'no: "really" #2')
     if (odd / "masks").is_dir():
-        (odd / "masks" / next((odd / "masks").iterdir()).name).rename(odd / "masks" / "no: \"really\" #2")
+        (odd / "masks" / next((odd / "masks").iterdir()).name).rename(odd / "masks" / 'no: "really" #2')
     assert main(["init", str(odd), "--name", "odd"]) == 0
     study = load_study(read_yaml(Path("configs/odd.yaml")), "odd.yaml")
     assert Path(study.image_root("odd", study.catalog.datasets["odd"].categories[0])) == odd.resolve()

@@ -68,6 +68,30 @@ def test_severity_0_keeps_every_pixel(tmp_path: Path, make_mvtec_ad: MakeTree) -
         np.testing.assert_array_equal(read_image(tmp_path / "domain" / after.image), read_image(root / before.image))
 
 
+@pytest.fixture
+def always_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start workers for any work, however short."""
+    monkeypatch.setattr(shifts, "WORTH_SECONDS", 0)
+
+
+def test_workers_are_started_only_where_they_save_time(
+    tmp_path: Path, make_mvtec_ad: MakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_mvtec_ad({"crack": 1}, train=30)
+    started: list[int] = []
+    share_out = shifts._map_in_processes
+    monkeypatch.setattr(
+        shifts, "_map_in_processes", lambda *arguments: started.append(arguments[2]) or share_out(*arguments[:2], 1)
+    )
+    for seconds, workers in ((0.1, 1), (100.0, 4)):
+        clock = iter([0.0, seconds])  # how long the first of five chunks took
+        monkeypatch.setattr(shifts.time, "perf_counter", lambda clock=clock: next(clock))
+        synthesize_shift(index(root), root, PHOTOMETRIC, tmp_path / str(seconds), workers=4)
+        assert started == [1, workers]
+        started.clear()
+
+
+@pytest.mark.usefixtures("always_shared")
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
     root = make_mvtec_ad({"crack": 9}, train=13)
     rows = index(root)
@@ -173,6 +197,7 @@ def test_a_mask_that_marks_nothing_changes_no_label(
     assert caplog.messages == []
 
 
+@pytest.mark.usefixtures("always_shared")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_all_files_that_cannot_be_used_are_named_at_once(tmp_path: Path, make_mvtec_ad: MakeTree, workers: int) -> None:
     root = make_mvtec_ad()
@@ -214,6 +239,7 @@ def test_the_pace_is_logged_now_and_then(
     ]
 
 
+@pytest.mark.usefixtures("always_shared")
 def test_a_full_disk_in_a_worker_is_not_taken_for_a_bad_image(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
     root = make_mvtec_ad({"crack": 9}, train=13)
     (tmp_path / "domain").mkdir()

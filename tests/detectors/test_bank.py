@@ -71,6 +71,34 @@ def test_no_training_patch_is_farther_than_the_covering_radius(make_features: An
     assert bank.score(features, ImageScoreSpec()).maps.max() == pytest.approx(bank.covering_radius, rel=1e-5)
 
 
+@pytest.mark.parametrize("image_score", [{"method": "max"}, {"method": "top_share", "share": 0.1}])
+def test_ignored_patches_leave_maps_as_they_are_and_scores_to_the_others(
+    make_features: Any, image_score: dict[str, Any]
+) -> None:
+    rule = ImageScoreSpec.model_validate(image_score)
+    bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
+    features = make_features(40, seed=2)  # more than one chunk
+    ignore = np.zeros((40, *bank.representation.grid), bool)
+    ignore[::2, :, :3] = True
+    whole, part = bank.score(features, rule), bank.score(features, rule, ignore)
+    np.testing.assert_array_equal(part.maps, whole.maps)
+    np.testing.assert_array_equal(part.image_scores[1::2], whole.image_scores[1::2])
+    left = whole.maps[::2, :, 3:].reshape(20, -1)
+    count = 1 if rule.share is None else round(rule.share * left.shape[1])
+    expected = np.sort(left)[:, -count:].mean(axis=1)
+    np.testing.assert_allclose(part.image_scores[::2], expected, rtol=1e-6)
+    assert (part.image_scores[::2] != whole.image_scores[::2]).any()
+
+
+def test_an_image_with_every_patch_ignored_is_named(make_features: Any) -> None:
+    bank = fit_detector(spec(), make_features(), seed=0)
+    features = make_features()
+    ignore = np.zeros((len(features), *bank.representation.grid), bool)
+    ignore[2] = True
+    with pytest.raises(UserError, match=r"covers every patch of image2 \(1 in all\), so nothing is left to score"):
+        bank.score(features, ImageScoreSpec(), ignore)
+
+
 @pytest.mark.parametrize(
     "image_score", [{"method": "top_share", "share": 0.1}, {"method": "max", "reweight_neighbours": 3}]
 )

@@ -1,6 +1,8 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchshift.detectors.image_scores import mean_of_top_share, reweighting, score_images
 from patchshift.plan.specs import ImageScoreSpec
@@ -49,3 +51,49 @@ def test_reweighting_does_not_overflow_on_large_distances() -> None:
 
 def test_reweighting_leaves_the_score_where_the_bank_holds_one_vector() -> None:
     assert reweighting(floats(2), floats(0)[:, None], np.array([0]), 9, Line(2)).tolist() == [1]
+
+
+RULES = [
+    ImageScoreSpec(),
+    ImageScoreSpec(reweight_neighbours=2),
+    ImageScoreSpec(method="top_share", share=0.3),
+    ImageScoreSpec(method="top_share", share=0.001),
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_scores_are_those_of_the_patches_that_are_not_ignored(rule: ImageScoreSpec, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    bank = Line(-2, 0, 1.5, 4)
+    patches = generator.normal(0, 5, (4, 9, 1)).astype(np.float32)
+    distances = np.abs(patches - bank.vectors.T)
+    nearest, distances = distances.argmin(axis=2), distances.min(axis=2)
+    ignore = generator.random((4, 9)) < 0.6
+    ignore[:, 3] = False
+    scores = score_images(rule, distances, nearest, patches, bank, ignore)
+    for image, kept in enumerate(~ignore):
+        alone = score_images(
+            rule, distances[image, kept][None], nearest[image, kept][None], patches[image, kept][None], bank
+        )
+        assert scores[image] == alone[0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_ignoring_no_patch_changes_no_score(rule: ImageScoreSpec) -> None:
+    distances = np.random.default_rng(3).random((5, 20)).astype(np.float32)
+    rest = (np.zeros((5, 20), np.int64), distances[..., None], Line(0, 1, 2))
+    ignoring = score_images(rule, distances, *rest, ignore=np.zeros((5, 20), bool))
+    np.testing.assert_array_equal(ignoring, score_images(rule, distances, *rest))
+
+
+def test_a_patch_that_is_not_finite_can_be_ignored() -> None:
+    distances = floats(np.nan, 2, 1)[None]
+    rest = (np.zeros((1, 3), np.int64), distances[..., None], Line(0))
+    assert score_images(RULES[0], distances, *rest, ignore=np.array([[True, False, False]])).tolist() == [2]
+
+
+def test_no_images_have_no_scores() -> None:
+    none = np.zeros((0, 3), np.float32)
+    assert mean_of_top_share(none, 0.5, none != 0).shape == (0,)

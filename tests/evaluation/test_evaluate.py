@@ -76,6 +76,33 @@ def test_evaluation_reads_maps_and_masks_one_at_a_time(target: Target) -> None:
     )
 
 
+def test_evaluation_leaves_ignored_pixels_out_of_pixel_metrics_alone(target: Target) -> None:
+    ignore = [np.zeros(mask.shape, bool) for mask in target.masks]
+    for one in ignore[::3]:
+        one[:, : one.shape[1] // 4] = True
+    arguments = (target.labels, target.scores, target.patch_maps, target.masks)
+    result = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC, ignore=iter(ignore))
+    whole = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC)
+    maps = [
+        upsample_map(one, INPUT_SIZE, mask.shape, 1.0)
+        for one, mask in zip(target.patch_maps, target.masks, strict=True)
+    ]
+    for name, value in pixel_metrics(target.masks, maps, fpr_limit=0.3, ignore=ignore).items():
+        metric = result["metrics"][name]
+        assert metric["value"] == pytest.approx(value, abs=1e-12), name
+        assert metric["low"] <= metric["value"] <= metric["high"], name
+        assert metric != whole["metrics"][name], name
+    for name in ("image_auroc", "image_ap"):
+        assert result["metrics"][name] == whole["metrics"][name]
+
+
+def test_evaluation_with_empty_ignore_masks_changes_no_bit(target: Target) -> None:
+    arguments = (target.labels, target.scores, target.patch_maps, target.masks)
+    none = [np.zeros(mask.shape, bool) for mask in target.masks]
+    ignoring = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC, ignore=none)
+    assert ignoring == evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC)
+
+
 def test_without_masks_only_image_metrics_are_defined(target: Target) -> None:
     result = evaluate_target(
         target.labels, target.scores, target.patch_maps, [], input_size=INPUT_SIZE, spec=SPEC, has_masks=False

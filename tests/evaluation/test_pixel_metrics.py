@@ -22,6 +22,7 @@ from patchshift.evaluation.undefined import Undefined
 
 Maps = list[npt.NDArray[np.float32]]
 Masks = list[npt.NDArray[np.uint8]]
+Ignored = list[npt.NDArray[np.bool_]]
 Golden = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], dict[str, float]]
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -46,14 +47,29 @@ def tiny_images(draw: st.DrawFn) -> tuple[Masks, Maps]:
     return masks, [generator.integers(0, levels, mask.shape).astype(np.float32) for mask in masks]
 
 
-def brute_force_aupro(masks: Masks, maps: Maps, limit: float) -> float:
+def nothing(masks: Masks) -> Ignored:
+    return [np.zeros(mask.shape, bool) for mask in masks]
+
+
+@st.composite
+def ignored_images(draw: st.DrawFn) -> tuple[Masks, Maps, Ignored]:
+    """The same with ignore masks; one normal image is ignored as a whole, a pixel of each kind is not."""
+    masks, maps = draw(tiny_images())
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    ignore: Ignored = [generator.random(mask.shape) < 0.4 for mask in masks]
+    ignore[-1][0, :2] = ignore[0][0, 0] = False
+    return [*masks, np.zeros((2, 2), np.uint8)], [*maps, maps[0][:2, :2]], [*ignore, np.ones((2, 2), bool)]
+
+
+def brute_force_aupro(masks: Masks, maps: Maps, limit: float, ignore: Ignored | None = None) -> float:
     """The definition: rates at every threshold, linear interpolation at the limit, trapezoids."""
     rates, overlaps = [0.0], [0.0]
-    normal = np.concatenate([one[mask == 0] for mask, one in zip(masks, maps, strict=True)])
+    images = list(zip(masks, maps, ignore or nothing(masks), strict=True))
+    normal = np.concatenate([one[(mask == 0) & ~ignored] for mask, one, ignored in images])
     for threshold in sorted({value for one in maps for value in one.ravel()}, reverse=True):
         shares = []
-        for mask, one in zip(masks, maps, strict=True):
-            regions, count = label(mask, structure=np.ones((3, 3)))
+        for mask, one, ignored in images:
+            regions, count = label((mask != 0) & ~ignored, structure=np.ones((3, 3)))
             shares += [(one[regions == region] >= threshold).mean() for region in range(1, count + 1)]
         rate, overlap = float((normal >= threshold).mean()), float(np.mean(shares))
         if rate > limit:
@@ -66,13 +82,17 @@ def brute_force_aupro(masks: Masks, maps: Maps, limit: float) -> float:
     return float(np.trapezoid(overlaps, rates)) / limit
 
 
-def brute_force_aupimo(masks: Masks, maps: Maps, lower: float, upper: float) -> list[float]:
+def brute_force_aupimo(
+    masks: Masks, maps: Maps, lower: float, upper: float, ignore: Ignored | None = None
+) -> list[float]:
     """The definition, by its piecewise constant recall between the rates at which the shared threshold moves."""
-    normal = [one for mask, one in zip(masks, maps, strict=True) if not mask.any()]
+    images = list(zip(masks, maps, ignore or nothing(masks), strict=True))
+    pixels = [(mask[~ignored], one[~ignored]) for mask, one, ignored in images]
+    normal = [one for mask, one in pixels if one.size and not mask.any()]
     thresholds = sorted({value for one in normal for value in one.ravel()}, reverse=True)
     rates = [float(np.mean([(one >= threshold).mean() for one in normal])) for threshold in thresholds]
     results = []
-    for mask, one in zip(masks, maps, strict=True):
+    for mask, one in pixels:
         if not mask.any():
             results.append(np.nan)
             continue
@@ -133,6 +153,64 @@ def test_aupimo_equals_brute_force(images: tuple[Masks, Maps], bounds: tuple[flo
     np.testing.assert_allclose(aupimo(*images, fpr_bounds=bounds), brute_force_aupimo(*images, *bounds), atol=1e-12)
 
 
+@given(images=ignored_images(), limit=st.sampled_from([0.05, 0.3, 1.0]))
+@settings(deadline=None)
+def test_metrics_with_ignored_pixels_are_those_of_the_pixels_that_are_left(
+    images: tuple[Masks, Maps, Ignored], limit: float
+) -> None:
+    masks, maps, ignore = images
+    metrics = pixel_metrics(masks, maps, fpr_limit=limit, ignore=ignore)
+    assert metrics["pro"] == pytest.approx(brute_force_aupro(masks, maps, limit, ignore), abs=1e-12)
+    assert aupro(masks, maps, fpr_limit=limit, ignore=ignore) == metrics["pro"]
+    left = [~ignored for ignored in ignore]
+    defect = np.concatenate([mask[kept] != 0 for mask, kept in zip(masks, left, strict=True)])
+    scores = np.concatenate([one[kept] for one, kept in zip(maps, left, strict=True)])
+    assert metrics["pixel_auroc"] == pytest.approx(roc_auc_score(defect, scores), abs=1e-12)
+    assert metrics["pixel_ap"] == pytest.approx(average_precision_score(defect, scores), abs=1e-12)
+
+
+@given(images=ignored_images(), bounds=st.sampled_from([(0.01, 0.1), (0.05, 0.6), (0.2, 1.0)]))
+@settings(deadline=None)
+def test_aupimo_with_ignored_pixels_equals_brute_force(
+    images: tuple[Masks, Maps, Ignored], bounds: tuple[float, float]
+) -> None:
+    masks, maps, ignore = images
+    found = aupimo(masks, maps, fpr_bounds=bounds, ignore=ignore)
+    np.testing.assert_allclose(found, brute_force_aupimo(masks, maps, *bounds, ignore), atol=1e-12)
+
+
+@given(images=tiny_images())
+@settings(deadline=None)
+def test_ignoring_no_pixel_changes_no_bit(images: tuple[Masks, Maps]) -> None:
+    none = nothing(images[0])
+    assert pixel_metrics(*images, ignore=none) == pixel_metrics(*images)
+    np.testing.assert_array_equal(aupimo(*images, ignore=none), aupimo(*images))
+
+
+@given(images=tiny_images(), seed=st.integers(0, 999))
+@settings(deadline=None)
+def test_an_image_that_is_ignored_as_a_whole_might_as_well_not_be_there(images: tuple[Masks, Maps], seed: int) -> None:
+    masks, maps = images
+    wild = np.random.default_rng(seed).normal(0, 99, (2, 3, 5)).astype(np.float32)
+    wild[0, 0, 0] = np.nan
+    more = ([*masks, np.eye(3, 5, dtype=np.uint8), np.zeros((3, 5), np.uint8)], [*maps, *wild])
+    ignore = nothing(masks) + [np.ones((3, 5), bool)] * 2
+    assert pixel_metrics(*more, ignore=ignore) == pixel_metrics(masks, maps)
+    np.testing.assert_array_equal(aupimo(*more, ignore=ignore), [*aupimo(masks, maps), np.nan, np.nan])
+
+
+def test_a_region_that_an_ignored_strip_cuts_in_two_counts_twice_and_a_covered_one_not_at_all() -> None:
+    mask = np.zeros((5, 9), np.uint8)
+    mask[1], mask[4, :2] = 1, 1
+    ignore = np.zeros((5, 9), np.uint8)
+    ignore[:2, 3], ignore[4] = 7, 7
+    pool = PixelPool()
+    pool.add(mask, np.zeros((5, 9)), ignore)
+    assert pool.region_count == 2
+    counts = pool.rank()
+    assert (counts.defect.sum(), counts.normal.sum()) == (8, 45 - 8 - 2 - 9)
+
+
 def test_perfect_and_inverted_maps_score_one_and_zero() -> None:
     mask = np.zeros((1, 8, 8), bool)
     mask[0, 2:4, 2:4] = True
@@ -177,6 +255,10 @@ def test_nan_and_missing_images_are_undefined() -> None:
         aupimo(np.eye(2)[None], np.ones((1, 2, 2)))
     with pytest.raises(Undefined, match="no image has a defect pixel"):
         aupro([], [])
+    with pytest.raises(Undefined, match="no image has a defect pixel"):
+        aupro(np.eye(2)[None], np.ones((1, 2, 2)), ignore=np.eye(2)[None])
+    with pytest.raises(Undefined, match="no image is without defect"):
+        aupimo(np.zeros((1, 2, 2)), np.ones((1, 2, 2)), ignore=np.ones((1, 2, 2)))
 
 
 def test_impossible_arguments_are_refused() -> None:
@@ -187,6 +269,10 @@ def test_impossible_arguments_are_refused() -> None:
         aupro(masks, np.ones((1, 2, 3)))
     with pytest.raises(ValueError, match="image 0: mask"):
         aupimo(masks, np.ones((1, 2, 3)))
+    with pytest.raises(ValueError, match="1 masks but 2 ignore masks"):
+        aupro(masks, maps, ignore=masks.repeat(2, 0))
+    with pytest.raises(ValueError, match=r"image 0: ignore mask \(2, 3\)"):
+        aupimo(masks, maps, ignore=np.ones((1, 2, 3)))
     with pytest.raises(ValueError, match="fpr_limit"):
         aupro(masks, maps, fpr_limit=0.0)
     with pytest.raises(ValueError, match="fpr_bounds"):

@@ -1,3 +1,4 @@
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,59 @@ def test_labels_and_defects_are_those_of_the_targets_pack_not_of_the_split(files
     test, validation = (ScoredImages.read(**files, part=part) for part in ("test", "val"))
     assert (test.labels.tolist(), test.defects) == ([0, 0], ["", ""])
     assert (validation.labels.tolist(), validation.defects) == ([0, 1], ["", "crack"])
+
+
+def test_images_whose_defect_is_not_to_be_seen_are_known_as_relabelled(files: dict[str, Path]) -> None:
+    assert ScoredImages.read(**files, part="test").relabelled.tolist() == [False, True]
+    assert ScoredImages.read(**files, part="val").relabelled.tolist() == [False, False]
+
+
+@pytest.fixture
+def defects(tmp_path: Path) -> Callable[..., dict[str, Path]]:
+    """Writes scores 10, 11, ... and the pack of a domain of synthetic defects with these keys and labels."""
+
+    def write(*keys: str, labels: Sequence[int] | None = None) -> dict[str, Path]:
+        Image.new("RGB", (6, 5)).save(tmp_path / "made.png")
+        numbers = labels or [1] * len(keys)
+        rows = [
+            ImageRow("made.png", "", "", label, "spot" if label else "", key)
+            for key, label in zip(keys, numbers, strict=True)
+        ]
+        write_pack(tmp_path / "made.h5", add_digests(rows, tmp_path), tmp_path, {})
+        values = np.arange(10, 10 + len(keys)).astype(np.float32)
+        maps = np.broadcast_to(values[:, None, None], (len(keys), 2, 3)).copy()
+        write_scores(tmp_path / "made_scores.h5", Scores(values, maps), keys, (32, 48), {})
+        return {"scores": tmp_path / "made_scores.h5", "pack": tmp_path / "made.h5", "split": tmp_path / "split.csv"}
+
+    return write
+
+
+def test_synthetic_defects_join_the_validation_images(
+    files: dict[str, Path], defects: Callable[..., dict[str, Path]]
+) -> None:
+    made = ScoredImages.read_defects(**defects("1.png#perlin0", "1.png#cutpaste0", "own#1.png"))
+    joined = ScoredImages.read(**files, part="val").join(made)
+    assert joined.images == ["1.png", "3.png", "1.png#perlin0", "1.png#cutpaste0", "own#1.png"]
+    assert joined.labels.tolist() == [0, 1, 1, 1, 1]
+    assert joined.scores.tolist() == [1, 3, 10, 11, 12]
+    assert joined.defects == ["", "crack", "spot", "spot", "spot"]
+    assert joined.maps[:, 1, 2].tolist() == [10, 30, 10, 11, 12]
+    assert not joined.relabelled.any()
+
+
+@pytest.mark.parametrize(("key", "part"), [("2.png#perlin0", "test"), ("4.png", "test"), ("0.png#scar12", "train")])
+def test_synthetic_defects_on_images_of_other_parts_are_refused(
+    files: dict[str, Path], defects: Callable[..., dict[str, Path]], key: str, part: str
+) -> None:
+    with pytest.raises(UserError, match=rf"not of part val in .*split\.csv: {key} \({part}\) \(1 in all\)"):
+        ScoredImages.read_defects(**defects("1.png#perlin0", key))
+
+
+def test_synthetic_defects_that_are_ignored_do_not_join(
+    files: dict[str, Path], defects: Callable[..., dict[str, Path]]
+) -> None:
+    made = defects("1.png#perlin0", "1.png#perlin1", "1.png#perlin2", labels=[1, 0, 1])
+    assert ScoredImages.read_defects(**made).scores.tolist() == [10, 12]
 
 
 def test_an_image_without_score_is_named(files: dict[str, Path]) -> None:

@@ -11,8 +11,8 @@ from torch import nn
 
 from patchshift.errors import UserError
 from patchshift.features.backbones import BUILDERS, build_backbone
-from patchshift.features.torchvision_guard import make_torchvision_importable
 from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 make_torchvision_importable()
 

@@ -15,9 +15,9 @@ from patchshift.features import extraction
 from patchshift.features.backbones import build_backbone
 from patchshift.features.extraction import extract_features
 from patchshift.features.store import FeatureStore
-from patchshift.features.torchvision_guard import make_torchvision_importable
 from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
 from patchshift.runtime.files import digest_file
+from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 make_torchvision_importable()
 

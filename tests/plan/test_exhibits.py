@@ -9,8 +9,10 @@ from patchshift.plan.exhibits import (
     card_datasets,
     card_splits,
     gallery_domains,
+    list_card_packs,
     list_galleries,
     list_ladders,
+    list_made_domains,
 )
 
 Settings = dict[str, Any]
@@ -32,6 +34,8 @@ def test_a_gallery_shows_the_shifts_that_a_category_is_fitted_or_scored_in(study
     assert list_galleries(loaded) == [("cloth", "weave"), ("parts", "bolt")]
     assert gallery_domains(loaded, "parts", "bolt") == ["clean", "dim", "dimmer"]
     assert gallery_domains(loaded, "cloth", "weave") == ["clean", "turned"]
+    made = [target.path for target in list_made_domains(loaded)]
+    assert made == ["cloth/weave/turned", "parts/bolt/dim", "parts/bolt/dimmer"]
 
 
 def test_a_study_without_shifts_has_no_gallery(load: Load) -> None:
@@ -55,9 +59,11 @@ def test_banks_of_shifted_images_make_no_ladder(study: Settings, load: Load) -> 
 
 
 def test_cards_show_what_a_study_uses(study: Settings, load: Load) -> None:
-    study["select"]["splits"] = ["published", "plan"]
     study["experiments"]["clean"] |= {"train": ["parts/nut"], "targets": ["cloth", "parts/bolt"]}
+    study["experiments"]["pooled"] = {"title": "", "train": ["pools/metal"], "splits": ["published"]}
     loaded = load()
     assert card_datasets(loaded) == ["cloth", "parts"]
     assert card_categories(loaded, "parts") == ["bolt", "nut"]
-    assert card_splits(loaded) == ["plan", "published"]
+    assert card_splits(loaded, "parts") == ["plan", "published"]
+    assert card_splits(loaded, "cloth") == ["plan"]
+    assert list_card_packs(loaded)[:2] == ["results/packs/cloth/weave/clean.h5", "results/packs/parts/bolt/clean.h5"]

@@ -127,3 +127,15 @@ def test_the_fingerprint_of_a_category_follows_its_folders_and_its_lists(catalog
 
 def test_a_folder_that_is_not_there_yet_has_a_fingerprint(load: Load) -> None:
     assert load().folders_fingerprint("parts", "bolt")
+
+
+def test_the_fingerprint_follows_links_to_folders_and_ends_in_circles(load: Load) -> None:
+    real = Path("elsewhere/good")
+    real.mkdir(parents=True)
+    Path("data/parts").mkdir(parents=True)
+    Path("data/parts/bolt").symlink_to(Path("elsewhere").resolve())
+    (real / "circle").symlink_to(real.resolve())
+    set_time(real, 1_000_000)
+    before = load().folders_fingerprint("parts", "bolt")
+    set_time(real, 2_000_000)
+    assert load().folders_fingerprint("parts", "bolt") != before

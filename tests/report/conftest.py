@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from patchshift.data.card import CategoryFiles, DataCard, write_card
+from patchshift.data.card_measures import measure_category
 from patchshift.data.index import ImageRow, add_digests, write_index
 from patchshift.data.packs import write_pack
 from patchshift.data.splits import Split, write_split
@@ -31,12 +34,21 @@ class MadeStudy:
 
     Two categories with 6 good and 6 defective test images each, half as many validation images. Detector `sharp` tells
     them apart in domain, `blunt` hardly; the dark domain raises all scores of banks that were fitted on clean images.
+    `gone` test defects of each category are not to be seen in it; with `ignore`, a corner of all images is ignored.
     """
 
     def __init__(
-        self, *, detectors: tuple[str, ...] = ("blunt", "sharp"), validation: bool = True, **experiments: object
+        self,
+        *,
+        detectors: tuple[str, ...] = ("blunt", "sharp"),
+        validation: bool = True,
+        gone: int = 0,
+        ignore: bool = False,
+        **experiments: object,
     ):
         self.validation = validation
+        self.gone = gone
+        self.ignore = ignore
         plan = StudyPlan.model_validate(
             {
                 "study": "made",
@@ -80,7 +92,11 @@ class MadeStudy:
         for category in ("a", "b"):
             rows = self._write_images(category)
             for domain in ("clean", "dark"):
-                write_pack(Path(f"results/packs/d/{category}/{domain}.h5"), rows, Path("images"), {})
+                seen = [self._as_seen(row, domain) for row in rows]
+                write_pack(Path(f"results/packs/d/{category}/{domain}.h5"), seen, Path("images"), {})
+        categories = [measure_category(CategoryFiles.of("d", category, ["s"])) for category in ("a", "b")]
+        card = DataCard("d", {"licence": "free <b>of</b> charge"}, categories, {})
+        write_card(Path("results/data_cards/d.json"), card)
         for cell in self.cells():
             self._write_cell(cell)
         by_experiment = self.plan.cells()
@@ -92,6 +108,13 @@ class MadeStudy:
                 self.folder / "experiments" / name / "results.csv", experiment_results(cells).to_csv(index=False)
             )
         self.table = text_table({name: (name, experiment_results(cells)) for name, cells in by_experiment.items()})
+
+    def _is_gone(self, name: str, domain: str) -> bool:
+        return domain == "dark" and "-test-1-" in name and int(name[-5]) < self.gone
+
+    def _as_seen(self, row: ImageRow, domain: str) -> ImageRow:
+        seen = replace(row, label=0, defect="", mask="") if self._is_gone(row.image, domain) else row
+        return replace(seen, ignore="ignore.png") if self.ignore else seen
 
     def _write_images(self, category: str) -> list[ImageRow]:
         rows, parts = [], {}
@@ -113,6 +136,9 @@ class MadeStudy:
                 defect = (NASTY if number % 2 else "hole") if label else ""
                 rows.append(ImageRow(path.name, f"{name}.mask.png" if label else "", "", label, defect))
                 parts[path.name] = part
+        corner = np.zeros((SIZE, SIZE), np.uint8)
+        corner[16:, 16:] = 255
+        Image.fromarray(corner).save(Path("images/ignore.png"))
         rows = add_digests(rows, Path("images"))
         write_index(Path(f"results/images/d/{category}.csv"), rows)
         split = Split(parts, frozenset(row.image for row in rows if row.label))
@@ -141,6 +167,7 @@ class MadeStudy:
                 "image": name,
                 "label": int(label),
                 "defect": (NASTY if int(name[-5]) % 2 else "hole") if label else "",
+                "relabelled": int("-1-" in name and not label),
                 "score": float(score),
                 "decision": None if calibration.threshold is None else int(score >= calibration.threshold),
             }
@@ -155,10 +182,12 @@ class MadeStudy:
         names, labels, masks = [], [], []
         for part, label, count in plan:
             for number in range(count):
-                names.append(f"{cell.target.category}-{part}-{label}-{number}.png")
-                labels.append(label)
+                name = f"{cell.target.category}-{part}-{label}-{number}.png"
+                anomalous = label and not self._is_gone(name, cell.target.domain)
+                names.append(name)
+                labels.append(int(anomalous))
                 mask = np.zeros((SIZE, SIZE), bool)
-                if label:
+                if anomalous:
                     mask[4:9, 4 : 8 + number] = True
                 masks.append(mask)
         return names, np.array(labels), np.array(masks)

@@ -1,17 +1,4 @@
-from patchshift.report.background import describe_making, list_settings, summarise_splits
-
-
-def test_every_image_is_counted_in_its_part(results):
-    first, second = summarise_splits(results.all_cells())
-    assert (first.category, second.category) == ("a", "b")
-    assert first.parts == ["train", "val", "test"]
-    assert first.counts["good"] == [3, 3, 6]
-    assert [sum(column) for column in zip(*first.counts.values(), strict=True)] == [3, 6, 12]
-
-
-def test_identical_images_in_two_parts_are_found(results):
-    first, _ = summarise_splits(results.all_cells())
-    assert first.identical == [["test: a-test-0-0.png", "val: a-val-0-0.png"]]
+from patchshift.report.background import describe_making, list_settings
 
 
 def test_making_names_libraries_and_digests(results):
@@ -26,3 +13,8 @@ def test_making_names_libraries_and_digests(results):
 def test_settings_read_like_the_config():
     provenance = {"question": "?", "evaluation": {"confidence": 0.95}, "detectors": {"d": {"sampler": {"share": 0.02}}}}
     assert list_settings(provenance) == {"detectors": {"d": "sampler:\n  share: 0.02"}}
+
+
+def test_settings_that_are_empty_are_left_out():
+    settings = {"d": {"licence": "", "manifest": None, "mirrors": [], "seed": 0}}
+    assert list_settings({"datasets": settings}) == {"datasets": {"d": "seed: 0"}}

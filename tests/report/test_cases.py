@@ -1,7 +1,8 @@
+import h5py
 import numpy as np
 
 from patchshift.report.cases import CellPictures, select_cases
-from patchshift.report.results import Images
+from patchshift.report.results import Images, StudyResults
 
 
 def images(anomalous, normal, threshold):
@@ -9,7 +10,8 @@ def images(anomalous, normal, threshold):
     decisions = None if threshold is None else (scores >= threshold).astype(np.int64)
     labels = np.repeat([1, 0], [len(anomalous), len(normal)])
     defects = [("hole", "scratch")[row % 2] if label else "" for row, label in enumerate(labels)]
-    return Images([str(row) for row in range(len(scores))], labels, defects, scores, decisions, threshold)
+    names, relabelled = [str(row) for row in range(len(scores))], np.zeros(len(scores), np.bool_)
+    return Images(names, labels, relabelled, defects, scores, decisions, threshold)
 
 
 def test_failures_come_first_and_worst_first():
@@ -49,3 +51,20 @@ def test_verdicts_are_those_of_the_predictions(results):
     decided = zip(pictures.images.labels, pictures.images.decisions, strict=True)
     assert [case.verdict for case in shown] == [meaning[pair] for pair in decided]
     assert all(case.mask.startswith("data:image/jpeg;base64,") for case in shown)
+
+
+def test_colours_are_those_of_the_patches_that_are_not_ignored(make_study):
+    study = make_study(ignore=True, validation=False)  # without a threshold, the largest distances end the colours
+    results = StudyResults(study.plan, study.folder)
+    cell = results.all_cells()[0]
+    with h5py.File(cell.scores, "a") as file:
+        maps = file["maps"][:]
+        maps[:, 3, 3] = 1e6  # the ignored corner
+        file["maps"][:] = maps
+    pictures = CellPictures.read(results, cell, 1.0)
+    assert pictures.ignores
+    assert pictures.scale.high < 100
+
+
+def test_pictures_of_images_without_ignored_regions_have_none(results):
+    assert not CellPictures.read(results, results.all_cells()[0], 1.0).ignores

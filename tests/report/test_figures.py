@@ -21,7 +21,13 @@ def images(seed=0, threshold=0.5):
     scores = np.round(generator.normal(labels, 1), 1)  # with ties
     decisions = None if threshold is None else (scores >= threshold).astype(np.int64)
     return Images(
-        [str(n) for n in range(30)], labels, ["x" if label else "" for label in labels], scores, decisions, threshold
+        names=[str(n) for n in range(30)],
+        labels=labels,
+        relabelled=np.zeros(30, np.bool_),
+        defects=["x" if label else "" for label in labels],
+        scores=scores,
+        decisions=decisions,
+        threshold=threshold,
     )
 
 

@@ -1,8 +1,10 @@
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from patchshift.errors import UserError
 from patchshift.report.page import render_report
 
 VOID = {"meta", "link", "img", "br", "hr"}
@@ -53,7 +55,9 @@ def test_page_is_well_formed_and_has_every_section(page):
 def test_page_asks_for_nothing_outside_itself(page):
     assert "script" not in page.tags
     for address in page.addresses:
-        assert address.startswith(("#", "data:"))
+        assert address.startswith(("#", "data:", "../../data_cards/"))
+    assert page.addresses.count("../../data_cards/d.html") == 1  # a link, nothing that is loaded
+    assert page.tags.count("a") == sum(not address.startswith("data:") for address in page.addresses)
 
 
 def test_links_inside_the_page_lead_somewhere(page):
@@ -69,7 +73,37 @@ def test_names_are_text_never_markup(page):
 
 def test_images_identical_across_parts_are_named(page):
     assert "identical content in several parts" in page.text
-    assert "val: a-val-0-0.png" in page.text
+    assert "Split s: 1 image of test is identical to images of val: " in page.text
+    assert "test: a-test-0-0.png = val: a-val-0-0.png" in page.text
+
+
+def test_data_section_counts_the_images_of_every_part(page):
+    cells = "".join(page.text.split())
+    assert cells.count("splitsimagesalltrainvaltestgood12336") == 2  # categories a and b
+    assert cells.count("hole5–23") == 2
+    assert "Licence: free <b>of</b> charge." in page.text
+
+
+def test_a_report_without_the_datasets_card_says_which_is_missing(make_study):
+    study = make_study()
+    Path("results/data_cards/d.json").unlink()
+    with pytest.raises(UserError, match=r"data_cards/d\.json does not exist"):
+        render_report(study.plan, study.provenance, study.folder)
+
+
+def test_change_under_shift_stands_beside_its_sign_and_what_it_leaves_out(page, make_study):
+    assert "on the same images and resamples" in page.text
+    assert "Left out" not in page.text
+    study = make_study(gone=1)
+    text = Page(render_report(study.plan, study.provenance, study.folder)).text
+    assert "left the frame or is ignored: 2 images in dark." in text
+    assert re.search(r"[+\N{MINUS SIGN}]0\.\d{3}[+\N{MINUS SIGN}]0\.\d{3} to [+\N{MINUS SIGN}]0\.\d{3}", text)
+
+
+def test_ignored_regions_have_their_key_where_there_are_some(page, make_study):
+    assert "ignored region" not in page.text
+    study = make_study(ignore=True)
+    assert Page(render_report(study.plan, study.provenance, study.folder)).text.count("ignored region") == 3
 
 
 def test_page_without_thresholds_says_why(make_study):

@@ -1,9 +1,18 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.plan.specs import EvaluationSpec
-from patchshift.report.pairing import hundredths, mean_auroc, mean_difference, summarise
+from patchshift.report.pairing import (
+    hundredths,
+    mean_auroc,
+    mean_difference,
+    relabelled_on_either_side,
+    summarise,
+)
+from patchshift.report.results import StudyResults
 
 SPEC = EvaluationSpec(bootstrap_resamples=100)
 
@@ -34,6 +43,31 @@ def test_different_images_are_not_paired(results):
     )
     with pytest.raises(ValueError, match="different test images"):
         mean_difference(results, [first], [second], SPEC)
+
+
+def test_images_relabelled_on_either_side_are_left_out_of_both(make_study):
+    study = make_study(gone=2)
+    results = StudyResults(study.plan, study.folder)
+    clean, dark = (
+        next(cell for cell in results.cells[name] if cell.bank.detector == "sharp") for name in ("clean", "shifted")
+    )
+    gone = relabelled_on_either_side(results, clean, dark)
+    assert [results.images(clean).names[row] for row in np.flatnonzero(gone)] == ["a-test-1-0.png", "a-test-1-1.png"]
+    difference = mean_difference(results, [dark], [clean], SPEC)
+    sides = [results.images(cell) for cell in (dark, clean)]
+    assert [side.labels.sum() for side in sides] == [4, 6]
+    kept = [image_auroc(side.labels[~gone], side.scores[~gone]) for side in sides]
+    assert difference.value == kept[0] - kept[1]
+    assert difference.low <= difference.value <= difference.high
+    back = mean_difference(results, [clean], [dark], SPEC)
+    assert (difference.value, difference.low, difference.high) == pytest.approx((-back.value, -back.high, -back.low))
+
+
+def test_difference_without_an_image_of_a_class_is_undefined(make_study):
+    study = make_study(gone=6)
+    results = StudyResults(study.plan, study.folder)
+    clean, dark = (results.cells[name][0] for name in ("clean", "shifted"))
+    assert mean_difference(results, [dark], [clean], SPEC).undefined == "an image AUROC is undefined"
 
 
 def test_summary_counts_every_image_of_every_category(results):

@@ -4,7 +4,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from patchshift.report.pictures import Scale, outline, show_heatmap, show_mask, shrink_mask
+from patchshift.report.pictures import Scale, outline, show_heatmap, show_mask, shrink_ignored, shrink_mask
 
 
 def grey_jpeg(size=(32, 32)):
@@ -39,6 +39,35 @@ def test_brightest_where_the_map_is_highest():
     )
     assert np.unravel_index(shown.argmax(), shown.shape) >= (0, 20)
     assert shown[:8, -4:].mean() > shown[-8:, :8].mean()
+
+
+def test_hot_spot_in_an_ignored_region_is_grey():
+    patch_map = np.zeros((4, 4), np.float32)
+    patch_map[:2] = 9
+    ignore = np.zeros((64, 64), bool)  # larger than the thumbnail
+    ignore[:, 32:] = True
+    none = np.zeros((64, 64), bool)
+    arguments = {"scale": Scale(0, 9), "input_size": (32, 32), "sigma": 0}
+    whole = pixels(show_heatmap(grey_jpeg(), patch_map, none, **arguments))
+    shown = pixels(show_heatmap(grey_jpeg(), patch_map, none, **arguments, ignore=ignore))
+    colourful = np.ptp(whole, axis=2) > 40
+    assert colourful[2:12, 20:].all()
+    assert np.ptp(shown[:, 18:], axis=2).max() < 12
+    assert np.abs(shown[:, :14] - whole[:, :14]).max() < 12
+
+
+def test_ignored_region_is_outlined_beside_the_defects():
+    mask, ignore = np.zeros((2, 32, 32), bool)
+    mask[:8, :8], ignore[:, 20:] = True, True
+    without, shown = pixels(show_mask(grey_jpeg(), mask)), pixels(show_mask(grey_jpeg(), mask, ignore))
+    assert (shown[:, 20] - without[:, 20]).min() > 40
+    assert np.abs(shown[:, :16] - without[:, :16]).max() == 0  # whole JPEG blocks
+
+
+def test_half_ignored_pixels_are_shown():
+    ignore = np.zeros((4, 8), bool)
+    ignore[:, :3] = True
+    assert shrink_ignored(ignore, (2, 4))[0].tolist() == [True, False, False, False]
 
 
 def test_mask_is_filled_and_the_rest_stays_grey():

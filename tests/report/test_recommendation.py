@@ -48,7 +48,13 @@ def scored(anomalous, normal, threshold=0.5):
     decisions = None if threshold is None else (scores >= threshold).astype(np.int64)
     labels = np.repeat([1, 0], [len(anomalous), len(normal)])
     return Images(
-        [f"{row}.png" for row in range(len(scores))], labels, [""] * len(scores), scores, decisions, threshold
+        names=[f"{row}.png" for row in range(len(scores))],
+        labels=labels,
+        relabelled=np.zeros(len(scores), np.bool_),
+        defects=[""] * len(scores),
+        scores=scores,
+        decisions=decisions,
+        threshold=threshold,
     )
 
 
@@ -195,3 +201,15 @@ def test_shift_is_told_of_the_next_best_setup_where_the_best_was_not_scored_unde
     assert used.startswith("Used as it is, ")
     assert "false alarms rise from 10 to 100 of 100 good images" in used
     assert "false alarms fall from 100 to 10 of 100 good images" in adapted
+
+
+def test_images_whose_defect_is_ignored_do_not_compare_setups_and_are_counted():
+    hidden = np.arange(40) >= 38  # two good images, which the split calls anomalous
+    good, middling = (Images(**{**vars(one), "relabelled": hidden}) for one in (GOOD, MIDDLING))
+    found = recommend(Scored({cell(detector="best"): good, cell(detector="next"): middling}), DOMAINS, SPEC)
+    assert found.left_out == {"clean": 2}
+    kept = image_auroc(MIDDLING.labels[~hidden], MIDDLING.scores[~hidden])
+    assert found.rivals[0].advantage.value == 1 - kept < 1 - image_auroc(MIDDLING.labels, MIDDLING.scores)
+    assert any("ignored: 2 images in clean." in sentence for sentence in describe_choice(found))
+    alone = recommend(Scored({cell(): good}), DOMAINS, SPEC)
+    assert alone.left_out == {}

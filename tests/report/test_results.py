@@ -25,6 +25,16 @@ def test_images_are_those_of_the_decisions_in_their_order(results):
     assert results.sizes(cell) == (6, 6)
 
 
+def test_images_whose_defect_is_gone_are_known_as_relabelled(make_study):
+    study = make_study(gone=2)
+    results = StudyResults(study.plan, study.folder)
+    for name, expected in (("clean", 0), ("shifted", 2)):
+        images = results.images(results.cells[name][0])
+        assert images.relabelled.dtype == bool
+        assert images.relabelled.sum() == expected
+        assert images.labels.sum() == 6 - expected
+
+
 def test_counts_are_whole_numbers(results):
     confusion = results.confusion(results.all_cells()[0])
     assert (confusion.normal, confusion.anomalous) == (6, 6)

@@ -1,4 +1,7 @@
+import pytest
+
 from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.results import StudyResults
 from patchshift.report.shift import compare_pools, compare_shifts
 
 SPEC = EvaluationSpec(bootstrap_resamples=100)
@@ -36,6 +39,25 @@ def test_panels_join_the_reference_to_every_shifted_domain(results):
     assert panels["a"]["dark"]["in domain"]["image_auroc"] == start.auroc
 
 
+def test_every_shifted_row_says_how_it_differs_from_the_reference(results):
+    for comparison in compare_shifts(results, "clean", SPEC):
+        for start, *shifted in comparison.outcomes.values():
+            assert start.cell not in comparison.changes
+            for row in shifted:
+                change = comparison.changes[row.cell]
+                assert change.value == pytest.approx(row.auroc.value - start.auroc.value)
+                assert change.low <= change.value <= change.high
+        assert comparison.left_out == {}
+
+
+def test_defects_that_are_gone_are_left_out_of_changes_and_counted_once(make_study):
+    study = make_study(gone=2)
+    results = StudyResults(study.plan, study.folder)
+    comparison = compare_shifts(results, "clean", SPEC)[0]
+    assert len(comparison.changes) == 4  # two categories, without adaptation and adapted
+    assert comparison.left_out == {"dark": 4}
+
+
 def test_pool_is_paired_with_the_banks_of_its_categories(results):
     for comparison in compare_pools(results, SPEC):
         assert [(own.category, pooled.category) for own, pooled in comparison.pairs] == [("a", "a"), ("b", "b")]
@@ -43,12 +65,11 @@ def test_pool_is_paired_with_the_banks_of_its_categories(results):
             assert own.cell.bank.training.dataset == "d"
             assert pooled.cell.bank.training.dataset == "pools"
             assert own.cell.calibration == pooled.cell.calibration
+        assert comparison.left_out == {}
     assert len(compare_pools(results, SPEC)) == 2
 
 
 def test_study_without_shift_or_pool_compares_nothing(make_study):
-    from patchshift.report.results import StudyResults
-
     study = make_study(clean={"title": "Only", "train": ["d/a"]})
     results = StudyResults(study.plan, study.folder)
     assert compare_shifts(results, "clean", SPEC) == []

@@ -33,6 +33,8 @@ def test_predictions_hold_every_test_image_of_every_cell(results):
     frame = predictions(results.all_cells())
     assert len(frame) == 12 * len(results.all_cells())
     assert ((frame.score >= frame.threshold) == (frame.decision == 1)).all()
+    assert set(frame.columns[-7:]) == {"image", "label", "defect", "relabelled", "score", "decision", "threshold"}
+    assert set(frame.relabelled) == {0}
 
 
 def test_timings_are_of_the_jobs_that_left_a_benchmark(results, tmp_path):

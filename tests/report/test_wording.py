@@ -2,7 +2,14 @@ import pytest
 
 from patchshift.report.pairing import Share, Summary
 from patchshift.report.results import Value
-from patchshift.report.wording import describe_difference, describe_shift, join_words, list_cautions, list_changes
+from patchshift.report.wording import (
+    describe_difference,
+    describe_left_out,
+    describe_shift,
+    join_words,
+    list_cautions,
+    list_changes,
+)
 
 
 def summary(auroc, misses=(5, 0.02, 0.1), alarms=(5, 0.02, 0.1)):
@@ -59,6 +66,14 @@ def test_undefined_figures_do_not_change():
 )
 def test_difference_claims_no_more_than_its_interval(difference, words):
     assert describe_difference(difference, "A", "B", over="Here").endswith(words)
+
+
+def test_images_left_out_are_counted_by_domain():
+    assert describe_left_out({}) == ""
+    assert describe_left_out({"dark": 1, "turned": 12}) == (
+        "Left out of the comparison, since their defect left the frame or is ignored: 1 image in dark and 12 images in "
+        "turned."
+    )
 
 
 def test_words_are_joined_as_people_do():

@@ -6,7 +6,7 @@ import yaml
 
 from patchshift.errors import UserError
 from patchshift.plan import Study, load_study
-from patchshift.plan.specs import DatasetSpec
+from patchshift.plan.data_specs import DatasetSpec
 from patchshift.runtime.files import read_json
 from patchshift.runtime.summary import finish_run, start_run
 

@@ -113,8 +113,8 @@ def advise(categories: Iterable[Findings]) -> Advice:
         reasons["thresholds"] = "the first needs good images only, the second makes defects of its own to choose with"
     if fewest == 0:
         warnings.append(
-            "there is a category without defective images: false alarms can be measured, misses cannot, and there is no "
-            "AUROC. Even a few help: put them into defect/TYPE/"
+            "there is a category without defective images: false alarms can be measured, misses cannot, and there is "
+            "no AUROC. Even a few help: put them into defect/TYPE/"
         )
     elif fewest < FEW_DEFECTS:
         warnings.append(f"with {fewest} defective images the intervals will be wide: read them before the numbers")

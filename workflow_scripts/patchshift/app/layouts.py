@@ -77,8 +77,8 @@ def recognise(folder: Path) -> Layout:
         return _layout(folder, [folder], "folder", f"its folders, as listed in {OWN_LIST}")
     raise UserError(
         f"{folder}: no layout that is known. Put good images into {folder.name}/good/, defective ones into "
-        f"{folder.name}/defect/TYPE/ (any type, e.g. scratch), their masks, if you have any, into {folder.name}/masks/TYPE/, "
-        "and run again. Other layouts: docs/data.md"
+        f"{folder.name}/defect/TYPE/ (any type, e.g. scratch), their masks, if you have any, into "
+        f"{folder.name}/masks/TYPE/, and run again. Other layouts: docs/data.md"
     )
 
 

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     image = read_image(args.image)
     mask = read_mask(args.mask) if args.mask else np.zeros(image.shape[:2], bool)
     if mask.shape != image.shape[:2]:
-        raise UserError(f"mask {args.mask} is {mask.shape}, its image {args.image} is {image.shape[:2]}: they must match")
+        sizes = f"mask {args.mask} is {mask.shape}, its image {args.image} is {image.shape[:2]}"
+        raise UserError(f"{sizes}: they must match")
     save_png(draw_transform_gallery(show_transforms(Picture(image, mask), seed=args.seed)), args.output)
     print(f"Wrote {args.output}")

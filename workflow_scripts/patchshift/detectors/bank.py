@@ -7,7 +7,7 @@ Tested in tests/detectors/test_bank.py.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from patchshift.runtime.hdf5 import create_hdf5
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,21 @@ class Bank:
         index.add(self.vectors - self._centre)
         return index
 
-    def score(self, features: FeatureRows, image_score: ImageScoreSpec) -> Scores:
+    def score(self, features: FeatureRows, image_score: ImageScoreSpec, ignore: Bool | None = None) -> Scores:
         """Score images by the Euclidean distance of their patches to the nearest bank vector.
 
         Args:
-            features: images, from the backbone that the bank was fitted on.
+            features: n images, from the backbone that the bank was fitted on.
             image_score: how patch distances become one score per image.
+            ignore: [n, rows, columns] patches that image scores do not look at; None: none. Maps have all distances.
 
         Raises:
-            UserError: if the features have other layers, channels or input size than the bank.
+            UserError: if the features have other layers, channels or input size than the bank, or if all patches of an
+                image are ignored.
         """
         self._check_same_backbone(features)
+        if ignore is not None:
+            _check_something_is_left(ignore, features.images)
         scores = Scores(
             np.empty(len(features), np.float32), np.empty((len(features), *self.representation.grid), np.float32)
         )
@@ -86,7 +91,8 @@ class Bank:
             distances, nearest = distances.reshape(images, -1), nearest.reshape(images, -1)
             chunk = slice(first, first + images)
             scores.maps[chunk] = distances.reshape(images, rows, columns)
-            scores.image_scores[chunk] = score_images(image_score, distances, nearest, patches, self)
+            looked_past = None if ignore is None else ignore[chunk].reshape(images, -1)
+            scores.image_scores[chunk] = score_images(image_score, distances, nearest, patches, self, looked_past)
             first += images
         return scores
 
@@ -160,6 +166,15 @@ class Bank:
                 f"bank was fitted on {_describe(self.representation.layer_shapes, self.input_size)}: score it on "
                 "features of the backbone it was fitted with"
             )
+
+
+def _check_something_is_left(ignore: Bool, images: Sequence[str]) -> None:
+    blind = [image for image, patches in zip(images, ignore, strict=True) if patches.all()]
+    if blind:
+        raise UserError(
+            f"the ignore mask covers every patch of {', '.join(blind[:5])} ({len(blind)} in all), so nothing is left "
+            "to score: shrink the mask, or remove the images"
+        )
 
 
 def _describe(layer_shapes: Mapping[str, tuple[int, int, int]], input_size: tuple[int, int]) -> str:

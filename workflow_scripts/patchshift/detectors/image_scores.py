@@ -12,6 +12,7 @@ from patchshift.plan.specs import ImageScoreSpec
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 
 class Neighbourhood(Protocol):
@@ -26,9 +27,14 @@ class Neighbourhood(Protocol):
 
 
 def score_images(
-    spec: ImageScoreSpec, distances: Float32, nearest: Int64, patches: Float32, bank: Neighbourhood
+    spec: ImageScoreSpec,
+    distances: Float32,
+    nearest: Int64,
+    patches: Float32,
+    bank: Neighbourhood,
+    ignore: Bool | None = None,
 ) -> Float32:
-    """One score per image.
+    """One score per image, from its patches that are not ignored.
 
     Args:
         spec: the rule.
@@ -36,21 +42,30 @@ def score_images(
         nearest: [n, P] int64 row of that vector.
         patches: [n, P, D] float32 embeddings.
         bank: asked by Eq. 7 only.
+        ignore: [n, P] patches not to look at, not all of an image; None: look at all.
 
     Returns:
         [n] float32.
     """
     if spec.share is not None:  # exactly where the method is `top_share`
-        return mean_of_top_share(distances, spec.share)
-    image, patch = np.arange(len(distances)), distances.argmax(axis=1)
+        return mean_of_top_share(distances, spec.share, ignore)
+    looked_at = distances if ignore is None else np.where(ignore, np.float32(-np.inf), distances)
+    image, patch = np.arange(len(distances)), looked_at.argmax(axis=1)
     score = np.asarray(distances[image, patch])
     if spec.reweight_neighbours:
         score *= reweighting(score, patches[image, patch], nearest[image, patch], spec.reweight_neighbours, bank)
     return score
 
 
-def mean_of_top_share(distances: Float32, share: float) -> Float32:
-    """Mean of the largest `share` of each row of [n, P], rounded to whole patches, at least one: [n] float32."""
+def mean_of_top_share(distances: Float32, share: float, ignore: Bool | None = None) -> Float32:
+    """Mean of the largest `share` of each row of [n, P], rounded to whole patches, at least one: [n] float32.
+
+    Where patches are ignored (`ignore`, [n, P]), it is the share of the others.
+    """
+    if ignore is not None:
+        rows = zip(distances, ignore, strict=True)
+        means = [mean_of_top_share(row[~left_out][None], share) for row, left_out in rows]
+        return np.concatenate([np.empty(0, np.float32), *means])
     count = max(1, round(share * distances.shape[1]))
     top = np.partition(distances, distances.shape[1] - count, axis=1)[:, -count:]
     return np.asarray(top.mean(axis=1, dtype=np.float64), np.float32)

@@ -6,6 +6,7 @@ Tested in tests/evaluation/test_evaluate.py.
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ def evaluate_target(
     input_size: tuple[int, int],
     spec: EvaluationSpec,
     has_masks: bool = True,
+    ignore: Iterable[npt.NDArray[Any]] | None = None,
 ) -> dict[str, Any]:
     """Ranking metrics of the test images of one target, with bootstrap intervals.
 
@@ -68,10 +70,12 @@ def evaluate_target(
         input_size: (height, width) of the network input in pixels.
         spec: the evaluation protocol.
         has_masks: False if the dataset has no masks for this category: `masks` is not read.
+        ignore: N ignore masks [H, W], pixels of any non-zero value are left out of pixel metrics; read one at a time.
+            None: nothing is ignored.
 
     Returns:
         `metrics`: metric name -> value with interval, or the reason why it is undefined; `counts`: `normal` and
-        `anomalous` images, and defect `regions` (None without masks).
+        `anomalous` images, and defect `regions` that are not ignored (None without masks).
 
     Raises:
         ValueError: if shapes do not match, or maps or masks are fewer or more than labels.
@@ -79,7 +83,8 @@ def evaluate_target(
     anomalous = as_anomalous(labels)
     metrics = _image_metrics(anomalous, np.asarray(scores), spec)
     if has_masks:
-        pixels, regions = _pixel_metrics(zip(anomalous, patch_maps, masks, strict=True), input_size, spec)
+        ignored = repeat(None, len(anomalous)) if ignore is None else ignore
+        pixels, regions = _pixel_metrics(zip(anomalous, patch_maps, masks, ignored, strict=True), input_size, spec)
     else:
         pixels, regions = dict.fromkeys(PIXEL_METRICS, undefined("the dataset has no masks for this category")), None
     counts = {"normal": int((~anomalous).sum()), "anomalous": int(anomalous.sum()), "regions": regions}
@@ -136,15 +141,15 @@ def _image_metrics(anomalous: npt.NDArray[np.bool_], scores: Scores, spec: Evalu
 
 
 def _pixel_metrics(
-    images: Iterable[tuple[Any, npt.NDArray[np.float32], npt.NDArray[Any]]],
+    images: Iterable[tuple[Any, npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any] | None]],
     input_size: tuple[int, int],
     spec: EvaluationSpec,
 ) -> tuple[dict[str, Estimate], int | None]:
-    """The pixel metrics and the number of defect regions of (label, patch map, mask) triples, read one at a time."""
+    """Pixel metrics and number of regions of images (label, patch map, mask, ignore mask), read one at a time."""
     pool = PixelPool()
     try:
-        for _, patch_map, mask in images:
-            pool.add(mask, upsample_map(patch_map, input_size, mask.shape, spec.smoothing_sigma))
+        for _, patch_map, mask, ignore in images:
+            pool.add(mask, upsample_map(patch_map, input_size, mask.shape, spec.smoothing_sigma), ignore)
         per_image = pool.per_image(_BINS)
         exact = measure_counts(pool.rank(), fpr_limit=spec.pro_fpr_limit)
     except Undefined as error:

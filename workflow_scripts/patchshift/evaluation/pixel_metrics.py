@@ -1,11 +1,13 @@
 """Pixel metrics at the masks' own resolution: AUROC, average precision, PRO and AUPIMO.
 
 All are exact over all thresholds; equal scores form one threshold. Masks and maps are [N, H, W] arrays or sequences of
-[H, W] whose sizes may differ from image to image; any non-zero mask value is defect.
+[H, W] whose sizes may differ from image to image; any non-zero mask value is defect. Pixels of any non-zero value of an
+ignore mask count neither as normal nor as defect: regions are those of the defect pixels that are left.
 Tested in tests/evaluation/test_pixel_metrics.py.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ Float64 = npt.NDArray[np.float64]
 _BLOCK = 100  # resamples taken at once: bounds memory to a few [100, bins] arrays
 
 
-def aupro(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> float:
+def aupro(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3, ignore: Images | None = None) -> float:
     """Area under the per-region overlap curve, up to a false-positive rate, divided by that rate.
 
     Per-region overlap is the share of a defect region (8-connected) at or above the threshold, averaged over all
@@ -33,6 +35,7 @@ def aupro(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> flo
         masks: N masks [H, W].
         anomaly_maps: N maps [H, W], higher is more anomalous.
         fpr_limit: in (0, 1].
+        ignore: N ignore masks [H, W]; None: none.
 
     Returns:
         Area in [0, 1].
@@ -41,18 +44,20 @@ def aupro(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> flo
         Undefined: without any defect or any normal pixel, or with NaN in a map.
         ValueError: if shapes or the limit are impossible.
     """
-    return pixel_metrics(masks, anomaly_maps, fpr_limit=fpr_limit)["pro"]
+    return pixel_metrics(masks, anomaly_maps, fpr_limit=fpr_limit, ignore=ignore)["pro"]
 
 
-def pixel_metrics(masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3) -> dict[str, float]:
+def pixel_metrics(
+    masks: Images, anomaly_maps: Images, *, fpr_limit: float = 0.3, ignore: Images | None = None
+) -> dict[str, float]:
     """All pixel metrics of images, from one sort of the pixels; arguments and errors as for `aupro`.
 
     Returns:
         `pixel_auroc` and `pixel_ap` (average precision without interpolation) over all pixels of all images, and `pro`.
     """
     pool = PixelPool(np.result_type(np.float32, *{np.asarray(one).dtype for one in anomaly_maps}))
-    for mask, anomaly_map in _pairs(masks, anomaly_maps):
-        pool.add(mask, anomaly_map)
+    for image in _triples(masks, anomaly_maps, ignore):
+        pool.add(*image)
     return {name: float(value) for name, value in measure_counts(pool.rank(), fpr_limit=fpr_limit).items()}
 
 
@@ -104,7 +109,13 @@ def bootstrap_pixel_metrics(
     }
 
 
-def aupimo(masks: Images, anomaly_maps: Images, *, fpr_bounds: tuple[float, float] = (1e-5, 1e-4)) -> Float64:
+def aupimo(
+    masks: Images,
+    anomaly_maps: Images,
+    *,
+    fpr_bounds: tuple[float, float] = (1e-5, 1e-4),
+    ignore: Images | None = None,
+) -> Float64:
     """Per-image recall at very low shared false-positive rates (Bertoldo et al. 2024, AUPIMO, arXiv 2401.01984).
 
     The shared rate of a threshold is the mean, over the images without defect, of the share of their pixels at or above
@@ -112,9 +123,10 @@ def aupimo(masks: Images, anomaly_maps: Images, *, fpr_bounds: tuple[float, floa
     does not exceed f. The result is its mean over log f between the bounds.
 
     Args:
-        masks: N masks [H, W]; an image is normal if its mask has no defect pixel.
+        masks: N masks [H, W]; an image is normal if no defect pixel of its mask is left.
         anomaly_maps: N maps [H, W], higher is more anomalous.
         fpr_bounds: (lower, upper) shared rates, 0 < lower < upper <= 1.
+        ignore: N ignore masks [H, W]; None: none. A normal image that is ignored as a whole has no share in the rate.
 
     Returns:
         [N] float64 in [0, 1]; NaN for normal images.
@@ -127,11 +139,11 @@ def aupimo(masks: Images, anomaly_maps: Images, *, fpr_bounds: tuple[float, floa
     if not 0 < lower < upper <= 1:
         raise ValueError(f"fpr_bounds must be 0 < lower < upper <= 1, got {fpr_bounds}")
     normal_maps, defect_scores = [], []
-    for index, (mask, anomaly_map) in enumerate(_pairs(masks, anomaly_maps)):
-        check_image(index, mask, anomaly_map)
-        defect_scores.append(anomaly_map[mask != 0])
-        if not defect_scores[-1].size:
-            normal_maps.append(anomaly_map.ravel())
+    for index, (mask, anomaly_map, ignored) in enumerate(_triples(masks, anomaly_maps, ignore)):
+        defect, good = check_image(index, mask, anomaly_map, ignored)
+        defect_scores.append(anomaly_map[defect])
+        if good.any() and not defect.any():
+            normal_maps.append(anomaly_map.ravel() if ignored is None else anomaly_map[good])
     if not normal_maps:
         raise Undefined("no image is without defect")
 
@@ -162,7 +174,13 @@ def _total(per_image: PixelCounts, draws: Float64) -> PixelCounts:
     return PixelCounts(draws @ per_image.normal, draws @ per_image.defect, draws @ per_image.regions)
 
 
-def _pairs(masks: Images, anomaly_maps: Images) -> Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def _triples(
+    masks: Images, anomaly_maps: Images, ignore: Images | None
+) -> Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]]:
+    """Mask, map and ignore mask (None: nothing is ignored) of each image."""
     if len(masks) != len(anomaly_maps):
         raise ValueError(f"{len(masks)} masks but {len(anomaly_maps)} anomaly maps")
-    return ((np.asarray(mask), np.asarray(one)) for mask, one in zip(masks, anomaly_maps, strict=True))
+    if ignore is not None and len(ignore) != len(masks):
+        raise ValueError(f"{len(masks)} masks but {len(ignore)} ignore masks")
+    ignored = repeat(None, len(masks)) if ignore is None else map(np.asarray, ignore)
+    return zip(map(np.asarray, masks), map(np.asarray, anomaly_maps), ignored, strict=True)

@@ -50,28 +50,35 @@ class PixelPool:
         self._defect: list[Floating] = []
         self._shares: list[Float64] = []
         self._ranked = False
+        self._added = 0
         self.region_count = 0
 
-    def add(self, mask: npt.NDArray[Any], anomaly_map: npt.NDArray[Any]) -> None:
-        """Add one image.
+    def add(
+        self, mask: npt.NDArray[Any], anomaly_map: npt.NDArray[Any], ignore: npt.NDArray[Any] | None = None
+    ) -> None:
+        """Add one image; one that is ignored as a whole leaves no trace.
 
         Args:
             mask: [H, W], any non-zero value is defect.
             anomaly_map: [H, W], higher is more anomalous.
+            ignore: [H, W], pixels of any non-zero value are left out; None: none. Regions are those of the defect
+                pixels that are left, so one that is cut in two counts twice, and one that is covered not at all.
 
         Raises:
-            Undefined: if the map has NaN.
+            Undefined: if the map has NaN where it is not ignored.
             ValueError: if the shapes differ or are not two-dimensional.
         """
-        check_image(len(self._defect), mask, anomaly_map)
-        defect = mask != 0
+        defect, good = check_image(self._added, mask, anomaly_map, ignore)
+        self._added += 1
+        if ignore is not None and not (defect.any() or good.any()):
+            return
         shares, count = _region_shares(defect)
         self._defect.append(anomaly_map[defect].astype(self._normal.dtype))
         self._shares.append(shares)
         self.region_count += count
 
         start = self._ends[-1]
-        normal = anomaly_map[~defect]
+        normal = anomaly_map[good]
         # in place where the allocator can: the pool never exists twice
         self._normal.resize(start + normal.size, refcheck=False)
         self._normal[start:] = normal
@@ -147,17 +154,30 @@ class PixelPool:
         return np.concatenate(self._defect)
 
 
-def check_image(index: int, mask: npt.NDArray[Any], anomaly_map: npt.NDArray[Any]) -> None:
-    """Refuse an image whose pixels cannot be ranked.
+def check_image(
+    index: int, mask: npt.NDArray[Any], anomaly_map: npt.NDArray[Any], ignore: npt.NDArray[Any] | None = None
+) -> tuple[Bool, Bool]:
+    """The defect and the normal pixels of an image, [H, W] each, if they can be ranked; ignored ones are neither.
 
     Raises:
-        Undefined: if the map has NaN.
+        Undefined: if the map has NaN where it is not ignored.
         ValueError: if the shapes differ or are not two-dimensional.
     """
     if np.ndim(mask) != 2 or np.shape(mask) != np.shape(anomaly_map):
         raise ValueError(f"image {index}: mask {np.shape(mask)} and map {np.shape(anomaly_map)} must both be [H, W]")
-    if np.isnan(anomaly_map).any():
+    defect = mask != 0
+    good = ~defect
+    missing = np.isnan(anomaly_map)
+    if ignore is not None:
+        if np.shape(ignore) != np.shape(mask):
+            raise ValueError(
+                f"image {index}: ignore mask {np.shape(ignore)} must be [H, W] as the mask {np.shape(mask)}"
+            )
+        kept = ignore == 0
+        defect, good, missing = defect & kept, good & kept, missing & kept
+    if missing.any():
         raise Undefined(f"the anomaly map of image {index} has NaN")
+    return defect, good
 
 
 def _region_shares(defect: Bool) -> tuple[Float64, int]:

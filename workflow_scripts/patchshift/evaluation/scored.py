@@ -3,7 +3,7 @@
 Tested in tests/evaluation/test_scored.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,6 +14,7 @@ from patchshift.data.index import find_rows
 from patchshift.data.packs import Pack
 from patchshift.data.splits import read_split
 from patchshift.detectors.scores import read_scores
+from patchshift.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class ScoredImages:
     Attributes:
         images: the n image keys.
         labels: [n] int64, 1 for anomalous images (as in the target's own domain).
+        relabelled: [n] bool, True for images that are anomalous in the split and normal in the target's own domain,
+            because nothing of their defect is to be seen there: it left the frame, or lies in an ignored region.
         defects: defect type per image, empty for normal ones.
         scores: [n] float32 image scores, higher is more anomalous.
         maps: [n, rows, columns] float32 patch distances.
@@ -31,6 +34,7 @@ class ScoredImages:
 
     images: list[str]
     labels: npt.NDArray[np.int64]
+    relabelled: npt.NDArray[np.bool_]
     defects: list[str]
     scores: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
@@ -43,12 +47,57 @@ class ScoredImages:
         Raises:
             UserError: if an image of the part has no score, or is not in the pack.
         """
-        wanted = read_split(split).of(part)
+        assigned = read_split(split)
+        return cls._read(scores, pack, assigned.of(part), assigned.anomalous)
+
+    @classmethod
+    def read_defects(cls, scores: Path, pack: Path, split: Path) -> Self:
+        """The anomalous images of a domain of synthetic defects, which may join validation images.
+
+        Raises:
+            UserError: if one was made from an image of another part than val, or is not in the pack.
+        """
+        parts = read_split(split).parts
+        with Pack(pack) as packed:
+            names = [name for name, label in zip(packed.images, packed.labels, strict=True) if label]
+        origins = {name: parts.get(name.rpartition("#")[0] or name, "val") for name in names}  # a user's own have none
+        others = [f"{name} ({part})" for name, part in origins.items() if part != "val"]
+        if others:
+            raise UserError(
+                f"{pack} holds defects on images that are not of part val in {split}: {', '.join(others[:5])} "
+                f"({len(others)} in all). A threshold must not see them: make the defects with `part: val`"
+            )
+        return cls._read(scores, pack, names, frozenset())
+
+    @classmethod
+    def _read(cls, scores: Path, pack: Path, wanted: list[str], anomalous: frozenset[str]) -> Self:
         scored = read_scores(scores)
         rows = find_rows(wanted, scored.images, path=scores, lacks="has no score of")
         with Pack(pack) as masks:
             packed = masks.rows(wanted)
             labels, defects = masks.labels[packed], [masks.defects[row] for row in packed]
         return cls(
-            wanted, labels, defects, scored.scores.image_scores[rows], scored.scores.maps[rows], scored.input_size
+            images=wanted,
+            labels=labels,
+            relabelled=np.array([name in anomalous for name in wanted], np.bool_) & (labels == 0),
+            defects=defects,
+            scores=scored.scores.image_scores[rows],
+            maps=scored.scores.maps[rows],
+            input_size=scored.input_size,
+        )
+
+    def join(self, other: Self) -> Self:
+        """These images and then the others, scored by the same bank.
+
+        Raises:
+            ValueError: if their maps differ in size.
+        """
+        return replace(
+            self,
+            images=[*self.images, *other.images],
+            labels=np.concatenate([self.labels, other.labels]),
+            relabelled=np.concatenate([self.relabelled, other.relabelled]),
+            defects=[*self.defects, *other.defects],
+            scores=np.concatenate([self.scores, other.scores]),
+            maps=np.concatenate([self.maps, other.maps]),
         )

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from patchshift.errors import UserError
-from patchshift.features.torchvision_guard import make_torchvision_importable
 from patchshift.plan.loading import did_you_mean
 from patchshift.plan.specs import PretrainedSpec
+from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 
 class PretrainedNetwork(nn.Module):

@@ -29,6 +29,12 @@ def gallery_domains(study: Study, dataset: str, category: str) -> list[str]:
     return [CLEAN, *(name for name in shifted if Target(dataset, category, name) in targets)]
 
 
+def list_made_domains(study: Study) -> list[Target]:
+    """The shifted targets that the study fits or scores."""
+    pairs = list_galleries(study)
+    return [Target(*pair, domain) for pair in pairs for domain in gallery_domains(study, *pair) if domain != CLEAN]
+
+
 def list_ladders(study: Study) -> list[str]:
     """The experiments that score banks of clean images under one shift at two strengths or more."""
     found = []
@@ -52,6 +58,25 @@ def card_datasets(study: Study) -> list[str]:
     return sorted({dataset for dataset, _ in study.used_categories()})
 
 
-def card_splits(study: Study) -> list[str]:
-    """The splits that the study uses."""
-    return sorted({cell.bank.split for cell in study.all_cells()})
+def card_splits(study: Study, dataset: str) -> list[str]:
+    """The splits by which the study divides a dataset."""
+    return sorted(
+        {
+            cell.bank.split
+            for cell in study.all_cells()
+            for used, _ in [
+                (cell.target.dataset, ""),
+                *study.members(cell.bank.training.dataset, cell.bank.training.category),
+            ]
+            if used == dataset
+        }
+    )
+
+
+def list_card_packs(study: Study) -> list[str]:
+    """The packs that cards show examples from."""
+    return [
+        f"results/packs/{dataset}/{category}/{CLEAN}.h5"
+        for dataset in card_datasets(study)
+        for category in card_categories(study, dataset)
+    ]

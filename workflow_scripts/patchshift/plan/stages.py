@@ -35,7 +35,7 @@ SOURCES = {
     "plot_experiment": ["report"],
     "plot_severities": ["report"],
     "plot_shifts": ["report"],
-    "write_report": ["report"],
+    "write_report": ["report", "data/regions.py"],
 }
 
 

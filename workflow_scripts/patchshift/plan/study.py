@@ -150,7 +150,7 @@ class Study:
         lists = [root / spec.manifest] if spec.manifest else []
         if spec.adapter == "visa":
             lists.append(self.dataset_folder(dataset) / VISA_SPLIT)
-        watched = [Path(folder) for folder, _, _ in os.walk(root)] + [path for path in lists if path.is_file()]
+        watched = [*_list_folders(root), *(path for path in lists if path.is_file())]
         content = sorted(f"{os.path.relpath(path, root)} {path.stat().st_mtime_ns}" for path in watched)
         return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
 
@@ -232,8 +232,9 @@ class Study:
         return synthesis is not None and synthesis.diffusion is not None
 
     def ignores_regions(self, dataset: str) -> bool:
-        """Whether a dataset has ignore masks."""
-        return self.catalog.datasets[dataset].ignore_mask is not None
+        """Whether a dataset may have ignore masks: of its own, or named in its list of images."""
+        spec = self.catalog.datasets[dataset]
+        return bool(spec.ignore_mask or spec.manifest)
 
     def weights(self, backbone: str) -> list[str]:
         """The weight file of a backbone, if it has one and it is there (`plan.inputs` says if it is not)."""
@@ -270,3 +271,14 @@ class Study:
         banks = {(cell.bank.training.dataset, cell.bank.training.category) for cell in self.all_cells()}
         trained = {member for bank in banks for member in self.members(*bank)}
         return trained | {(cell.target.dataset, cell.target.category) for cell in self.all_cells()}
+
+
+def _list_folders(root: Path) -> list[Path]:
+    """A folder and all below it; links to folders are followed, each folder once."""
+    found: dict[str, Path] = {}
+    for folder, below, _ in os.walk(root, followlinks=True):
+        if os.path.realpath(folder) in found:
+            below.clear()
+        else:
+            found[os.path.realpath(folder)] = Path(folder)
+    return list(found.values())

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.data.packs import Pack
+from patchshift.data.regions import read_ignored_patches
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.plan.experiments import Cell
 from patchshift.report.pictures import Scale, as_jpeg_uri, show_heatmap, show_mask
@@ -95,6 +96,7 @@ class CellPictures:
         scale: of the heatmaps' colours.
         pack: path of the pack.
         sigma: smoothing of maps at input size, in pixels.
+        ignores: whether images have ignored regions.
     """
 
     scored: ScoredImages
@@ -102,6 +104,7 @@ class CellPictures:
     scale: Scale
     pack: Path
     sigma: float
+    ignores: bool
 
     @classmethod
     def read(cls, results: StudyResults, cell: Cell, sigma: float, scale: Scale | None = None) -> "CellPictures":
@@ -109,8 +112,11 @@ class CellPictures:
         pack = Path(cell.pack)
         scored = ScoredImages.read(Path(cell.scores), pack, Path(cell.split), part="test")
         images = results.images(cell)
-        own = Scale.of(scored.maps[scored.labels == 0], scored.maps, images.threshold)
-        return cls(scored, images, scale or own, pack, sigma)
+        ignored = read_ignored_patches(pack, scored.images, (scored.maps.shape[1], scored.maps.shape[2]))
+        looked_at = np.ones(scored.maps.shape, np.bool_) if ignored is None else ~ignored
+        normal = scored.labels == 0
+        own = Scale.of(scored.maps[normal][looked_at[normal]], scored.maps[looked_at], images.threshold)
+        return cls(scored, images, scale or own, pack, sigma, ignored is not None)
 
     def show(self, rows: Sequence[int]) -> list[Case]:
         """The images of some rows."""
@@ -121,6 +127,7 @@ class CellPictures:
         images = self.images
         packed = pack.rows([images.names[row]])[0]
         thumbnail, mask = pack.thumbnail(packed), pack.mask(packed)
+        ignore = pack.ignore(packed) if pack.has_ignore else None
         return Case(
             image=images.names[row],
             defect=images.defects[row],
@@ -128,7 +135,7 @@ class CellPictures:
             threshold=images.threshold,
             verdict=_verdict(images, row),
             picture=as_jpeg_uri(thumbnail),
-            mask=show_mask(thumbnail, mask) if pack.has_masks else "",
+            mask=show_mask(thumbnail, mask, ignore) if pack.has_masks else "",
             heatmap=show_heatmap(
                 thumbnail,
                 self.scored.maps[row],
@@ -136,6 +143,7 @@ class CellPictures:
                 scale=self.scale,
                 input_size=self.scored.input_size,
                 sigma=self.sigma,
+                ignore=ignore,
             ),
         )
 

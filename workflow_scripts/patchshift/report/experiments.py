@@ -102,12 +102,17 @@ def _mark(value: Value, all_values: Sequence[Value]) -> str:
 
 
 def bars_of_rows(rows: Sequence[Mapping[str, str]]) -> list[Bar]:
-    """Image AUROC per category and group of an experiment's `results.csv`; thresholds do not matter to it."""
-    ranked = list({tuple(row[key] for key in _RANKING_KEYS): row for row in rows}.values())
+    """Image AUROC per category and group of an experiment's `results.csv`."""
+    ranked = rank_rows(rows)
     values = [as_value(dict(row), "image_auroc", "image_auroc_low", "image_auroc_high") for row in ranked]
     return [
         Bar(*labels) for labels in zip(category_labels(ranked), group_labels(ranked), values, strict=True)
     ]  # fmt: skip
+
+
+def rank_rows(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """One of the rows that differ in their threshold only, on which rankings do not depend."""
+    return list({tuple(row[key] for key in _RANKING_KEYS): row for row in rows}.values())
 
 
 _RANKING_KEYS = [

@@ -1,6 +1,6 @@
 """The report of a study: one HTML page that opens from disk, without network, script or times.
 
-Equal inputs give equal bytes. Everything shown is escaped by the template engine, except the figures made here.
+Equal inputs give equal bytes.
 Tested in tests/report/test_page.py.
 """
 
@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
+from patchshift.data.card import read_card
 from patchshift.plan.experiments import Bank, Cell, StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report import wording
-from patchshift.report.background import describe_making, list_settings, summarise_splits
+from patchshift.report.background import describe_making, list_settings
 from patchshift.report.cases import Case, CellPictures, select_cases
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
+from patchshift.report.data_card import DatasetSection, describe_dataset
 from patchshift.report.experiments import METRICS, ResultsTable, bars_of_rows, curve_panels, results_table
 from patchshift.report.figures import draw_bars, draw_curves, draw_scores, draw_shift
-from patchshift.report.pairing import Summary, hundredths
+from patchshift.report.pairing import Summary
 from patchshift.report.pictures import Scale, show_colours
 from patchshift.report.recommendation import Recommendation, recommend
 from patchshift.report.results import Images, StudyResults, read_rows
@@ -34,17 +33,9 @@ from patchshift.report.shift import (
     compare_shifts,
     list_outcomes,
 )
-from patchshift.report.style import to_svg
+from patchshift.report.templating import Picture, draw_picture, render
 
 EXHIBIT_CATEGORIES = 4  # categories whose images are shown under shift
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page: its SVG and what it shows, in words."""
-
-    svg: Markup
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +57,7 @@ class CasesSection:
     scale: Scale
     threshold: float | None
     groups: dict[str, list[Case]]
+    ignores: bool
 
     @property
     def threshold_position(self) -> float | None:
@@ -89,6 +81,7 @@ class Exhibit:
 
     heading: str
     views: list[tuple[str, str, Case]]
+    ignores: bool
 
 
 def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) -> str:
@@ -119,32 +112,13 @@ def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) 
         "scores": _score_figure(results, recommendation) if recommendation else None,
         "cases": _cases(results, recommendation.cells, spec.smoothing_sigma) if recommendation else [],
         "colours": show_colours(),
-        "splits": summarise_splits(results.all_cells()),
+        "datasets": _datasets(plan, results.all_cells()),
         "making": describe_making(results.all_cells()),
         "settings": list_settings(dict(provenance)),
         "protocol": spec,
         "wording": wording,
     }
-    return _environment().get_template("report.html").render(context)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("patchshift.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["hundredths"] = hundredths
-    environment.filters["number"] = lambda value: f"{value:.4g}"
-    return environment
-
-
-def _picture(figure: Figure, name: str, caption: str) -> Picture:
-    # matplotlib escapes the text in its SVG
-    return Picture(Markup(to_svg(figure, name)), caption)
+    return render("report.html", context)
 
 
 def _per_category(results: StudyResults, recommendation: Recommendation, spec: EvaluationSpec) -> list[Outcome]:
@@ -162,7 +136,7 @@ def _shift_lines(recommendation: Recommendation) -> dict[str, ShiftLines]:
 
 
 def _shift_figure(shift: ShiftComparison, position: int) -> Picture:
-    return _picture(
+    return draw_picture(
         draw_shift(shift.panels(), shift.conditions),
         f"shift{position}",
         "Image AUROC (dotted: chance), miss rate and false-alarm rate of each category, from the reference domain to "
@@ -177,7 +151,7 @@ def _pool_sentence(pool: PoolComparison) -> str:
 
 def _experiment(results: StudyResults, name: str, folder: Path) -> ExperimentSection:
     cells = results.cells[name]
-    bars = _picture(
+    bars = draw_picture(
         draw_bars(bars_of_rows(read_rows(folder / "experiments" / name / "results.csv"))),
         f"bars-{name}",
         "Image AUROC per category. Bars start at chance; black lines are intervals.",
@@ -189,7 +163,7 @@ def _experiment(results: StudyResults, name: str, folder: Path) -> ExperimentSec
             "ROC curve and precision-recall curve of each category's test images. Dots: where the threshold decides. "
             "Dotted: chance."
         )
-        curves = _picture(draw_curves(panels), f"curves-{name}", caption)
+        curves = draw_picture(draw_curves(panels), f"curves-{name}", caption)
     return ExperimentSection(name, results.titles[name], results_table(results, cells), bars, curves)
 
 
@@ -199,7 +173,7 @@ def _score_figure(results: StudyResults, recommendation: Recommendation) -> Pict
         "Score of every test image, by defect type. The line is the threshold: images at or right of it are called "
         "defective."
     )
-    return _picture(draw_scores(panels), "scores", caption)
+    return draw_picture(draw_scores(panels), "scores", caption)
 
 
 def _cases(results: StudyResults, cells: Sequence[Cell], sigma: float) -> list[CasesSection]:
@@ -207,7 +181,8 @@ def _cases(results: StudyResults, cells: Sequence[Cell], sigma: float) -> list[C
     for cell in cells:
         pictures = CellPictures.read(results, cell, sigma)
         groups = {heading: pictures.show(rows) for heading, rows in select_cases(pictures.images).items()}
-        sections.append(CasesSection(cell.target.category, pictures.scale, pictures.images.threshold, groups))
+        threshold = pictures.images.threshold
+        sections.append(CasesSection(cell.target.category, pictures.scale, threshold, groups, pictures.ignores))
     return sections
 
 
@@ -226,7 +201,8 @@ def _exhibits(results: StudyResults, shifts: Sequence[ShiftComparison], sigma: f
                 row = _typical(views[0][1].images, label)
                 if row is not None:
                     shown = [(each.domain, each.condition, pictures.show([row])[0]) for each, pictures in views]
-                    exhibits.append(Exhibit(f"{category}: a {noun} image", shown))
+                    ignores = any(pictures.ignores for _, pictures in views)
+                    exhibits.append(Exhibit(f"{category}: a {noun} image", shown, ignores))
     return exhibits
 
 
@@ -236,3 +212,11 @@ def _typical(images: Images, label: int) -> int | None:
     if not rows.size:
         return None
     return int(rows[np.argsort(images.scores[rows], kind="stable")[rows.size // 2]])
+
+
+def _datasets(plan: StudyPlan, cells: Sequence[Cell]) -> list[DatasetSection]:
+    """The cards of all datasets that the cells train on or score."""
+    trained = dict.fromkeys(cell.bank.training for cell in cells)
+    members = [pair for bank in trained for pair in plan.categories(f"{bank.dataset}/{bank.category}")]
+    names = dict.fromkeys([*(cell.target.dataset for cell in cells), *(dataset for dataset, _ in members)])
+    return [describe_dataset(read_card(Path(f"results/data_cards/{name}.json"))) for name in names]

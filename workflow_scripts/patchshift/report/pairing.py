@@ -1,21 +1,25 @@
-"""Means over categories and differences between banks on the same test images, with bootstrap intervals.
+"""Means over categories and differences between banks or domains on the same images, with bootstrap intervals.
 
 Both sides of a difference see the same resamples, so what makes an image hard for both does not count as noise.
 Tested in tests/report/test_pairing.py.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval, wilson_interval
+from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.experiments import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.results import StudyResults, Value
 
 Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -98,33 +102,65 @@ def mean_difference(
 ) -> Value:
     """How much higher the mean image AUROC of `cells` is than that of `others`, category by category.
 
+    Both sides are of the same images: those that are relabelled on either side are left out of both. So are categories
+    without an image AUROC on either side.
+
     Raises:
         ValueError: if two that are paired were scored on different images.
     """
-    for cell, other in zip(cells, others, strict=True):
-        if results.images(cell).names != results.images(other).names:
-            raise ValueError(f"{cell.scores} and {other.scores} hold different test images: they cannot be paired")
-    means = [mean_auroc(results, side, spec).value for side in (cells, others)]
-    if means[0] is None or means[1] is None:
+    aurocs, resampled = [], []
+    for position, (cell, other) in enumerate(zip(cells, others, strict=True)):
+        kept = ~relabelled_on_either_side(results, cell, other)
+        sides = [(images.labels[kept] == 1, images.scores[kept]) for images in map(results.images, (cell, other))]
+        try:
+            aurocs.append([image_auroc(*side) for side in sides])
+        except Undefined:
+            continue
+        resampled.append([_resample_auroc(*side, spec, position) for side in sides])
+    if not aurocs:
         return Value(None, undefined="an image AUROC is undefined")
-    differences = _resample_mean(results, cells, spec) - _resample_mean(results, others, spec)
-    return Value(means[0] - means[1], *percentile_interval(differences, spec.confidence))
+    first, second = (float(np.mean(side)) for side in zip(*aurocs, strict=True))
+    first_drawn, second_drawn = (np.mean(side, axis=0) for side in zip(*resampled, strict=True))
+    return Value(first - second, *percentile_interval(first_drawn - second_drawn, spec.confidence))
+
+
+def relabelled_on_either_side(results: StudyResults, cell: Cell, other: Cell) -> Bool:
+    """[n] bool: the test images of two cells whose defect is not to be seen in one of their domains.
+
+    Raises:
+        ValueError: if the cells were scored on different images.
+    """
+    images, others = results.images(cell), results.images(other)
+    if images.names != others.names:
+        raise ValueError(f"{cell.scores} and {other.scores} hold different test images: they cannot be paired")
+    return images.relabelled | others.relabelled
+
+
+def count_left_out(results: StudyResults, pairs: Mapping[Cell, Cell]) -> dict[str, int]:
+    """Domain of the first of each pair -> images that a comparison leaves out, each once; only domains with some."""
+    by_target = {cell.target: relabelled_on_either_side(results, cell, other) for cell, other in pairs.items()}
+    counts: Counter[str] = Counter()
+    for target, relabelled in by_target.items():
+        counts[target.domain] += int(relabelled.sum())
+    return {domain: count for domain, count in counts.items() if count}
 
 
 def _resample_mean(results: StudyResults, cells: Sequence[Cell], spec: EvaluationSpec) -> Float64:
-    """[R] mean image AUROC of each resample; the draws depend on a cell's position and its images only."""
+    """[R] mean image AUROC of each resample."""
     sampled = []
     for position, cell in enumerate(cells):
-        if results.value(cell, "image_auroc").value is None:
-            continue
-        images = results.images(cell)
-        seed = spec.bootstrap_seed + position  # categories are drawn independently of each other
-        draws = bootstrap_image_ranking(
-            images.labels == 1, images.scores, resamples=spec.bootstrap_resamples, seed=seed
-        )
-        sampled.append(draws["image_auroc"])
+        if results.value(cell, "image_auroc").value is not None:
+            images = results.images(cell)
+            sampled.append(_resample_auroc(images.labels == 1, images.scores, spec, position))
     mean: Float64 = np.mean(sampled, axis=0)
     return mean
+
+
+def _resample_auroc(anomalous: Bool, scores: Float64, spec: EvaluationSpec, position: int) -> Float64:
+    """[R] image AUROC of each resample; the draws depend on the category's position and its labels only."""
+    seed = spec.bootstrap_seed + position  # categories are drawn independently of each other
+    draws = bootstrap_image_ranking(anomalous, scores, resamples=spec.bootstrap_resamples, seed=seed)
+    return draws["image_auroc"]
 
 
 def _share(count: int, total: int, confidence: float) -> Share | None:

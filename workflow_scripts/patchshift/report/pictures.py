@@ -21,6 +21,8 @@ UInt8 = npt.NDArray[np.uint8]
 
 COLOURS = "inferno"  # even steps of lightness: reads the same in every kind of colour vision, and in grey
 MASK_COLOUR = (86, 180, 233)  # Okabe and Ito's sky blue: in none of the heatmap's colours
+IGNORED_GREY = 178  # lighter than what the heatmap's colours begin with, and no colour
+_HATCH = 8  # pixels from one line of the hatching to the next
 _QUALITY = 82
 
 
@@ -41,8 +43,8 @@ class Scale:
         """From the middle of what normal images have to nearly the largest of all; the threshold at most halfway.
 
         Args:
-            normal_maps: [n, rows, columns] patch distances of normal images; may be empty.
-            all_maps: [m, rows, columns] patch distances of all images.
+            normal_maps: patch distances of normal images, in any shape; may be empty.
+            all_maps: patch distances of all images, in any shape.
             threshold: on image scores, which are patch distances or means of some; None if undefined.
         """
         low = float(np.median(normal_maps if normal_maps.size else all_maps))
@@ -63,19 +65,42 @@ def shrink_mask(mask: Bool, size: tuple[int, int]) -> Bool:
     return np.asarray(share) > 0
 
 
-def show_mask(thumbnail: bytes, mask: Bool) -> str:
-    """The image in grey with its defects filled: a data URI."""
+def shrink_ignored(ignore: Bool, size: tuple[int, int]) -> Bool:
+    """An ignore mask at (height, width); a pixel that is half ignored is not."""
+    height, width = size
+    share = Image.fromarray(ignore.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+    return np.asarray(share) > 0.5
+
+
+def show_mask(thumbnail: bytes, mask: Bool, ignore: Bool | None = None) -> str:
+    """The image in grey with its defects filled and its ignored region outlined and hatched: a data URI.
+
+    Args:
+        thumbnail: a JPEG.
+        mask: [height, width] of the original image, True where defective.
+        ignore: [height, width] of the original image, True where ignored; None: nothing is.
+    """
     grey = _grey(thumbnail)
     picture = np.repeat((grey * 0.75)[..., None], 3, axis=2)
     inside = shrink_mask(mask, grey.shape)
     picture[inside] = 0.35 * picture[inside] + 0.65 * np.array(MASK_COLOUR)
+    if ignore is not None:
+        ignored = shrink_ignored(ignore, grey.shape)
+        picture[outline(~ignored) | (ignored & _hatching(grey.shape))] = IGNORED_GREY
     return to_data_uri(picture)
 
 
 def show_heatmap(
-    thumbnail: bytes, patch_map: Float32, mask: Bool, *, scale: Scale, input_size: tuple[int, int], sigma: float
+    thumbnail: bytes,
+    patch_map: Float32,
+    mask: Bool,
+    *,
+    scale: Scale,
+    input_size: tuple[int, int],
+    sigma: float,
+    ignore: Bool | None = None,
 ) -> str:
-    """The image in grey under its anomaly map, defects outlined: a data URI.
+    """The image in grey under its anomaly map, defects outlined, ignored regions grey and hatched: a data URI.
 
     Args:
         thumbnail: a JPEG.
@@ -84,12 +109,17 @@ def show_heatmap(
         scale: of the colours.
         input_size: (height, width) of the network input in pixels, on which the map lies.
         sigma: smoothing at input size in pixels.
+        ignore: [height, width] of the original image, True where ignored; None: nothing is.
     """
     grey = _grey(thumbnail)
     level = scale.apply(upsample_map(patch_map, input_size, grey.shape, sigma))
     heat = mpl.colormaps[COLOURS](level)[..., :3] * 255
     opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
     picture = (1 - opacity) * 0.9 * grey[..., None] + opacity * heat
+    if ignore is not None:  # a hot spot there is no finding
+        ignored = shrink_ignored(ignore, grey.shape)
+        picture[ignored] = (0.3 * grey[ignored] + 0.45 * IGNORED_GREY)[..., None]
+        picture[ignored & _hatching(grey.shape)] = IGNORED_GREY
     picture[outline(shrink_mask(mask, grey.shape))] = MASK_COLOUR
     return to_data_uri(picture)
 
@@ -124,6 +154,13 @@ def to_data_uri(picture: Float64) -> str:
         buffer, "JPEG", quality=_QUALITY, subsampling=0
     )
     return as_jpeg_uri(buffer.getvalue())
+
+
+def _hatching(size: tuple[int, ...]) -> Bool:
+    """Thin diagonal lines over a picture of (height, width)."""
+    rows, columns = np.indices(size)
+    lines: Bool = (rows + columns) % _HATCH == 0
+    return lines
 
 
 def _grey(thumbnail: bytes) -> Float64:

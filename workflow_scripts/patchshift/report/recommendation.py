@@ -21,7 +21,7 @@ from patchshift.report.conditions import (
     reference_domain,
     setup_of,
 )
-from patchshift.report.pairing import Summary, mean_auroc, mean_difference, summarise
+from patchshift.report.pairing import Summary, count_left_out, mean_auroc, mean_difference, summarise
 from patchshift.report.results import StudyResults, Value
 
 
@@ -54,6 +54,7 @@ class Recommendation:
         summary: what they are worth together.
         rivals: the other setups, best first.
         incomplete: setups left out because they do not cover the same categories.
+        left_out: domain -> images left out of the rivals' comparison, since their defect is not to be seen.
         policies: number of threshold policies that were compared for it.
         shift_setup: the setup whose loss under shift was measured: the recommended one, else the next best that was
             scored on shifted images; None if none was.
@@ -67,6 +68,7 @@ class Recommendation:
     summary: Summary
     rivals: list[Rival]
     incomplete: list[Setup]
+    left_out: dict[str, int]
     policies: int
     shift_setup: Setup | None
     start: Summary
@@ -132,6 +134,7 @@ def recommend(
         summary=summarise(results, chosen, spec),
         rivals=rivals,
         incomplete=incomplete,
+        left_out=count_left_out(results, dict(zip(chosen, chosen, strict=True))) if rivals else {},
         policies=len(policies),
         shift_setup=shift_setup,
         start=summarise(results, candidates[shift_setup or best], spec),

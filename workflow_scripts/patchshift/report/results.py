@@ -45,6 +45,7 @@ class Images:
     Attributes:
         names: the n image keys.
         labels: [n] int64, 1 for anomalous images.
+        relabelled: [n] bool, True for images that are anomalous in the split and normal in the domain scored.
         defects: defect type per image, empty for normal ones.
         scores: [n] float64 image scores, NaN where one is not finite.
         decisions: [n] int64, 1 where called defective; None without a threshold, or where a score is not finite.
@@ -53,6 +54,7 @@ class Images:
 
     names: list[str]
     labels: npt.NDArray[np.int64]
+    relabelled: npt.NDArray[np.bool_]
     defects: list[str]
     scores: npt.NDArray[np.float64]
     decisions: npt.NDArray[np.int64] | None
@@ -119,7 +121,7 @@ def _read_metrics(path: Path) -> dict[KeyTuple, Value]:
     return values
 
 
-IMAGE_COLUMNS = ("image", "label", "defect", "score", "decision", "threshold")
+IMAGE_COLUMNS = ("image", "label", "defect", "relabelled", "score", "decision", "threshold")
 
 
 def _read_predictions(path: Path) -> dict[KeyTuple, Images]:
@@ -137,6 +139,7 @@ def _as_images(rows: Sequence[dict[str, str]]) -> Images:
     return Images(
         names=[row["image"] for row in rows],
         labels=column("label", np.int64),
+        relabelled=column("relabelled", np.bool_),
         defects=[row["defect"] for row in rows],
         scores=column("score", np.float64),
         decisions=column("decision", np.int64) if all(row["decision"] for row in rows) else None,

@@ -4,7 +4,7 @@ Tested in tests/report/test_shift.py.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from patchshift.plan.experiments import Cell
@@ -12,7 +12,7 @@ from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup, condition_of, is_own_category, is_pool, setup_of
 from patchshift.report.figures import SHIFT_METRICS
 from patchshift.report.labels import category_labels
-from patchshift.report.pairing import Share, Summary, estimate_of, mean_difference, summarise
+from patchshift.report.pairing import Share, Summary, count_left_out, estimate_of, mean_difference, summarise
 from patchshift.report.recommendation import shifted_cells
 from patchshift.report.results import StudyResults, Value
 from patchshift.report.tables import cell_keys
@@ -67,11 +67,17 @@ class ShiftComparison:
         setup: the setup.
         conditions: those that were measured, in a fixed order.
         outcomes: category -> its rows, the reference domain first.
+        changes: shifted cell -> its image AUROC minus that of the reference domain, on the same images; only where the
+            reference domain was scored on them.
+        left_out: shifted domain -> images left out of `changes`, since their defect is not to be seen there or in the
+            reference domain.
     """
 
     setup: Setup
     conditions: list[str]
     outcomes: dict[str, list[Outcome]]
+    changes: dict[Cell, Value]
+    left_out: dict[str, int]
 
     def panels(self) -> Panels:
         """What `figures.draw_shift` draws: the reference's values start every domain's line."""
@@ -99,6 +105,7 @@ class PoolComparison:
         setup: the setup of both.
         pairs: (own category's bank, pool's bank) per category.
         difference: mean image AUROC of the pool's bank minus that of the categories' own banks.
+        left_out: domain -> images left out of `difference`, since their defect is not to be seen.
     """
 
     pool: str
@@ -106,6 +113,7 @@ class PoolComparison:
     setup: Setup
     pairs: list[tuple[Outcome, Outcome]]
     difference: Value
+    left_out: dict[str, int]
 
 
 def compare_shifts(results: StudyResults, reference: str, spec: EvaluationSpec) -> list[ShiftComparison]:
@@ -127,8 +135,21 @@ def compare_shifts(results: StudyResults, reference: str, spec: EvaluationSpec) 
             outcomes[outcome.category].append(outcome)
         by_plan = sorted(outcomes.items(), key=lambda item: order.index(item[1][0].cell.target.category))
         named = [condition for condition in CONDITIONS if condition in conditions.values()]
-        comparisons.append(ShiftComparison(setup, named, dict(by_plan)))
+        pairs = _pair_with_reference(results, start, shifted)
+        changes = {cell: mean_difference(results, [cell], [own], spec) for cell, own in pairs.items()}
+        comparisons.append(ShiftComparison(setup, named, dict(by_plan), changes, count_left_out(results, pairs)))
     return comparisons
+
+
+def _pair_with_reference(results: StudyResults, start: Sequence[Cell], shifted: Sequence[Cell]) -> dict[Cell, Cell]:
+    """Shifted cell -> the reference domain's cell of the same category, where both show the same images."""
+    own = {(cell.target.dataset, cell.target.category): cell for cell in start}
+    pairs = {cell: own.get((cell.target.dataset, cell.target.category)) for cell in shifted}
+    return {
+        cell: other
+        for cell, other in pairs.items()
+        if other is not None and results.images(cell).names == results.images(other).names
+    }
 
 
 def list_outcomes(results: StudyResults, conditions: Mapping[Cell, str], spec: EvaluationSpec) -> list[Outcome]:
@@ -180,6 +201,7 @@ def compare_pools(results: StudyResults, spec: EvaluationSpec) -> list[PoolCompa
                     )
                 ),
                 mean_difference(results, pooled, single, spec),
+                count_left_out(results, dict(zip(pooled, single, strict=True))),
             )
         )
     return comparisons

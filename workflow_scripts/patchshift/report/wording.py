@@ -42,6 +42,8 @@ def describe_choice(recommendation: Recommendation) -> list[str]:
     apart = [rival for rival in rivals if rival.is_told_apart]
     if apart:
         sentences.append(f"Its {measure} is above that of {join_words([_with_difference(r) for r in apart])}.")
+    if recommendation.left_out:
+        sentences.append(describe_left_out(recommendation.left_out))
     if rivals:
         sentences.append("It was chosen on the test images that its figures come from, which flatters them a little.")
     if recommendation.policies > 1:
@@ -143,6 +145,18 @@ def describe_difference(difference: Value, first: str, second: str, *, over: str
         f"{over} these test images do not tell {first} from {second}: the difference in image AUROC is "
         f"{difference.plain}."
     )
+
+
+def describe_left_out(counts: Mapping[str, int]) -> str:
+    """How many images a comparison of domains leaves out; empty where it leaves out none.
+
+    Args:
+        counts: shifted domain -> images.
+    """
+    if not counts:
+        return ""
+    named = [f"{count} {'image' if count == 1 else 'images'} in {domain}" for domain, count in counts.items()]
+    return f"Left out of the comparison, since their defect left the frame or is ignored: {join_words(named)}."
 
 
 def saturated(value: Value) -> bool:

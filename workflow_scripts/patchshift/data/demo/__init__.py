@@ -20,8 +20,8 @@ from patchshift.data.demo.canvas import Canvas, FloatArray
 from patchshift.data.demo.photograph import Lens, develop, expose, focus, shade
 from patchshift.data.demo.scene import Category
 from patchshift.errors import UserError
-from patchshift.plan.loading import did_you_mean
 from patchshift.plan.data_specs import GeneratorSpec
+from patchshift.plan.loading import did_you_mean
 
 _SCENES: Mapping[str, Category[Any]] = {
     "weave": weave.CATEGORY,

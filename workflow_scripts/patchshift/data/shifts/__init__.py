@@ -44,6 +44,7 @@ Result = TypeVar("Result")
 CHUNK = 8  # images that a worker takes at a time
 REPORT_SECONDS = 10
 LISTED = 10
+WORTH_SECONDS = 6  # of work left: for less, starting workers takes longer than they save
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def synthesize_shift(rows: Sequence[ImageRow], root: Path, spec: DomainSpec, fol
     """
     shift = partial(_shift_rows, root=root, spec=spec, folder=folder)
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    outcomes = list(_report_pace(_map_in_processes(shift, chunks, workers), len(rows)))
+    outcomes = list(_report_pace(_share_out(shift, chunks, workers), len(rows)))
     raise_all([outcome for outcome in outcomes if isinstance(outcome, str)])
     shifted = [outcome for outcome in outcomes if not isinstance(outcome, str)]
     _report_lost_defects(shifted)
@@ -201,6 +202,14 @@ def _report_pace(chunks: Iterable[list[_Shifted | str]], total: int) -> Iterator
         if now - last >= REPORT_SECONDS or done == total:
             last, pace = now, done / max(now - start, 1e-9)
             log.info("%d of %d images, %.1f images/s, %.0f s left", done, total, pace, (total - done) / pace)
+
+
+def _share_out(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """Results in order: the first is computed here, and the others by processes where that is worth their start."""
+    start = time.perf_counter()
+    yield from _map_in_processes(function, items[:1], 1)
+    left = (time.perf_counter() - start) * (len(items) - 1)
+    yield from _map_in_processes(function, items[1:], workers if left > WORTH_SECONDS else 1)
 
 
 def _map_in_processes(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:

@@ -1,0 +1,41 @@
+"""Example images of a category, as every domain's pack holds them.
+
+Tested in tests/report/test_examples.py.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from patchshift.data.index import shuffle
+from patchshift.data.packs import Pack
+from patchshift.report.shift_gallery import Picture
+
+DEFECTS = 3  # types of defects that are shown
+
+
+def choose_examples(pack: Path) -> list[str]:
+    """A good image, and one of each of a few types of defects: always the same ones."""
+    with Pack(pack) as clean:
+        by_type: dict[str, str] = {}
+        order = shuffle(clean.images, "examples")
+        defect = dict(zip(clean.images, clean.defects, strict=True))
+        for image in order:
+            by_type.setdefault(defect[image], image)
+    return [by_type[name] for name in sorted(by_type)][: 1 + DEFECTS]
+
+
+def show_examples(packs: Sequence[Path], images: Sequence[str]) -> dict[str, list[Picture]]:
+    """Type of defect (`good` without) -> its example in each pack, with its mask there."""
+    shown: dict[str, list[Picture]] = {}
+    for position, path in enumerate(packs):
+        with Pack(path) as pack:
+            for number, row in enumerate(pack.rows(images)):
+                if position == 0:
+                    shown[pack.defects[row] or "good"] = []
+                thumbnail = np.asarray(Image.open(io.BytesIO(pack.thumbnail(row))).convert("RGB"))
+                list(shown.values())[number].append(Picture(thumbnail, pack.mask(row)))
+    return shown

@@ -1,0 +1,54 @@
+"""Fill in the templates of pages. Everything is escaped by the template engine, except the figures made here.
+
+Tested in tests/report/test_page.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from patchshift.report.pairing import hundredths
+from patchshift.report.style import to_svg
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a page: its SVG and what it shows, in words."""
+
+    svg: Markup
+    caption: str
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """A template of `report/templates/` as text."""
+    environment = Environment(
+        loader=PackageLoader("patchshift.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["hundredths"] = hundredths
+    environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    environment.filters["number"] = lambda value: f"{value:.4g}"
+    environment.filters["percent"] = show_percent
+    return environment.get_template(template).render(context)
+
+
+def draw_picture(figure: Figure, name: str, caption: str) -> Picture:
+    """A figure as a picture; `name` is its own on the page."""
+    # matplotlib escapes the text in its SVG
+    return Picture(Markup(to_svg(figure, name)), caption)
+
+
+def show_percent(share: float) -> str:
+    """A share of 1 in percent, with two significant digits and a space that does not break."""
+    percent = 100 * share
+    if percent >= 10 or percent == 0:
+        return f"{percent:.0f}\N{NO-BREAK SPACE}%"
+    return f"{float(f'{percent:.2g}'):.10f}".rstrip("0").rstrip(".") + "\N{NO-BREAK SPACE}%"
