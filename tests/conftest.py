@@ -1,8 +1,16 @@
-"""Fixtures that several folders of tests share: the repository, and made datasets in real folder layouts."""
+"""What several folders of tests share: made datasets in real folder layouts, and a server that misbehaves on request."""
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,12 +104,11 @@ def make_visa(tmp_path: Path) -> MakeTree:
     return make
 
 
-@pytest.fixture
-def make_ksdd2(tmp_path: Path) -> MakeTree:
+@pytest.fixture(scope="session")
+def write_ksdd2() -> MakeTree:
     """Write KSDD2's layout: images and masks side by side, a mask for good images, too, and a stray copy."""
 
-    def make(*, good: int = 5, defective: int = 4) -> Path:
-        root = tmp_path / "ksdd2"
+    def write(root: Path, *, good: int = 5, defective: int = 4) -> Path:
         random = np.random.default_rng(0)
         for part, first in (("train", 10000), ("test", 20000)):
             for number in range(good + defective):
@@ -111,7 +118,13 @@ def make_ksdd2(tmp_path: Path) -> MakeTree:
         _save(mask, root / "train" / "10001_GT (copy).png")
         return root
 
-    return make
+    return write
+
+
+@pytest.fixture
+def make_ksdd2(tmp_path: Path, write_ksdd2: MakeTree) -> MakeTree:
+    """Write KSDD2's layout to a folder of this test."""
+    return partial(write_ksdd2, tmp_path / "ksdd2")
 
 
 @pytest.fixture
@@ -174,3 +187,113 @@ def _draw(random: np.random.Generator, size: tuple[int, int], *, defective: bool
 def _save(pixels: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
+
+
+@dataclass
+class Answer:
+    """How one request is answered; by default as a good server would."""
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_after: int | None = None
+    claim: int | None = None
+    ignore_range: bool = False
+    ignore_if_range: bool = False
+    omit: tuple[str, ...] = ()
+    hold: threading.Event | None = None
+
+
+@dataclass
+class Served:
+    """One request, and what was sent for it."""
+
+    path: str
+    headers: dict[str, str]
+    status: int
+    sent: int = 0
+
+
+class Server:
+    """Files by path, and the answers to give next; what is not said is answered well."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.answers: dict[str, deque[Answer]] = {}
+        self.served: list[Served] = []
+        self.address = ""
+
+    def put(self, path: str, content: bytes, *answers: dict[str, Any]) -> str:
+        self.files[path] = content
+        self.answers[path] = deque(Answer(**answer) for answer in answers)
+        return f"{self.address}/{path}"
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        path = handler.path.strip("/")
+        queue = self.answers.get(path) or deque()
+        answer = queue.popleft() if queue else Answer()
+        content = self.files.get(path)
+        status = answer.status or (200 if content is not None else 404)
+        body = (content or b"") if status == 200 else b"sorry"
+        headers = {"ETag": f'"{hash(content)}"', "Content-Length": str(len(body))} | answer.headers
+        wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+        same = answer.ignore_if_range or handler.headers.get("If-Range") == headers["ETag"]
+        if wanted and status == 200 and same and not answer.ignore_range:
+            first, total = int(wanted[1]), len(body)
+            if first >= total:
+                status, body = 416, b""
+            else:
+                status, body = 206, body[first:]
+                headers["Content-Range"] = f"bytes {first}-{total - 1}/{total}"
+            headers |= {"Content-Length": str(len(body))} | answer.headers
+        if answer.claim is not None:
+            headers["Content-Length"] = str(answer.claim)
+        served = Served(path, dict(handler.headers), status)
+        self.served.append(served)
+        handler.send_response(status)
+        for name, value in headers.items():
+            if name not in answer.omit:
+                handler.send_header(name, value)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        body = body[: answer.cut_after]
+        handler.wfile.write(body)
+        served.sent = len(body)
+        if answer.hold is not None:
+            handler.wfile.flush()
+            answer.hold.wait(60)
+        handler.close_connection = True
+
+
+@contextmanager
+def _serve() -> Iterator[Server]:
+    own = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            own.answer(self)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        own.address = f"http://127.0.0.1:{listening.server_address[1]}"
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield own
+        listening.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[[], AbstractContextManager[Server]]:
+    """A real HTTP server on loopback, for as long as its context lasts."""
+    return _serve
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with _serve() as own:
+        yield own

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def test_it_writes_a_study_that_plans_and_prints_how_to_run_it(
     assert main(["init", str(root)]) == 0
     printed = capsys.readouterr().out
     config = Path(f"configs/{root.name}.yaml")
-    assert printed.endswith(f"snakemake --cores 2 --configfile {config} all\n")
+    assert re.search(rf"\n  snakemake --cores \d+ --configfile {config} all\n$", printed)
     study = load_study(read_yaml(config), str(config))
     assert study.name == root.name
     (dataset,) = {cell.target.dataset for cell in study.all_cells()}

@@ -109,7 +109,7 @@ def advise(categories: Iterable[Findings]) -> Advice:
         reasons["thresholds"] = "the best F1 on validation images, and one that needs good images only"
     else:
         splits, thresholds = ["normals_only"], ["normal_p95", "f1_max_synthetic"]
-        reasons["splits"] = f"{fewest} defective images are too few to choose a threshold with: all of them test"
+        reasons["splits"] = f"{_count(fewest)}: too few to choose a threshold with, so all of them test"
         reasons["thresholds"] = "the first needs good images only, the second makes defects of its own to choose with"
     if fewest == 0:
         warnings.append(
@@ -117,13 +117,17 @@ def advise(categories: Iterable[Findings]) -> Advice:
             "no AUROC. Even a few help: put them into defect/TYPE/"
         )
     elif fewest < FEW_DEFECTS:
-        warnings.append(f"with {fewest} defective images the intervals will be wide: read them before the numbers")
+        warnings.append(f"{_count(fewest)}: the intervals will be wide, read them before the numbers")
     least_good = min(each.good for each in findings)
     if least_good < 30:
-        warnings.append(f"{least_good} good images are few: 50 or more make banks and thresholds steadier")
+        warnings.append(f"{_count(least_good, 'good')}: 50 or more make banks and thresholds steadier")
 
     image_size, reasons["backbones"] = _choose_input(findings)
     return Advice(masks, splits, thresholds, image_size, reasons, warnings)
+
+
+def _count(number: int, kind: str = "defective") -> str:
+    return f"{number} {kind} image{'' if number == 1 else 's'}"
 
 
 def _choose_input(findings: Sequence[Findings]) -> tuple[int, str]:
@@ -133,7 +137,7 @@ def _choose_input(findings: Sequence[Findings]) -> tuple[int, str]:
     if not sides:
         return INPUT, f"{shown}; without masks the size of defects is unknown, so the usual input of {INPUT}"
     small = sides[len(sides) // 10] * INPUT
-    if small < STRIDE and min(height, width) > INPUT:
+    if small < STRIDE and min(height, width) >= 1.5 * INPUT:  # else a larger input shows no more of them
         return LARGE_INPUT, (
             f"{shown}, and a tenth of the defects is smaller than one patch at an input of {INPUT} ({small:.1f} of "
             f"{STRIDE} pixels): {LARGE_INPUT} shows them, at four times the cost"

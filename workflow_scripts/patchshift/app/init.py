@@ -4,6 +4,7 @@ Tested in tests/app/test_init.py.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from patchshift.app.advice import Advice, Findings, advise, examine
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     write_text(config, text)
     load_study(read_yaml(config), str(config))  # what was written is known to plan
     print("\n".join([*_describe(layout, findings), *(f"note: {line}" for line in advice.warnings)]))
-    print(f"\nWrote {config}. Run it:\n\n  snakemake --cores 2 --configfile {config} all")
+    print(f"\nWrote {config}. Run it:\n\n  snakemake --cores {os.cpu_count() or 2} --configfile {config} all")
 
 
 def write_study(name: str, layout: Layout, findings: dict[str, Findings], advice: Advice) -> str:
