@@ -1,4 +1,4 @@
-"""What several folders of tests share: made datasets in real folder layouts, and a server that misbehaves on request."""
+"""What folders of tests share: made datasets in real folder layouts, and a server that misbehaves on request."""
 
 import csv
 import re

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir
 from importlib import import_module
 from pathlib import Path
@@ -25,8 +25,8 @@ from patchshift.detectors.bank import Bank
 from patchshift.detectors.scores import read_scores, write_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore
-from patchshift.plan import Study, load_study
-from patchshift.plan.experiments import POOLS, Target
+from patchshift.plan import Study, exhibits, load_study
+from patchshift.plan.experiments import CLEAN, POOLS, Cell, Target
 from patchshift.runtime import threads
 from patchshift.runtime.files import digest_file, read_json
 
@@ -41,8 +41,13 @@ add:
       adapter: mvtec_ad
       categories: [casting, connector]
       generate: {train_good: 5, test_good: 2, test_per_defect: 2}
+    strips: {adapter: ksdd2, categories: [surface], licence: as you like}
   pools: {both: [tiny]}
   splits: {half: {protocol: source_plan, train_share: 0.8, val_anomalous_share: 0.5, seed: 1}}
+  domains:
+    synthetic_half: {synthesis: {split: half, part: val, count: 2}}
+  thresholds:
+    f1_max_joined: {policy: f1_max, defects_from: synthetic_half}
   backbones: {small: {source: scattering, image_size: 64, octaves: 2, orientations: 2, stride: 8}}
   detectors: {quick: {method: patchcore, representation: {normalise: whiten, shrinkage: 0.5}, sampler: {share: 0.2}}}
 select: {splits: [half], backbones: [small], detectors: [quick], thresholds: [f1_max]}
@@ -50,10 +55,14 @@ experiments:
   shifted:
     title: Clean and shifted
     train: [tiny/casting]
-    target_domains: [clean, geometric_moderate]
+    target_domains: [clean, geometric_mild, geometric_moderate]
   pooled:
     title: One bank for both
     train: [pools/both]
+  synthetic:
+    title: Synthetic defects among those that set the threshold
+    train: [tiny/casting]
+    thresholds: [f1_max_joined]
 """
 
 
@@ -70,9 +79,24 @@ def _restored_threads() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def study(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(
+    repository: Path,
+    serve: Callable[..., Any],
+    write_ksdd2: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Study]:
+    """A checked study, one dataset of which is to be had from a server."""
+    folder = tmp_path_factory.mktemp("study")
+    archive = Path(shutil.make_archive(str(folder / "strips"), "zip", write_ksdd2(folder / "strips")))
     config = {**yaml.safe_load(STUDY), "catalog": str(repository / "configs" / "catalog.yaml")}
-    return load_study(config, "tiny.yaml", ids=tmp_path_factory.mktemp("ids") / "ids.json")
+    with serve() as server:
+        os.environ["NO_PROXY"] = "*"
+        source = {
+            "address": server.put("strips.zip", archive.read_bytes()),
+            "checksum": f"sha256:{digest_file(archive)}",
+        }
+        config["add"]["datasets"]["strips"] |= source
+        yield load_study(config, "tiny.yaml", ids=folder / "ids.json")
 
 
 def run(script: str, **options: Any) -> None:
@@ -86,10 +110,90 @@ def run(script: str, **options: Any) -> None:
 def place(study: Study, target: Target) -> dict[str, str]:
     """Where the images of a target are."""
     folder = f"results/domains/{target.path}"
-    if study.is_shifted(target.domain):
+    if study.is_made(target.domain):
         return {"index": f"{folder}/index.csv", "root": folder}
     index = f"results/images/{target.dataset}/{target.category}.csv"
     return {"index": index, "root": study.image_root(target.dataset, target.category)}
+
+
+def prepare_target(study: Study, target: Target) -> None:
+    """Images, pack and features of a target."""
+    images = f"results/domains/{target.path}"
+    if study.is_made(target.domain):
+        clean, spec = place(study, Target(target.dataset, target.category, CLEAN)), study.domain_spec(target.domain)
+        if study.domain_split(target.domain):
+            split = f"results/splits/{target.dataset}/{target.category}/half.csv"
+            run("synthesize_defects", **clean, split=split, spec=spec, images=images)
+        else:
+            run("synthesize_shift", **clean, spec=spec, images=images)
+    run("pack_images", **place(study, target), stage=1, pack=f"results/packs/{target.path}.h5")
+    features, spec = f"results/features/{target.path}/small.h5", study.backbone_spec("small")
+    run("extract_features", **place(study, target), weights_dir="none", spec=spec, stage=1, features=features)
+
+
+def score(study: Study, cell: Cell, target: Target, scores: str, **options: Any) -> None:
+    run(
+        "score_images",
+        bank=f"results/banks/{cell.bank.path}.h5",
+        features=f"results/features/{target.path}/small.h5",
+        **options,
+        spec=study.score_spec(cell.bank.detector),
+        stage=1,
+        scores=scores,
+    )
+
+
+def calibrate(study: Study, cell: Cell, threshold: str, **common: Any) -> None:
+    """A threshold, with the synthetic defects that its policy asks for."""
+    for domain in study.defects_of(cell.threshold):
+        target = Target(cell.calibration.dataset, cell.calibration.category, domain)
+        prepare_target(study, target)
+        scores = f"results/scores/{cell.bank.path}/on/{target.path}.h5"
+        score(study, cell, target, scores)
+        common |= {"defects_scores": scores, "defects_pack": f"results/packs/{target.path}.h5"}
+    run("calibrate_threshold", **common, spec=study.threshold_spec(cell.threshold), threshold=threshold)
+
+
+def bring_crops(study: Study) -> None:
+    """A dataset is fetched, and its training defects are cropped."""
+    root, index, split = study.image_root("strips", "surface"), "results/images/strips/surface.csv", "official.csv"
+    folder, receipt = study.dataset_folder("strips"), study.receipt("strips")
+    run("fetch_dataset", dataset="strips", spec=study.fetch_spec("strips"), folder=folder, receipt=receipt)
+    run("index_images", root=root, spec=study.dataset_spec("strips"), index=index)
+    run("split_images", index=index, spec=study.split_spec("official"), split=split)
+    spec = study.domain_spec("crops_official")
+    run("crop_defects", index=index, split=split, root=root, spec=spec, images=CROPS)
+
+
+def show(study: Study) -> None:
+    """Cards, figures and the report."""
+    for dataset in exhibits.card_datasets(study):
+        run(
+            "write_data_card",
+            dataset=dataset,
+            categories=exhibits.card_categories(study, dataset),
+            splits=exhibits.card_splits(study, dataset),
+            settings=study.card_spec(dataset),
+            stage=1,
+            json=f"results/data_cards/{dataset}.json",
+            html=f"results/data_cards/{dataset}.html",
+        )
+    for dataset, category in exhibits.list_galleries(study):
+        domains = exhibits.gallery_domains(study, dataset, category)
+        packs = [f"results/packs/{dataset}/{category}/{domain}.h5" for domain in domains]
+        run("plot_shifts", packs=packs, domains=domains, gallery=f"{study.folder}/shifts/{dataset}/{category}.png")
+    for name, experiment in study.config.experiments.items():
+        folder = f"{study.folder}/experiments/{name}"
+        results = f"{folder}/results.csv"
+        run("collect_experiment", plan=study.plan_spec(name), experiment=name, results=results)
+        run("plot_experiment", results=results, title=experiment.title, bars=f"{folder}/bars.png")
+        if name in exhibits.list_ladders(study):
+            ladder = f"{folder}/severity_ladder.png"
+            run("plot_severities", results=results, domains=study.domain_settings(), ladder=ladder)
+    tables = {name: f"{study.folder}/{name}.csv" for name in ("metrics", "predictions", "timings")}
+    run("collect_study", plan=study.plan_spec(), **tables, table=f"{study.folder}/results.txt")
+    report = {"folder": study.folder, "report": f"{study.folder}/report.html"}
+    run("write_report", plan=study.plan_spec(), provenance=study.provenance_spec(), **report)
 
 
 def run_study(study: Study) -> None:
@@ -102,13 +206,7 @@ def run_study(study: Study) -> None:
         run("index_images", root=root, spec=study.dataset_spec(dataset), index=index)
         run("split_images", index=index, spec=study.split_spec("half"), split=split)
     for target in dict.fromkeys(target for cell in cells for target in (cell.target, cell.calibration)):
-        if study.is_shifted(target.domain):
-            clean = place(study, Target(target.dataset, target.category, "clean"))
-            spec = study.domain_spec(target.domain)
-            run("synthesize_shift", **clean, spec=spec, images=f"results/domains/{target.path}")
-        run("pack_images", **place(study, target), stage=1, pack=f"results/packs/{target.path}.h5")
-        features, spec = f"results/features/{target.path}/small.h5", study.backbone_spec("small")
-        run("extract_features", **place(study, target), weights_dir="none", spec=spec, stage=1, features=features)
+        prepare_target(study, target)
     for bank in dict.fromkeys(cell.bank for cell in cells):
         members = study.members(bank.training.dataset, bank.training.category)
         run(
@@ -121,31 +219,15 @@ def run_study(study: Study) -> None:
             bank=f"results/banks/{bank.path}.h5",
         )
     for cell in cells:
-        protocol, policy = study.evaluation_spec(), study.threshold_spec(cell.threshold)
         common = {"scores": cell.scores, "pack": cell.pack, "split": cell.split, "stage": 1}
         threshold = f"results/thresholds/{cell.bank.path}/from/{cell.calibration.path}/{cell.threshold}.json"
-        run(
-            "score_images",
-            bank=f"results/banks/{cell.bank.path}.h5",
-            features=f"results/features/{cell.target.path}/small.h5",
-            split=cell.split,
-            spec=study.score_spec(cell.bank.detector),
-            stage=1,
-            scores=cell.scores,
-        )
+        score(study, cell, cell.target, cell.scores, split=cell.split)
         if cell.calibration == cell.target:  # clean before shifted, in the order of the config
-            run("calibrate_threshold", **common, spec=policy, threshold=threshold)
-        run("evaluate", **common, spec=protocol, metrics=cell.metrics)
-        run("decide", **common, spec=protocol, threshold=threshold, decisions=cell.decisions)
-    for name, experiment in study.config.experiments.items():
-        results = f"{study.folder}/experiments/{name}/results.csv"
-        run("collect_experiment", plan=study.plan_spec(name), experiment=name, results=results)
-        bars = f"{study.folder}/experiments/{name}/bars.png"
-        run("plot_experiment", results=results, title=experiment.title, bars=bars)
-    tables = {name: f"{study.folder}/{name}.csv" for name in ("metrics", "predictions", "timings")}
-    run("collect_study", plan=study.plan_spec(), **tables, table=f"{study.folder}/results.txt")
-    report = {"folder": study.folder, "report": f"{study.folder}/report.html"}
-    run("write_report", plan=study.plan_spec(), provenance=study.provenance_spec(), **report)
+            calibrate(study, cell, threshold, **common)
+        run("evaluate", **common, spec=study.evaluation_spec(), metrics=cell.metrics)
+        run("decide", **common, spec=study.evaluation_spec(), threshold=threshold, decisions=cell.decisions)
+    bring_crops(study)
+    show(study)
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +261,11 @@ def _inside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.chdir(request.getfixturevalue("finished"))
 
 
-CLEAN = Target("tiny", "casting", "clean")
+CASTING = Target("tiny", "casting", CLEAN)
 BANK = "results/banks/tiny/casting/clean/half/small/quick/seed0.h5"
 SPLIT = "results/splits/tiny/casting/half.csv"
 FEATURES = "results/features/tiny/casting/clean/small.h5"
+CROPS = "results/domains/strips/surface/crops_official"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -197,7 +280,11 @@ def test_every_script_explains_itself(script: str, capsys: pytest.CaptureFixture
 
 def test_running_again_elsewhere_gives_the_same_bytes(runs: list[Path]) -> None:
     first, second = (
-        {path.relative_to(folder).as_posix(): digest_file(path) for path in folder.rglob("*") if path.is_file()}
+        {
+            path.relative_to(folder).as_posix(): digest_file(path)
+            for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith(".")  # what the index remembers of files' times
+        }
         for folder in runs
     )
     assert first == second
@@ -211,7 +298,7 @@ def test_no_artifact_names_the_folder_it_was_made_in(finished: Path) -> None:
 
 
 def test_all_images_are_indexed_split_packed_and_extracted(finished: Path, study: Study) -> None:
-    for domain in ("clean", "geometric_moderate"):
+    for domain in ("clean", "geometric_mild", "geometric_moderate"):
         keys = [row.key for row in read_index(Path(place(study, Target("tiny", "casting", domain))["index"]))]
         assert len(keys) == 5 + 2 + 5 * 2
         assert list(read_split(Path(SPLIT)).parts) == keys
@@ -243,10 +330,9 @@ def test_validation_and_test_images_are_scored_and_training_images_are_not(finis
 
 def test_the_threshold_is_a_validation_score_and_decides_the_test_images(finished: Path, study: Study) -> None:
     split = read_split(Path(SPLIT))
-    clean, shifted = study.cells["shifted"]
-    scored = read_scores(Path(clean.scores))
+    scored = read_scores(Path(study.cells["shifted"][0].scores))
     validation = dict(zip(scored.images, scored.scores.image_scores, strict=True))
-    for cell in (clean, shifted):
+    for cell in study.cells["shifted"]:
         content = read_json(Path(cell.decisions))
         assert np.float32(content["threshold"]) in [validation[key] for key in split.of("val")]
         assert [image["image"] for image in content["images"]] == split.of("test")
@@ -277,7 +363,7 @@ def test_every_artifact_says_what_made_it_from_what(finished: Path, study: Study
 def test_tables_hold_every_cell_and_every_test_image(finished: Path, study: Study) -> None:
     folder = Path(study.folder)
     cells = study.all_cells()
-    assert len(pd.read_csv(folder / "experiments/shifted/results.csv")) == len(study.cells["shifted"]) == 2
+    assert len(pd.read_csv(folder / "experiments/shifted/results.csv")) == len(study.cells["shifted"]) == 3
     assert len(pd.read_csv(folder / "predictions.csv")) == 7 * len(cells)
     metrics = pd.read_csv(folder / "metrics.csv")
     for cell in cells:
@@ -287,11 +373,36 @@ def test_tables_hold_every_cell_and_every_test_image(finished: Path, study: Stud
     assert "One bank for both" in (folder / "results.txt").read_text()
 
 
-def test_a_report_and_figures_are_drawn(finished: Path, study: Study) -> None:
-    for name in study.cells:
-        with Image.open(f"{study.folder}/experiments/{name}/bars.png") as figure:
+def test_a_dataset_is_fetched_and_its_training_defects_are_cropped(finished: Path, study: Study) -> None:
+    receipt = read_json(study.receipt("strips"))
+    assert (receipt["origin"], receipt["licence"], receipt["files"]) == ("downloaded", "as you like", 2 * 2 * 9 + 1)
+    crops = read_index(Path(CROPS, "index.csv"))
+    split = read_split(Path("official.csv"))
+    positives = [key for key in split.of("train") if key in split.anomalous]
+    assert len(positives) == 4 - 1  # 30 % of four go to val
+    assert [row.key for row in crops] == [f"{key}#crop0" for key in positives]
+    assert all(row.label and (Path(CROPS) / row.mask).is_file() for row in crops)
+
+
+def test_synthetic_defects_join_the_validation_images_of_a_threshold(finished: Path, study: Study) -> None:
+    (cell,) = study.cells["synthetic"]
+    folder = Path("results/thresholds", cell.bank.path, "from", cell.calibration.path)
+    alone, joined = (read_json(folder / f"{name}.json") for name in ("f1_max", "f1_max_joined"))
+    assert joined["normal"] == alone["normal"]
+    assert joined["anomalous"] == alone["anomalous"] + 2 * 2  # two of each of two types
+    assert {"defects_scores", "defects_pack"} <= joined["provenance"]["inputs"].keys()
+
+
+def test_a_report_figures_and_cards_are_drawn(finished: Path, study: Study) -> None:
+    experiments, shifts = Path(study.folder, "experiments"), Path(study.folder, "shifts")
+    bars = [experiments / name / "bars.png" for name in study.cells]
+    for path in (*bars, experiments / "shifted/severity_ladder.png", shifts / "tiny/casting.png"):
+        with Image.open(path) as figure:
             assert min(figure.size) > 100
+    assert [path.name for path in shifts.rglob("*.png")] == ["casting.png"]
     assert "Do all scripts fit together?" in Path(study.folder, "report.html").read_text(encoding="utf-8")
+    assert "connector" in Path("results/data_cards/tiny.html").read_text(encoding="utf-8")
+    assert read_json(Path("results/data_cards/tiny.json"))["dataset"] == "tiny"
 
 
 # --- what a user can get wrong -------------------------------------------------------------------------------------
@@ -299,7 +410,7 @@ def test_a_report_and_figures_are_drawn(finished: Path, study: Study) -> None:
 
 def extract(study: Study, backbone: str = "small", weights: Path = Path("weights")) -> None:
     spec = study.backbone_spec(backbone)
-    run("extract_features", **place(study, CLEAN), weights_dir=weights, spec=spec, stage=1, features="new.h5")
+    run("extract_features", **place(study, CASTING), weights_dir=weights, spec=spec, stage=1, features="new.h5")
 
 
 def test_images_that_changed_since_indexing_are_named(copied: Path, study: Study) -> None:
@@ -313,7 +424,7 @@ def test_images_that_changed_since_indexing_are_named(copied: Path, study: Study
     assert "train/good/001.png: changed since it was indexed; run again with --forcerun index_images" in message
     assert "test/good/000.png: cannot be read" in message
     with pytest.raises(UserError, match="changed since it was indexed"):
-        run("pack_images", **place(study, CLEAN), stage=1, pack="new.h5")
+        run("pack_images", **place(study, CASTING), stage=1, pack="new.h5")
     assert not Path("new.h5").exists()
     assert not list(copied.rglob("*.partial"))
 
@@ -382,7 +493,7 @@ def test_identical_images_in_different_parts_are_reported(
 def test_without_validation_images_decisions_are_undefined_with_the_reason(copied: Path, study: Study) -> None:
     cell = study.cells["shifted"][0]
     common = {"scores": "new.h5", "pack": cell.pack, "split": "new.csv", "stage": 1}
-    run("split_images", index=place(study, CLEAN)["index"], spec=study.split_spec("published"), split="new.csv")
+    run("split_images", index=place(study, CASTING)["index"], spec=study.split_spec("published"), split="new.csv")
     run(
         "score_images",
         bank=BANK,

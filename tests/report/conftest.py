@@ -17,7 +17,7 @@ from patchshift.data.splits import Split, write_split
 from patchshift.detectors.scores import Scores, write_scores
 from patchshift.evaluation.evaluate import decide_target, evaluate_target
 from patchshift.evaluation.thresholds import calibrate
-from patchshift.plan.experiments import Cell, StudyPlan
+from patchshift.plan.experiments import Cell, StudyPlan, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.page import render_report
 from patchshift.report.results import StudyResults
@@ -35,6 +35,8 @@ class MadeStudy:
     Two categories with 6 good and 6 defective test images each, half as many validation images. Detector `sharp` tells
     them apart in domain, `blunt` hardly; the dark domain raises all scores of banks that were fitted on clean images.
     `gone` test defects of each category are not to be seen in it; with `ignore`, a corner of all images is ignored.
+    With `camera`, dataset e holds other images of the same products under the same names, to which alias `camera_b` of
+    d leads; banks of d give all of them scores as high as those of the dark domain.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class MadeStudy:
         validation: bool = True,
         gone: int = 0,
         ignore: bool = False,
+        camera: bool = False,
         **experiments: object,
     ):
         self.validation = validation
@@ -60,8 +63,9 @@ class MadeStudy:
                 },
                 "order": list(experiments or self.default_experiments()),
                 "experiments": experiments or self.default_experiments(),
-                "datasets": {"d": ["a", "b"]},
+                "datasets": {"d": ["a", "b"]} | ({"e": ["a", "b"]} if camera else {}),
                 "pools": {"all": ["d"]},
+                "aliases": {"camera_b": {"d": "e"}} if camera else {},
             }
         )
         self.plan = StudyPlan.model_validate_json(plan.canonical())  # as the scripts get it
@@ -81,7 +85,11 @@ class MadeStudy:
         return {
             "question": "What of <i>this</i>?",
             "evaluation": SPEC.model_dump(mode="json"),
-            "domains": {"clean": {"shift": "none"}, "dark": {"shift": "photometric"}},
+            "domains": {
+                "clean": {"shift": "none"},
+                "dark": {"shift": "photometric", "severity": "severe", "seed": 0},
+                "dim": {"shift": "photometric", "severity": "mild", "seed": 0},
+            },
             "detectors": {"sharp": {"sampler": {"method": "greedy", "share": 0.02}}},
         }
 
@@ -89,14 +97,17 @@ class MadeStudy:
         return list(dict.fromkeys(cell for cells in self.plan.cells().values() for cell in cells))
 
     def write(self) -> None:
-        for category in ("a", "b"):
-            rows = self._write_images(category)
-            for domain in ("clean", "dark"):
-                seen = [self._as_seen(row, domain) for row in rows]
-                write_pack(Path(f"results/packs/d/{category}/{domain}.h5"), seen, Path("images"), {})
-        categories = [measure_category(CategoryFiles.of("d", category, ["s"])) for category in ("a", "b")]
-        card = DataCard("d", {"licence": "free <b>of</b> charge"}, categories, {})
-        write_card(Path("results/data_cards/d.json"), card)
+        domains = {"clean", *(cell.target.domain for cell in self.cells())}
+        for dataset in self.plan.datasets:
+            folder = Path("images", dataset)
+            for category in ("a", "b"):
+                rows = self._write_images(dataset, category)
+                for domain in domains:
+                    seen = [self._as_seen(row, domain) for row in rows]
+                    write_pack(Path(f"results/packs/{dataset}/{category}/{domain}.h5"), seen, folder, {})
+            categories = [measure_category(CategoryFiles.of(dataset, category, ["s"])) for category in ("a", "b")]
+            card = DataCard(dataset, {"licence": "free <b>of</b> charge"}, categories, {})
+            write_card(Path(f"results/data_cards/{dataset}.json"), card)
         for cell in self.cells():
             self._write_cell(cell)
         by_experiment = self.plan.cells()
@@ -109,6 +120,11 @@ class MadeStudy:
             )
         self.table = text_table({name: (name, experiment_results(cells)) for name, cells in by_experiment.items()})
 
+    def _is_strange(self, target: Target, training: Target) -> bool:
+        """Whether images are of another domain or camera than those of the bank."""
+        camera = (target.dataset == "e") != (training.dataset == "e")
+        return camera or target.domain != training.domain == "clean"
+
     def _is_gone(self, name: str, domain: str) -> bool:
         return domain == "dark" and "-test-1-" in name and int(name[-5]) < self.gone
 
@@ -116,7 +132,9 @@ class MadeStudy:
         seen = replace(row, label=0, defect="", mask="") if self._is_gone(row.image, domain) else row
         return replace(seen, ignore="ignore.png") if self.ignore else seen
 
-    def _write_images(self, category: str) -> list[ImageRow]:
+    def _write_images(self, dataset: str, category: str) -> list[ImageRow]:
+        folder = Path("images", dataset)
+        folder.mkdir(parents=True, exist_ok=True)
         rows, parts = [], {}
         plan = [("train", 0, 3), ("test", 0, 6), ("test", 1, 6)]
         if self.validation:
@@ -125,9 +143,8 @@ class MadeStudy:
             for number in range(count):
                 name = f"{category}-{part}-{label}-{number}"
                 copied = label == 0 and number == 0 and part != "train"  # one image stands in val and in test
-                generator = np.random.default_rng(crc32((category if copied else name).encode()))
-                path = Path("images") / f"{name}.png"
-                path.parent.mkdir(exist_ok=True)
+                generator = np.random.default_rng(crc32(f"{dataset}/{category if copied else name}".encode()))
+                path = folder / f"{name}.png"
                 Image.fromarray(generator.integers(60, 200, (SIZE, SIZE, 3), dtype=np.uint8)).save(path)
                 if label:
                     mask = np.zeros((SIZE, SIZE), np.uint8)
@@ -138,16 +155,16 @@ class MadeStudy:
                 parts[path.name] = part
         corner = np.zeros((SIZE, SIZE), np.uint8)
         corner[16:, 16:] = 255
-        Image.fromarray(corner).save(Path("images/ignore.png"))
-        rows = add_digests(rows, Path("images"))
-        write_index(Path(f"results/images/d/{category}.csv"), rows)
+        Image.fromarray(corner).save(folder / "ignore.png")
+        rows = add_digests(rows, folder)
+        write_index(Path(f"results/images/{dataset}/{category}.csv"), rows)
         split = Split(parts, frozenset(row.image for row in rows if row.label))
-        write_split(Path(f"results/splits/d/{category}/s.csv"), split)
+        write_split(Path(f"results/splits/{dataset}/{category}/s.csv"), split)
         return rows
 
     def _write_cell(self, cell: Cell) -> None:
         names, labels, masks = self._scored(cell)
-        drift = 6.0 if (cell.target.domain, cell.bank.training.domain) == ("dark", "clean") else 0.0
+        drift = 6.0 if self._is_strange(cell.target, cell.bank.training) else 0.0
         generator = np.random.default_rng(crc32(cell.scores.encode()))
         gap = 3.0 if cell.bank.detector == "sharp" else 0.4
         maps = generator.normal(0, 1, (len(names), 4, 4)).astype(np.float32) + np.float32(drift)
@@ -160,7 +177,7 @@ class MadeStudy:
             labels[test], scores[test], maps[test], masks[test], input_size=(SIZE, SIZE), spec=SPEC
         )
         write_json(Path(cell.metrics), ranking)
-        reference = scores[~test] - (drift if cell.calibration.domain != cell.target.domain else 0)
+        reference = scores[~test] - (drift if cell.calibration != cell.target else 0)
         calibration = calibrate("f1_max", reference, labels[~test])
         images = [
             {
@@ -213,19 +230,27 @@ def make_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MadeStudy, str]:
-    """The made-up study, written and rendered once: its working folder, itself and its page."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MadeStudy]:
+    """The made-up study, written once: its working folder and itself."""
     folder = tmp_path_factory.mktemp("made")
     study = MadeStudy()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         study.write()
-        page = render_report(study.plan, study.provenance, study.folder)
-    return folder, study, page
+    return folder, study
+
+
+@pytest.fixture(scope="session")
+def made_page(made_once: tuple[Path, MadeStudy]) -> str:
+    """The report of the made-up study, rendered once."""
+    folder, study = made_once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return render_report(study.plan, study.provenance, study.folder)
 
 
 @pytest.fixture
-def made(made_once: tuple[Path, MadeStudy, str], monkeypatch: pytest.MonkeyPatch) -> MadeStudy:
+def made(made_once: tuple[Path, MadeStudy], monkeypatch: pytest.MonkeyPatch) -> MadeStudy:
     """The made-up study in its working folder; not to be written to."""
     monkeypatch.chdir(made_once[0])
     return made_once[1]

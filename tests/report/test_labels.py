@@ -41,3 +41,21 @@ def test_other_categories_and_pools_are_named():
 def test_dataset_is_named_where_there_are_several():
     assert category_labels([ROW]) == ["a"]
     assert category_labels([ROW, {**ROW, "target_dataset": "e"}]) == ["d/a", "e/a"]
+
+
+CAMERA = {**ROW, "target_dataset": "e", "target_category": "a2", "alias": "camera_b", "origin": "d/a"}
+
+
+def test_what_an_alias_led_to_is_named_as_a_domain_of_its_product():
+    adapted = {**CAMERA, "train_dataset": "e", "train_category": "a2"}
+    assert category_labels([ROW, CAMERA, adapted]) == ["a", "a", "a"]
+    assert group_labels([ROW, CAMERA, adapted]) == [
+        "clean, fitted on clean",
+        "camera_b, fitted on clean",
+        "camera_b, fitted on camera_b",
+    ]
+    assert group_labels([CAMERA, {**CAMERA, "train_category": "b"}]) == ["own category", "bank of b"]
+
+
+def test_a_bank_of_another_datasets_category_is_named_in_full():
+    assert group_labels([ROW, {**ROW, "train_dataset": "e"}]) == ["own category", "bank of e/a"]

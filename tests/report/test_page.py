@@ -7,7 +7,7 @@ import pytest
 from patchshift.errors import UserError
 from patchshift.report.page import render_report
 
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"meta", "link", "img", "br", "hr", "wbr"}
 
 
 class Page(HTMLParser):
@@ -42,8 +42,18 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def page(made_once) -> Page:
-    return Page(made_once[2])
+def page(made_page) -> Page:
+    return Page(made_page)
+
+
+def render(study) -> str:
+    return Page(render_report(study.plan, study.provenance, study.folder)).text
+
+
+ONE_SHIFT = {
+    "clean": {"title": "In domain", "train": ["d/a"]},
+    "shifted": {"title": "Shifted", "train": ["d/a"], "target_domains": ["dark"]},
+}
 
 
 def test_page_is_well_formed_and_has_every_section(page):
@@ -85,7 +95,7 @@ def test_data_section_counts_the_images_of_every_part(page):
 
 
 def test_a_report_without_the_datasets_card_says_which_is_missing(make_study):
-    study = make_study()
+    study = make_study(detectors=("sharp",), **ONE_SHIFT)
     Path("results/data_cards/d.json").unlink()
     with pytest.raises(UserError, match=r"data_cards/d\.json does not exist"):
         render_report(study.plan, study.provenance, study.folder)
@@ -94,35 +104,66 @@ def test_a_report_without_the_datasets_card_says_which_is_missing(make_study):
 def test_change_under_shift_stands_beside_its_sign_and_what_it_leaves_out(page, make_study):
     assert "on the same images and resamples" in page.text
     assert "Left out" not in page.text
-    study = make_study(gone=1)
-    text = Page(render_report(study.plan, study.provenance, study.folder)).text
-    assert "left the frame or is ignored: 2 images in dark." in text
+    text = render(make_study(gone=1, detectors=("sharp",), **ONE_SHIFT))
+    assert "left the frame or is ignored: 1 image in dark." in text
     assert re.search(r"[+\N{MINUS SIGN}]0\.\d{3}[+\N{MINUS SIGN}]0\.\d{3} to [+\N{MINUS SIGN}]0\.\d{3}", text)
 
 
 def test_ignored_regions_have_their_key_where_there_are_some(page, make_study):
     assert "ignored region" not in page.text
-    study = make_study(ignore=True)
-    assert Page(render_report(study.plan, study.provenance, study.folder)).text.count("ignored region") == 3
+    assert render(make_study(ignore=True, detectors=("sharp",), **ONE_SHIFT)).count("ignored region") == 2
 
 
 def test_page_without_thresholds_says_why(make_study):
-    study = make_study(validation=False)
-    text = Page(render_report(study.plan, study.provenance, study.folder)).text
+    text = render(make_study(validation=False, detectors=("sharp",), clean=ONE_SHIFT["clean"]))
     assert "no threshold can be recommended" in text
     assert "undefined: no validation image" in text
     assert "Lowest-scored defects" in text
 
 
 def test_page_of_a_study_without_any_bank_in_its_own_domain(make_study):
-    study = make_study(cross={"title": "Cross", "train": ["d/a"], "targets": ["d/b"]})
-    text = Page(render_report(study.plan, study.provenance, study.folder)).text
+    text = render(make_study(cross={"title": "Cross", "train": ["d/a"], "targets": ["d/b"]}))
     assert "no bank of this study was scored in the domain it was fitted on" in text
 
 
-def test_script_writes_the_page_and_equal_inputs_give_equal_bytes(made, made_once, tmp_path):
+def test_a_natural_shift_is_named_explained_and_shown_by_images_of_its_own(make_study):
+    text = render(
+        make_study(
+            camera=True,
+            detectors=("sharp",),
+            clean=ONE_SHIFT["clean"],
+            other={"title": "Other camera", "train": ["d/a"], "target_domains": ["camera_b"]},
+        )
+    )
+    assert "camera_b. Used as it is, " in text
+    assert "camera_b is a natural shift: d seen in e." in text
+    assert "camera_b shows other images than clean, so both sides are resampled independently" in text
+    assert "no adaptation, another image" in text
+    assert "The same images under shift" not in text
+
+
+def test_domains_of_which_the_same_is_said_share_a_paragraph_and_a_ladder_tells_the_rest(make_study):
+    shifted = {"title": "Ever darker", "train": ["d/a"], "target_domains": ["clean", "dim", "dark"]}
+    text = render(make_study(detectors=("sharp",), ladder=shifted))
+    assert "dim and dark. Used as it is, false alarms rise from" in text
+    assert "photometric: image AUROC is 1.000 in the clean domain" in text
+    assert text.index("Ever darker") < text.index("Every shifted domain")
+
+
+def test_a_ladder_of_a_study_without_a_reference_is_shown(make_study):
+    pool = {"title": "Shared", "train": ["pools/all"], "targets": ["d/a"], "target_domains": ["dim", "dark"]}
+    text = render(make_study(detectors=("sharp",), pool=pool))
+    assert "As a shift grows stronger" in text
+    assert "The clean domain was not scored here" in text
+
+
+def test_script_writes_the_page_and_equal_inputs_give_equal_bytes(make_study, tmp_path):
     import write_report
 
-    write_report.main(made.arguments(tmp_path / "report.html"))
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == made_once[2]
-    assert not re.search(r"20\d\d-\d\d-\d\d", made_once[2])  # no time of writing
+    study = make_study(detectors=("sharp",), clean=ONE_SHIFT["clean"])
+    pages = []
+    for name in ("one.html", "two.html"):
+        write_report.main(study.arguments(tmp_path / name))
+        pages.append((tmp_path / name).read_bytes())
+    assert pages[0] == pages[1]
+    assert not re.search(rb"20\d\d-\d\d-\d\d", pages[0])  # no time of writing

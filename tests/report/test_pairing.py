@@ -7,6 +7,7 @@ from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.pairing import (
     hundredths,
+    independent_difference,
     mean_auroc,
     mean_difference,
     relabelled_on_either_side,
@@ -81,3 +82,20 @@ def test_hundredths_are_short_and_near(share):
     text = hundredths(share)
     assert len(text) <= 3
     assert float(text) == pytest.approx(100 * share, abs=0.51)
+
+
+def test_sides_of_other_images_are_drawn_independently(results):
+    cell, other = (next(c for c in results.cells["clean"] if c.target.category == name) for name in ("a", "b"))
+    difference = independent_difference(results, cell, other, SPEC)
+    auroc = [results.value(each, "image_auroc").value for each in (cell, other)]
+    assert difference.value == pytest.approx(auroc[0] - auroc[1])
+    itself = independent_difference(results, cell, cell, SPEC)
+    assert itself.value == 0
+    assert itself.low < 0 < itself.high  # paired, it would be certain
+
+
+def test_independent_difference_without_an_image_of_a_class_is_undefined(make_study):
+    study = make_study(gone=6, detectors=("sharp",))
+    results = StudyResults(study.plan, study.folder)
+    clean, dark = (results.cells[name][0] for name in ("clean", "shifted"))
+    assert independent_difference(results, dark, clean, SPEC).undefined == "an image AUROC is undefined"

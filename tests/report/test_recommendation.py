@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 
 from patchshift.evaluation.image_metrics import count_decisions, image_auroc
 from patchshift.evaluation.undefined import Undefined
-from patchshift.plan.experiments import Bank, Cell, Target
+from patchshift.plan.experiments import Bank, Cell, NaturalShift, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.recommendation import recommend
 from patchshift.report.results import Images, StudyResults, Value
@@ -213,3 +215,24 @@ def test_images_whose_defect_is_ignored_do_not_compare_setups_and_are_counted():
     assert any("ignored: 2 images in clean." in sentence for sentence in describe_choice(found))
     alone = recommend(Scored({cell(): good}), DOMAINS, SPEC)
     assert alone.left_out == {}
+
+
+def camera(cell: Cell) -> Cell:
+    """A cell of data scored on what alias camera_b leads to, in dataset other."""
+    origin = Target("data", cell.target.category, "clean")
+    return replace(cell, target=replace(origin, dataset="other"), natural=NaturalShift("camera_b", origin))
+
+
+def test_a_natural_shift_is_told_by_its_alias():
+    flagged = scored(np.linspace(5.6, 6, 20), np.linspace(5, 5.9, 20))
+    found = recommend(Scored({cell(): MIDDLING, camera(cell()): flagged}), DOMAINS, SPEC)
+    assert list(found.shifted) == [("camera_b", "no adaptation")]
+    (used,) = describe_shift(found.starts["camera_b"], {"no adaptation": found.shifted["camera_b", "no adaptation"]})
+    assert "false alarms rise from 10 to 100" in used
+
+
+def test_a_shift_of_some_categories_is_measured_against_the_same_ones():
+    found = recommend(Scored({cell("a"): GOOD, cell("b"): POOR, camera(cell("a")): MIDDLING}), DOMAINS, SPEC)
+    assert found.start.categories == 2
+    assert found.starts["camera_b"].categories == 1
+    assert found.starts["camera_b"].auroc.value == 1

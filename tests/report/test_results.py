@@ -82,3 +82,17 @@ def test_image_without_a_finite_score_leaves_the_decisions_of_its_cell_out(make_
     assert np.flatnonzero(np.isnan(results.images(cell).scores)).tolist() == [3]
     assert set(results.images(other).decisions) <= {0, 1}
     assert {row["decision"] for row in read_rows(study.folder / "predictions.csv")} == {"", "0", "1"}
+
+
+def test_a_cell_reached_by_name_and_by_alias_is_one_cell_seen_two_ways(make_study):
+    study = make_study(
+        camera=True,
+        detectors=("sharp",),
+        clean={"title": "", "train": ["e/a"]},
+        adapted={"title": "", "train": ["d/a"], "train_domains": ["camera_b"]},
+    )
+    results = StudyResults(study.plan, study.folder)
+    assert [cell.domain for cell in results.all_cells()] == ["clean"]
+    plain, alias = results.all_views()
+    assert (plain.domain, alias.domain) == ("clean", "camera_b")
+    assert results.value(plain, "f1") == results.value(alias, "f1")

@@ -42,9 +42,10 @@ def test_panels_join_the_reference_to_every_shifted_domain(results):
 def test_every_shifted_row_says_how_it_differs_from_the_reference(results):
     for comparison in compare_shifts(results, "clean", SPEC):
         for start, *shifted in comparison.outcomes.values():
-            assert start.cell not in comparison.changes
+            assert start.change is None
             for row in shifted:
-                change = comparison.changes[row.cell]
+                change = row.change.value
+                assert row.change.paired
                 assert change.value == pytest.approx(row.auroc.value - start.auroc.value)
                 assert change.low <= change.value <= change.high
         assert comparison.left_out == {}
@@ -54,7 +55,7 @@ def test_defects_that_are_gone_are_left_out_of_changes_and_counted_once(make_stu
     study = make_study(gone=2)
     results = StudyResults(study.plan, study.folder)
     comparison = compare_shifts(results, "clean", SPEC)[0]
-    assert len(comparison.changes) == 4  # two categories, without adaptation and adapted
+    assert sum(row.change is not None for row in comparison.rows()) == 4  # two categories, unadapted and adapted
     assert comparison.left_out == {"dark": 4}
 
 
@@ -74,3 +75,59 @@ def test_study_without_shift_or_pool_compares_nothing(make_study):
     results = StudyResults(study.plan, study.folder)
     assert compare_shifts(results, "clean", SPEC) == []
     assert compare_pools(results, SPEC) == []
+
+
+TWO_CAMERAS = {
+    "clean": {"title": "Both cameras at home", "train": ["d", "e"]},
+    "other": {"title": "Shifted", "train": ["d"], "target_domains": ["camera_b"]},
+    "calibrated": {"title": "", "train": ["d"], "target_domains": ["camera_b"], "calibrate_on": "target"},
+    "adapted": {"title": "Adapted", "train": ["d"], "train_domains": ["camera_b"]},
+}
+
+
+@pytest.fixture
+def cameras(make_study):
+    study = make_study(camera=True, detectors=("sharp",), **TWO_CAMERAS)
+    return StudyResults(study.plan, study.folder)
+
+
+def test_a_natural_shift_stands_with_its_product_under_its_own_name(cameras):
+    """Also where the adapted bank was scored before, as one of another dataset in its own domain."""
+    (comparison,) = compare_shifts(cameras, "clean", SPEC)
+    expected = [
+        ("clean", "in domain"),
+        ("camera_b", "no adaptation"),
+        ("camera_b", "recalibrated"),
+        ("camera_b", "adapted"),
+    ]
+    assert {
+        category: [(row.domain, row.condition) for row in rows] for category, rows in comparison.outcomes.items()
+    } == {"a": expected, "b": expected}
+    assert [row.cell.target.dataset for row in comparison.outcomes["a"]] == ["d", "e", "e", "e"]
+    assert list(comparison.panels()["a"]) == ["camera_b"]
+    assert [(cell.origin.path, cell.target.path) for cell in comparison.natural()] == [
+        ("d/a/clean", "e/a/clean"),
+        ("d/b/clean", "e/b/clean"),
+    ]
+
+
+def test_other_images_are_not_paired_even_if_their_files_have_the_same_names(cameras):
+    (comparison,) = compare_shifts(cameras, "clean", SPEC)
+    assert (comparison.compared(paired=True), comparison.compared(paired=False)) == ([], ["camera_b"])
+    assert comparison.left_out == {}
+    start, used, *_ = comparison.outcomes["a"]
+    assert cameras.images(start.cell).names == cameras.images(used.cell).names
+    assert used.change.value.value == pytest.approx(used.auroc.value - start.auroc.value)
+
+
+def test_a_pool_meets_an_alias_beside_the_banks_of_its_members(make_study):
+    study = make_study(
+        camera=True,
+        detectors=("sharp",),
+        own={"title": "", "train": ["d"], "target_domains": ["camera_b"]},
+        adapted={"title": "", "train": ["d"], "train_domains": ["camera_b"]},
+        pool={"title": "", "train": ["pools/all"], "targets": ["d"], "target_domains": ["camera_b"]},
+    )
+    (comparison,) = compare_pools(StudyResults(study.plan, study.folder), SPEC)
+    assert comparison.domain == "camera_b"
+    assert [own.cell.bank.training.path for own, _ in comparison.pairs] == ["d/a/clean", "d/b/clean"]

@@ -7,6 +7,7 @@ from patchshift.report.tables import (
     experiment_results,
     format_estimate,
     predictions,
+    text_table,
     tidy_metrics,
     timings,
 )
@@ -55,3 +56,19 @@ def test_estimates_in_words():
     assert (
         format_estimate(row, "none") == format_estimate(row, "nan") == format_estimate(pd.Series(row), "absent") == "-"
     )
+
+
+def test_results_name_the_alias_that_led_to_a_target_and_where_it_started(make_study):
+    study = make_study(
+        camera=True,
+        detectors=("sharp",),
+        other={"title": "Two cameras", "train": ["d/a"], "target_domains": ["clean", "camera_b"]},
+    )
+    frame = experiment_results(study.cells())
+    columns = ["target_dataset", "target_domain", "alias", "origin"]
+    assert frame[columns].to_numpy().tolist() == [["d", "clean", "", ""], ["e", "clean", "camera_b", "d/a"]]
+    assert "alias" not in tidy_metrics(study.cells())
+    assert "alias" not in predictions(study.cells())
+    text = text_table({"other": ("Two cameras", frame)})
+    assert "e/a clean (camera_b)" in text
+    assert "d/a clean " in text

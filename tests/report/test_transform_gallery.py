@@ -1,13 +1,10 @@
-from pathlib import Path
-
 import numpy as np
-from PIL import Image
 
 from patchshift.data.shifts.geometric import GEOMETRIC
 from patchshift.data.shifts.photometric import PHOTOMETRIC
 from patchshift.plan.domain_specs import COMPOSITIONS
 from patchshift.report.shift_gallery import Picture
-from patchshift.report.transform_gallery import CLOSE_UPS, choose_window, main, show_transforms
+from patchshift.report.transform_gallery import CLOSE_UPS, choose_window, show_transforms
 
 
 def picture() -> Picture:
@@ -31,19 +28,3 @@ def test_close_ups_show_the_defect_inside_the_frame() -> None:
     assert mask[choose_window(mask)].sum() == mask.sum()
     rows, columns = choose_window(np.zeros((50, 80), bool))
     assert (rows, columns) == (slice(15, 35), slice(24, 56))
-
-
-def test_your_own_image_is_drawn(tmp_path: Path) -> None:
-    own = picture()
-    Image.fromarray(own.image).save(tmp_path / "image.png")
-    Image.fromarray(own.mask).save(tmp_path / "mask.png")
-    main([f"--image={tmp_path / 'image.png'}", f"--mask={tmp_path / 'mask.png'}", str(tmp_path / "gallery.png")])
-    drawn = Image.open(tmp_path / "gallery.png")
-    assert drawn.format == "PNG"
-    assert drawn.width > 1500
-
-
-def test_the_default_is_a_casting_of_the_built_in_dataset(tmp_path: Path) -> None:
-    main([str(tmp_path / "gallery.jpg")])
-    drawn = Image.open(tmp_path / "gallery.jpg")
-    assert (drawn.format, drawn.width) == ("JPEG", 1600)

@@ -1,9 +1,14 @@
 import pytest
 
+from patchshift.plan.experiments import Bank, Cell, NaturalShift, Target
+from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Share, Summary
 from patchshift.report.results import Value
 from patchshift.report.wording import (
+    describe_aliases,
+    describe_changes,
     describe_difference,
+    describe_ladder,
     describe_left_out,
     describe_shift,
     join_words,
@@ -83,3 +88,73 @@ def test_words_are_joined_as_people_do():
         "a and b",
         "a, b and c",
     ]
+
+
+START = Value(0.9, 0.85, 0.95)
+
+
+def steps(*values, start=START):
+    """A ladder of two categories: (mean, upper end of the change) at mild, moderate, severe."""
+    later = [
+        MeanStep(float(severity), 2, Value(mean, mean - 0.05, mean + 0.05), Value(mean - 0.9, -0.9, high))
+        for severity, (mean, high) in enumerate(values, start=1)
+    ]
+    return [MeanStep(0.0, 2, start, None), *later]
+
+
+def test_a_ladder_says_where_loss_begins_and_where_half_is_gone():
+    assert describe_ladder("blur", steps((0.85, 0.01), (0.72, -0.1), (0.69, -0.1))) == (
+        "blur: mean image AUROC is 0.900 in the clean domain, 0.850 at mild, 0.720 at moderate and 0.690 at severe. "
+        "It is lower than in the clean domain from moderate on. "
+        "At severe it has lost half of what it was above chance, or more."
+    )
+
+
+def test_a_ladder_claims_no_loss_that_intervals_do_not_show():
+    text = describe_ladder("blur", steps((0.85, 0.01), (0.6, 0.02)))
+    assert text.endswith("At no severity do these test images tell it from the clean domain.")
+    assert "half" not in text
+
+
+def test_a_ladder_names_single_severities_and_chance():
+    text = describe_ladder("blur", steps((0.8, -0.01), (0.85, 0.01), (0.52, -0.2)))
+    assert "It is lower than in the clean domain at mild and at severe." in text
+    assert text.endswith("At severe its interval reaches chance.")
+    kept = describe_ladder("blur", steps((0.8, -0.01), (0.79, -0.01)))
+    assert kept.endswith("from mild on. At no severity has it lost half of what it was above chance.")
+
+
+def test_half_of_nothing_is_not_lost():
+    text = describe_ladder("blur", steps((0.4, -0.2), start=Value(0.6, 0.45, 0.7)))
+    assert "half" not in text
+    assert text.endswith("In the clean domain its interval reaches chance.")
+
+
+def test_a_ladder_without_the_clean_domain_only_lists():
+    text = describe_ladder("blur", [MeanStep(0.5, 1, Value(0.8, 0.7, 0.9), None), MeanStep(3, 1, Value(0.5), None)])
+    assert text == (
+        "blur: image AUROC is 0.800 at severity 0.5 and 0.500 at severe. "
+        "The clean domain was not scored here, so nothing is said of what is lost."
+    )
+
+
+def natural(category, target):
+    origin = Target("d", category, "clean")
+    return Cell(Bank(origin, "s", "net", "bank", 0), target, origin, "p", NaturalShift("camera_b", origin))
+
+
+def test_an_alias_is_explained_by_where_it_leads():
+    same = [natural(name, Target("e", name, "clean")) for name in ("a", "b")]
+    assert describe_aliases(same) == ["camera_b is a natural shift: d seen in e."]
+    other = [natural("a", Target("e", "x", "clean")), natural("b", Target("e", "y", "clean"))]
+    assert describe_aliases(other) == ["camera_b is a natural shift: d/a seen in e/x and d/b seen in e/y."]
+    assert describe_aliases([]) == []
+
+
+def test_changes_say_whether_images_are_the_same():
+    assert describe_changes("clean", paired=[], unpaired=[]) == ""
+    paired = describe_changes("clean", paired=["dark"], unpaired=[])
+    assert paired == "Change: image AUROC minus that in domain clean, on the same images and resamples."
+    other = "camera_b shows other images than clean, so both sides are resampled independently of each other."
+    assert describe_changes("clean", paired=[], unpaired=["camera_b"]).endswith(f"clean. {other}")
+    assert describe_changes("clean", paired=["dark"], unpaired=["camera_b"]) == f"{paired} But {other}"

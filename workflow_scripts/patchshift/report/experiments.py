@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from patchshift.plan.experiments import Cell
 from patchshift.report.figures import Bar
-from patchshift.report.labels import category_labels, group_labels
+from patchshift.report.labels import Keys, category_labels, group_labels
 from patchshift.report.results import Images, StudyResults, Value, as_value
-from patchshift.report.tables import cell_keys
+from patchshift.report.tables import row_keys
 
 METRICS = {
     "image_auroc": "image AUROC",
@@ -66,7 +66,7 @@ class ResultsTable:
 
 def results_table(results: StudyResults, cells: Sequence[Cell]) -> ResultsTable:
     """All metrics of an experiment's cells."""
-    rows = [cell_keys(cell) for cell in cells]
+    rows = [row_keys(cell) for cell in cells]
     table = ResultsTable()
     for category, group, cell in zip(category_labels(rows), group_labels(rows, policies=True), cells, strict=True):
         same_target = [other for other in cells if other.target == cell.target]
@@ -112,7 +112,15 @@ def bars_of_rows(rows: Sequence[Mapping[str, str]]) -> list[Bar]:
 
 def rank_rows(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """One of the rows that differ in their threshold only, on which rankings do not depend."""
-    return list({tuple(row[key] for key in _RANKING_KEYS): row for row in rows}.values())
+    return [rows[number] for number in number_rankings(rows)]
+
+
+def number_rankings(rows: Sequence[Keys]) -> list[int]:
+    """The numbers of the rows that `rank_rows` keeps."""
+    numbers: dict[tuple[str | int, ...], int] = {}
+    for number, row in enumerate(rows):
+        numbers.setdefault(tuple(row[key] for key in _RANKING_KEYS), number)
+    return list(numbers.values())
 
 
 _RANKING_KEYS = [
@@ -123,7 +131,7 @@ _RANKING_KEYS = [
 
 def curve_panels(results: StudyResults, cells: Sequence[Cell]) -> dict[str, dict[str, Images]]:
     """Category -> group -> the decided images, where they can be ranked."""
-    rows = [cell_keys(cell) for cell in cells]
+    rows = [row_keys(cell) for cell in cells]
     panels: dict[str, dict[str, Images]] = {}
     for category, group, cell in zip(category_labels(rows), group_labels(rows, policies=True), cells, strict=True):
         if results.value(cell, "image_auroc").value is not None:

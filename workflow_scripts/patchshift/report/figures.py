@@ -61,7 +61,7 @@ def draw_bars(bars: Sequence[Bar], title: str = "") -> Figure:
                 textwrap.fill(title, 95), x=0.01, ha="left", fontsize=11, fontweight="bold", linespacing=1.3
             )
         if len(groups) > 1:
-            _add_legend(figure, [_patch(axes, position) for position in range(len(groups))], groups)
+            add_legend(figure, [_patch(axes, position) for position in range(len(groups))], groups)
     return figure
 
 
@@ -117,7 +117,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Images]]) -> Figure:
             for group, images in lines.items():
                 _draw_ranking(roc, precision_recall, images, groups.index(group))
         handles = [Line2D([], [], color=colour(n), linestyle=dashes(n)) for n in range(len(groups))]
-        _add_legend(figure, handles, groups)
+        add_legend(figure, handles, groups)
     return figure
 
 
@@ -157,81 +157,6 @@ def _draw_ranking(roc: Axes, precision_recall: Axes, images: Images, position: i
         roc.plot(float(called[~anomalous].mean()), found, **dot)
         if called.any():
             precision_recall.plot(found, float(anomalous[called].mean()), **dot)
-
-
-SHIFT_METRICS = {"image_auroc": "image AUROC", "miss_rate": "miss rate", "false_alarm_rate": "false-alarm rate"}
-
-
-def draw_shift(
-    panels: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Value]]]], conditions: Sequence[str]
-) -> Figure:
-    """From the reference domain to a shifted one, without and with adaptation: one row per category.
-
-    Args:
-        panels: category -> shifted domain -> condition -> metric -> its value.
-        conditions: from left to right.
-    """
-    domains = list(dict.fromkeys(domain for lines in panels.values() for domain in lines))
-    with figure_style():
-        figure = Figure(figsize=(WIDTH, 0.65 + 1.55 * len(panels)))
-        grid = figure.subplots(len(panels), len(SHIFT_METRICS), squeeze=False, sharex=True, sharey="col")
-        for row, (category, lines) in enumerate(panels.items()):
-            for axes, (metric, heading) in zip(grid[row], SHIFT_METRICS.items(), strict=True):
-                for domain, values in lines.items():
-                    _draw_slope(
-                        axes,
-                        [values.get(name, {}).get(metric) for name in conditions],
-                        domains.index(domain),
-                        len(domains),
-                    )
-                axes.set_xlim(-0.4, len(conditions) - 0.6)
-                axes.set_xticks(range(len(conditions)), [textwrap.fill(name, 12) for name in conditions])
-                axes.grid(visible=False, axis="x")
-                if metric != "image_auroc":
-                    axes.set_ylim(-0.03, 1.03)
-                if not axes.lines:
-                    axes.text(0.5, 0.5, "undefined", transform=axes.transAxes, ha="center", color=MUTED)
-                if row == 0:
-                    axes.set_title(heading)
-            grid[row][0].set_ylabel(category, fontweight="bold")
-        for axes in grid[:, 0]:
-            low, _ = axes.get_ylim()
-            axes.set_ylim(min(low, 0.47), 1.03)
-            axes.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=":")
-        handles = [_slope_handle(n) for n in range(len(domains))]
-        _add_legend(figure, handles, domains)
-    return figure
-
-
-MARKERS = "osD^vP"
-
-
-def _slope_handle(position: int) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color=colour(position),
-        linestyle=dashes(position),
-        marker=MARKERS[position % len(MARKERS)],
-        markersize=5,
-    )
-
-
-def _draw_slope(axes: Axes, values: Sequence[Value | None], position: int, count: int) -> None:
-    offset = (position - (count - 1) / 2) * min(0.1, 0.5 / count)
-    handle = _slope_handle(position)
-    points = []
-    for x, value in enumerate(values):
-        if value is not None and value.value is not None:
-            points.append((x + offset, value.value))
-            if value.low is not None and value.high is not None:
-                ends = [value.low, value.high]
-                axes.plot([x + offset] * 2, ends, color=handle.get_color(), linewidth=1, alpha=0.75)
-    if not points:
-        return
-    handle.set_data([x for x, _ in points], [y for _, y in points])
-    handle.set_zorder(3)
-    axes.add_line(handle)
 
 
 def draw_scores(panels: Mapping[str, Images]) -> Figure:
@@ -275,6 +200,8 @@ def draw_scores(panels: Mapping[str, Images]) -> Figure:
     return figure
 
 
-def _add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    columns = 3 if max(map(len, labels)) < 42 else 2
+def add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Say below a figure what its marks stand for."""
+    longest = max(map(len, labels))
+    columns = 4 if longest < 22 else 3 if longest < 42 else 2
     figure.legend(handles, list(labels), loc="outside lower left", ncols=columns, handlelength=1.8)

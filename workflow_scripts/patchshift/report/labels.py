@@ -1,6 +1,7 @@
 """Short names for the rows of an experiment: only what varies is said.
 
-Rows are the key columns of `tables.cell_keys`.
+Rows are the key columns of `tables.row_keys`: where an alias led to a target, they are named as the config calls
+them, the target a domain of the category that the alias started from.
 Tested in tests/report/test_labels.py.
 """
 
@@ -13,17 +14,33 @@ Keys = Mapping[str, str | int]
 SETUP_FIELDS = ("split", "backbone", "detector", "seed")
 
 
+def as_called(keys: Keys) -> Keys:
+    """Key columns as the config calls them: what an alias led to is a domain of what it started from."""
+    if not keys.get("alias"):
+        return keys
+    dataset, _, category = str(keys["origin"]).partition("/")
+    origin: dict[str, str | int] = {"dataset": dataset, "category": category}
+    called = {f"target_{part}": name for part, name in origin.items()} | {"target_domain": keys["alias"]}
+    if all(keys[f"train_{part}"] == keys[f"target_{part}"] for part in origin):
+        called |= {f"train_{part}": name for part, name in origin.items()}
+        if keys["train_domain"] == keys["target_domain"]:
+            called["train_domain"] = keys["alias"]
+    return {**keys, **called}
+
+
 def trained_on(keys: Keys) -> str:
     """What the bank was fitted on, seen from the target: its own category, a pool, or another category."""
     if keys["train_dataset"] == POOLS:
         return f"pool {keys['train_category']}"
     if (keys["train_dataset"], keys["train_category"]) == (keys["target_dataset"], keys["target_category"]):
         return "own category"
-    return f"bank of {keys['train_category']}"
+    dataset = "" if keys["train_dataset"] == keys["target_dataset"] else f"{keys['train_dataset']}/"
+    return f"bank of {dataset}{keys['train_category']}"
 
 
 def category_labels(rows: Sequence[Keys]) -> list[str]:
     """Each row's target category, with its dataset where there are several."""
+    rows = [as_called(row) for row in rows]
     several = len({row["target_dataset"] for row in rows}) > 1
     return [
         f"{row['target_dataset']}/{row['target_category']}" if several else f"{row['target_category']}" for row in rows
@@ -37,6 +54,7 @@ def group_labels(rows: Sequence[Keys], *, policies: bool = False) -> list[str]:
         rows: key columns.
         policies: whether rows that differ in their threshold only are different.
     """
+    rows = [as_called(row) for row in rows]
     aspects = {
         "trained": [trained_on(row) for row in rows],
         "target_domain": [str(row["target_domain"]) for row in rows],

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from patchshift.data.card import read_card
-from patchshift.plan.experiments import Bank, Cell, StudyPlan
+from patchshift.plan.experiments import Cell, StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report import wording
 from patchshift.report.background import describe_making, list_settings
@@ -20,11 +18,13 @@ from patchshift.report.cases import Case, CellPictures, select_cases
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
 from patchshift.report.data_card import DatasetSection, describe_dataset
 from patchshift.report.experiments import METRICS, ResultsTable, bars_of_rows, curve_panels, results_table
-from patchshift.report.figures import draw_bars, draw_curves, draw_scores, draw_shift
+from patchshift.report.figures import draw_bars, draw_curves, draw_scores
+from patchshift.report.labels import category_labels
+from patchshift.report.ladder import average_ladders, find_ladders
 from patchshift.report.pairing import Summary
 from patchshift.report.pictures import Scale, show_colours
 from patchshift.report.recommendation import Recommendation, recommend
-from patchshift.report.results import Images, StudyResults, read_rows
+from patchshift.report.results import StudyResults, read_rows
 from patchshift.report.shift import (
     Outcome,
     PoolComparison,
@@ -33,9 +33,11 @@ from patchshift.report.shift import (
     compare_shifts,
     list_outcomes,
 )
+from patchshift.report.shift_exhibits import choose_exhibits
+from patchshift.report.shift_figure import draw_shift
+from patchshift.report.shift_gallery import draw_severity_ladder
+from patchshift.report.tables import row_keys
 from patchshift.report.templating import Picture, draw_picture, render
-
-EXHIBIT_CATEGORIES = 4  # categories whose images are shown under shift
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,12 @@ class ShiftLines:
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """One image in the reference domain and in every shifted one: (domain, condition, how it looks and is decided)."""
+class LadderSection:
+    """One experiment's severity ladders."""
 
-    heading: str
-    views: list[tuple[str, str, Case]]
-    ignores: bool
+    title: str
+    drawn: Picture
+    sentences: list[str]
 
 
 def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) -> str:
@@ -96,15 +98,19 @@ def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) 
     spec = EvaluationSpec.model_validate(provenance["evaluation"])
     recommendation = recommend(results, provenance["domains"], spec)
     shifts = compare_shifts(results, recommendation.domain, spec) if recommendation else []
+    lines = _shift_lines(recommendation) if recommendation else {}
     context = {
         "study": plan.study,
+        "datasets": _datasets(plan, results.all_cells()),
         "question": provenance["question"],
         "recommendation": recommendation,
         "choice": wording.describe_choice(recommendation) if recommendation else [],
         "rows": _per_category(results, recommendation, spec) if recommendation else [],
-        "shift_lines": _shift_lines(recommendation) if recommendation else {},
+        "shift_lines": lines,
+        "shift_words": _shift_words(lines),
         "shifts": [(shift, _shift_figure(shift, position)) for position, shift in enumerate(shifts)],
-        "exhibits": _exhibits(results, shifts, spec.smoothing_sigma),
+        "ladders": _ladders(results, provenance["domains"], folder, spec),
+        "exhibits": choose_exhibits(results, shifts[0], spec.smoothing_sigma) if shifts else [],
         "conditions": CONDITIONS,
         "pools": [(pool, _pool_sentence(pool)) for pool in compare_pools(results, spec)],
         "experiments": [_experiment(results, name, folder) for name in results.cells],
@@ -112,7 +118,6 @@ def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) 
         "scores": _score_figure(results, recommendation) if recommendation else None,
         "cases": _cases(results, recommendation.cells, spec.smoothing_sigma) if recommendation else [],
         "colours": show_colours(),
-        "datasets": _datasets(plan, results.all_cells()),
         "making": describe_making(results.all_cells()),
         "settings": list_settings(dict(provenance)),
         "protocol": spec,
@@ -122,7 +127,7 @@ def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) 
 
 
 def _per_category(results: StudyResults, recommendation: Recommendation, spec: EvaluationSpec) -> list[Outcome]:
-    return list_outcomes(results, dict.fromkeys(recommendation.cells, IN_DOMAIN), spec)
+    return list_outcomes(results, [(cell, IN_DOMAIN) for cell in recommendation.cells], spec)
 
 
 def _shift_lines(recommendation: Recommendation) -> dict[str, ShiftLines]:
@@ -131,17 +136,47 @@ def _shift_lines(recommendation: Recommendation) -> dict[str, ShiftLines]:
         conditions = {
             condition: summary for (shifted, condition), summary in recommendation.shifted.items() if shifted == domain
         }
-        lines[domain] = ShiftLines(conditions, wording.describe_shift(recommendation.start, conditions))
+        start = recommendation.starts[domain]
+        sentences = wording.describe_shift(start, conditions)
+        if start.categories < recommendation.start.categories:
+            sentences.insert(0, f"Measured on {start.categories} of {recommendation.start.categories} categories.")
+        lines[domain] = ShiftLines(conditions, sentences)
     return lines
+
+
+def _shift_words(lines: Mapping[str, ShiftLines]) -> dict[str, str]:
+    """Domains of which the same is said, in words -> what that is."""
+    domains: dict[str, list[str]] = {}
+    for domain, shifted in lines.items():
+        domains.setdefault(" ".join(shifted.sentences), []).append(domain)
+    return {wording.join_words(names): said for said, names in domains.items()}
 
 
 def _shift_figure(shift: ShiftComparison, position: int) -> Picture:
     return draw_picture(
         draw_shift(shift.panels(), shift.conditions),
         f"shift{position}",
-        "Image AUROC (dotted: chance), miss rate and false-alarm rate of each category, from the reference domain to "
-        "each shifted one. Vertical lines are intervals.",
+        "Image AUROC (dotted: chance), miss rate and false-alarm rate of each category in every shifted domain, with "
+        "intervals. Upright: in the reference domain; grey is its interval.",
     )
+
+
+def _ladders(
+    results: StudyResults, domains: Mapping[str, Any], folder: Path, spec: EvaluationSpec
+) -> list[LadderSection]:
+    sections = []
+    for name, cells in results.cells.items():
+        panels = find_ladders(read_rows(folder / "experiments" / name / "results.csv"), domains)
+        if panels:
+            caption = (
+                "Image AUROC of banks fitted on clean images, as test images shift ever further. Upright lines are "
+                "intervals; dotted: chance."
+            )
+            averaged = average_ladders(results, cells, domains, spec)
+            sentences = [wording.describe_ladder(shift, steps) for shift, steps in averaged.items()]
+            drawn = draw_picture(draw_severity_ladder(panels), f"ladder-{name}", caption)
+            sections.append(LadderSection(results.titles[name], drawn, sentences))
+    return sections
 
 
 def _pool_sentence(pool: PoolComparison) -> str:
@@ -168,7 +203,8 @@ def _experiment(results: StudyResults, name: str, folder: Path) -> ExperimentSec
 
 
 def _score_figure(results: StudyResults, recommendation: Recommendation) -> Picture:
-    panels = {cell.target.category: results.images(cell) for cell in recommendation.cells}
+    labels = category_labels([row_keys(cell) for cell in recommendation.cells])
+    panels = {label: results.images(cell) for label, cell in zip(labels, recommendation.cells, strict=True)}
     caption = (
         "Score of every test image, by defect type. The line is the threshold: images at or right of it are called "
         "defective."
@@ -178,40 +214,12 @@ def _score_figure(results: StudyResults, recommendation: Recommendation) -> Pict
 
 def _cases(results: StudyResults, cells: Sequence[Cell], sigma: float) -> list[CasesSection]:
     sections = []
-    for cell in cells:
+    for category, cell in zip(category_labels([row_keys(cell) for cell in cells]), cells, strict=True):
         pictures = CellPictures.read(results, cell, sigma)
         groups = {heading: pictures.show(rows) for heading, rows in select_cases(pictures.images).items()}
         threshold = pictures.images.threshold
-        sections.append(CasesSection(cell.target.category, pictures.scale, threshold, groups, pictures.ignores))
+        sections.append(CasesSection(category, pictures.scale, threshold, groups, pictures.ignores))
     return sections
-
-
-def _exhibits(results: StudyResults, shifts: Sequence[ShiftComparison], sigma: float) -> list[Exhibit]:
-    """A typical good and a typical defective image of each category, under every condition of the first comparison."""
-    exhibits = []
-    for shift in shifts[:1]:
-        for category, outcomes in list(shift.outcomes.items())[:EXHIBIT_CATEGORIES]:
-            scales: dict[Bank, Scale] = {}  # a bank keeps the colours of the first domain it is shown in
-            views = []
-            for outcome in outcomes:
-                pictures = CellPictures.read(results, outcome.cell, sigma, scales.get(outcome.cell.bank))
-                scales.setdefault(outcome.cell.bank, pictures.scale)
-                views.append((outcome, pictures))
-            for label, noun in ((1, "defective"), (0, "good")):
-                row = _typical(views[0][1].images, label)
-                if row is not None:
-                    shown = [(each.domain, each.condition, pictures.show([row])[0]) for each, pictures in views]
-                    ignores = any(pictures.ignores for _, pictures in views)
-                    exhibits.append(Exhibit(f"{category}: a {noun} image", shown, ignores))
-    return exhibits
-
-
-def _typical(images: Images, label: int) -> int | None:
-    """The row of the image with the middle score among those of one label."""
-    rows = np.flatnonzero((images.labels == label) & np.isfinite(images.scores))
-    if not rows.size:
-        return None
-    return int(rows[np.argsort(images.scores[rows], kind="stable")[rows.size // 2]])
 
 
 def _datasets(plan: StudyPlan, cells: Sequence[Cell]) -> list[DatasetSection]:

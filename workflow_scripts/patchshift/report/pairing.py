@@ -124,6 +124,20 @@ def mean_difference(
     return Value(first - second, *percentile_interval(first_drawn - second_drawn, spec.confidence))
 
 
+def independent_difference(results: StudyResults, cell: Cell, other: Cell, spec: EvaluationSpec) -> Value:
+    """How much higher the image AUROC of `cell` is than that of `other`, which was scored on other images.
+
+    There is nothing to pair, so each side has resamples of its own.
+    """
+    sides = [(images.labels == 1, images.scores) for images in map(results.images, (cell, other))]
+    try:
+        first, second = (image_auroc(*side) for side in sides)
+    except Undefined:
+        return Value(None, undefined="an image AUROC is undefined")
+    drawn = [_resample_auroc(*side, spec, position) for position, side in enumerate(sides)]
+    return Value(first - second, *percentile_interval(drawn[0] - drawn[1], spec.confidence))
+
+
 def relabelled_on_either_side(results: StudyResults, cell: Cell, other: Cell) -> Bool:
     """[n] bool: the test images of two cells whose defect is not to be seen in one of their domains.
 
@@ -138,10 +152,12 @@ def relabelled_on_either_side(results: StudyResults, cell: Cell, other: Cell) ->
 
 def count_left_out(results: StudyResults, pairs: Mapping[Cell, Cell]) -> dict[str, int]:
     """Domain of the first of each pair -> images that a comparison leaves out, each once; only domains with some."""
-    by_target = {cell.target: relabelled_on_either_side(results, cell, other) for cell, other in pairs.items()}
+    by_place = {
+        (cell.domain, cell.target): relabelled_on_either_side(results, cell, other) for cell, other in pairs.items()
+    }
     counts: Counter[str] = Counter()
-    for target, relabelled in by_target.items():
-        counts[target.domain] += int(relabelled.sum())
+    for (domain, _), relabelled in by_place.items():
+        counts[domain] += int(relabelled.sum())
     return {domain: count for domain, count in counts.items() if count}
 
 

@@ -59,6 +59,7 @@ class Recommendation:
         shift_setup: the setup whose loss under shift was measured: the recommended one, else the next best that was
             scored on shifted images; None if none was.
         start: what `shift_setup` is worth in the reference domain.
+        starts: shifted domain -> the same, of the categories that were scored there.
         shifted: (domain, condition) -> what is left of `shift_setup` there.
     """
 
@@ -72,6 +73,7 @@ class Recommendation:
     policies: int
     shift_setup: Setup | None
     start: Summary
+    starts: dict[str, Summary]
     shifted: dict[tuple[str, str], Summary]
 
     @property
@@ -97,7 +99,7 @@ def recommend(
     Returns:
         None where no such bank has an image AUROC.
     """
-    reference = reference_domain(results.all_cells(), domains)
+    reference = reference_domain(results.all_views(), domains)
     if reference is None:
         return None
     by_setup = _cells_by_setup(results, reference)
@@ -127,6 +129,10 @@ def recommend(
     )
     shift_setup = next(measured, None)
     shifted = {} if shift_setup is None else shifted_cells(results, shift_setup, reference)
+    start = candidates[shift_setup or best]
+    concerned: dict[str, set[Target]] = defaultdict(set)
+    for (domain, _), cells in shifted.items():
+        concerned[domain] |= {replace(cell.origin, domain=reference) for cell in cells}
     return Recommendation(
         setup=best,
         domain=reference,
@@ -137,7 +143,11 @@ def recommend(
         left_out=count_left_out(results, dict(zip(chosen, chosen, strict=True))) if rivals else {},
         policies=len(policies),
         shift_setup=shift_setup,
-        start=summarise(results, candidates[shift_setup or best], spec),
+        start=summarise(results, start, spec),
+        starts={
+            domain: summarise(results, [cell for cell in start if cell.target in targets], spec)
+            for domain, targets in concerned.items()
+        },
         shifted={key: summarise(results, cells, spec) for key, cells in shifted.items()},
     )
 
@@ -146,7 +156,7 @@ def shifted_cells(results: StudyResults, setup: Setup, reference: str) -> dict[t
     """(domain, condition) -> the setup's cells there, in a fixed order of conditions."""
     found: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for condition in (NO_ADAPTATION, RECALIBRATED, ADAPTED):
-        for cell in results.all_cells():
+        for cell in results.all_views():
             if setup_of(cell) == setup and condition_of(cell, reference) == condition:
                 found[cell.domain, condition].append(cell)
     domains = list(dict.fromkeys(domain for domain, _ in found))
@@ -156,7 +166,7 @@ def shifted_cells(results: StudyResults, setup: Setup, reference: str) -> dict[t
 def _cells_by_setup(results: StudyResults, reference: str) -> dict[Setup, list[Cell]]:
     """The in-domain cells with an image AUROC, of one split and of each setup's lowest seed."""
     found: dict[Setup, list[Cell]] = defaultdict(list)
-    for cell in results.all_cells():
+    for cell in results.all_views():
         if condition_of(cell, reference) == IN_DOMAIN and results.value(cell, "image_auroc").value is not None:
             found[setup_of(cell)].append(cell)
     decided = [setup.split for setup, cells in found.items() if all(results.confusion(cell) for cell in cells)]

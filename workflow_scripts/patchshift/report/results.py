@@ -75,6 +75,10 @@ class StudyResults:
         """The cells of all experiments, each once."""
         return list(dict.fromkeys(cell for cells in self.cells.values() for cell in cells))
 
+    def all_views(self) -> list[Cell]:
+        """The cells of all experiments, each once for its target's own name and for every alias that led there."""
+        return list({(cell, cell.natural): cell for cells in self.cells.values() for cell in cells}.values())
+
     def value(self, cell: Cell, metric: str) -> Value:
         """A metric of a cell: of its ranking, or of its decisions."""
         ranking = self._values.get((*_key(cell, ranking=True), metric))

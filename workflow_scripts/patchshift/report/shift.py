@@ -4,20 +4,42 @@ Tested in tests/report/test_shift.py.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from patchshift.plan.experiments import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup, condition_of, is_own_category, is_pool, setup_of
-from patchshift.report.figures import SHIFT_METRICS
 from patchshift.report.labels import category_labels
-from patchshift.report.pairing import Share, Summary, count_left_out, estimate_of, mean_difference, summarise
+from patchshift.report.pairing import (
+    Share,
+    Summary,
+    count_left_out,
+    estimate_of,
+    independent_difference,
+    mean_difference,
+    summarise,
+)
 from patchshift.report.recommendation import shifted_cells
 from patchshift.report.results import StudyResults, Value
-from patchshift.report.tables import cell_keys
+from patchshift.report.shift_figure import SHIFT_METRICS
+from patchshift.report.tables import row_keys
 
 Panels = dict[str, dict[str, dict[str, dict[str, Value]]]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An image AUROC minus that of the same category in the reference domain.
+
+    Attributes:
+        value: the difference.
+        paired: whether both are of the same images, and of the same resamples of them; if not, of other images of the
+            same product, each resampled independently.
+    """
+
+    value: Value
+    paired: bool
 
 
 @dataclass(frozen=True)
@@ -25,8 +47,8 @@ class Outcome:
     """One row of a comparison: a cell's figures in words and numbers.
 
     Attributes:
-        category: the target's category.
-        domain: the domain scored.
+        category: the target's category; where an alias led to it, the one that the alias started from.
+        domain: the domain scored, as the config calls it.
         condition: one of `conditions.CONDITIONS`, or what the bank was fitted on.
         cell: where the figures come from.
         auroc: image AUROC.
@@ -35,6 +57,7 @@ class Outcome:
         specificity: share of normal images that pass.
         threshold: scores at or above it are called defective; None if undefined.
         summary: misses and false alarms.
+        change: what the shift does to the image AUROC; None where there is nothing to compare with.
     """
 
     category: str
@@ -47,6 +70,7 @@ class Outcome:
     specificity: Value
     threshold: float | None
     summary: Summary
+    change: Change | None = None
 
     @property
     def misses(self) -> Share | None:
@@ -67,17 +91,27 @@ class ShiftComparison:
         setup: the setup.
         conditions: those that were measured, in a fixed order.
         outcomes: category -> its rows, the reference domain first.
-        changes: shifted cell -> its image AUROC minus that of the reference domain, on the same images; only where the
-            reference domain was scored on them.
-        left_out: shifted domain -> images left out of `changes`, since their defect is not to be seen there or in the
-            reference domain.
+        left_out: shifted domain -> images left out of paired changes, since their defect is not to be seen there or in
+            the reference domain.
     """
 
     setup: Setup
     conditions: list[str]
     outcomes: dict[str, list[Outcome]]
-    changes: dict[Cell, Value]
     left_out: dict[str, int]
+
+    def rows(self) -> list[Outcome]:
+        """The rows of all categories."""
+        return [outcome for outcomes in self.outcomes.values() for outcome in outcomes]
+
+    def compared(self, *, paired: bool) -> list[str]:
+        """The domains whose changes are, or are not, of the same images."""
+        return list(dict.fromkeys(row.domain for row in self.rows() if row.change and row.change.paired == paired))
+
+    def natural(self) -> list[Cell]:
+        """The cells that an alias led to, one for each of their targets."""
+        found = {(row.domain, row.cell.target): row.cell for row in self.rows() if row.cell.natural}
+        return list(found.values())
 
     def panels(self) -> Panels:
         """What `figures.draw_shift` draws: the reference's values start every domain's line."""
@@ -119,46 +153,51 @@ class PoolComparison:
 def compare_shifts(results: StudyResults, reference: str, spec: EvaluationSpec) -> list[ShiftComparison]:
     """Every setup that was scored on shifted images, beside the reference domain."""
     comparisons = []
-    for setup in dict.fromkeys(map(setup_of, results.all_cells())):
+    views = results.all_views()
+    products = list(dict.fromkeys(map(_product, views)))
+    for setup in dict.fromkeys(map(setup_of, views)):
         shifted = [cell for cells in shifted_cells(results, setup, reference).values() for cell in cells]
         if not shifted:
             continue
-        start = [
-            cell
-            for cell in results.all_cells()
+        start = {
+            _product(cell): cell
+            for cell in views
             if setup_of(cell) == setup and condition_of(cell, reference) == IN_DOMAIN
-        ]
-        conditions = {cell: condition_of(cell, reference) or "" for cell in (*start, *shifted)}
-        order = list(dict.fromkeys(cell.target.category for cell in results.all_cells()))
+        }
+        concerned = [start[product] for product in dict.fromkeys(map(_product, shifted)) if product in start]
+        cells = sorted([*concerned, *shifted], key=lambda cell: products.index(_product(cell)))
+        conditions = [(cell, condition_of(cell, reference) or "") for cell in cells]
         outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        pairs = {}
         for outcome in list_outcomes(results, conditions, spec):
-            outcomes[outcome.category].append(outcome)
-        by_plan = sorted(outcomes.items(), key=lambda item: order.index(item[1][0].cell.target.category))
-        named = [condition for condition in CONDITIONS if condition in conditions.values()]
-        pairs = _pair_with_reference(results, start, shifted)
-        changes = {cell: mean_difference(results, [cell], [own], spec) for cell, own in pairs.items()}
-        comparisons.append(ShiftComparison(setup, named, dict(by_plan), changes, count_left_out(results, pairs)))
+            cell, own = outcome.cell, start.get(_product(outcome.cell))
+            change = None
+            if own is not None and outcome.condition != IN_DOMAIN:
+                # files of two cameras may have the same names
+                paired = cell.natural is None and results.images(cell).names == results.images(own).names
+                if paired:
+                    pairs[cell] = own
+                    change = Change(mean_difference(results, [cell], [own], spec), paired)
+                else:
+                    change = Change(independent_difference(results, cell, own, spec), paired)
+            outcomes[outcome.category].append(replace(outcome, change=change))
+        named = [name for name in CONDITIONS if name in {condition for _, condition in conditions}]
+        comparisons.append(ShiftComparison(setup, named, dict(outcomes), count_left_out(results, pairs)))
     return comparisons
 
 
-def _pair_with_reference(results: StudyResults, start: Sequence[Cell], shifted: Sequence[Cell]) -> dict[Cell, Cell]:
-    """Shifted cell -> the reference domain's cell of the same category, where both show the same images."""
-    own = {(cell.target.dataset, cell.target.category): cell for cell in start}
-    pairs = {cell: own.get((cell.target.dataset, cell.target.category)) for cell in shifted}
-    return {
-        cell: other
-        for cell, other in pairs.items()
-        if other is not None and results.images(cell).names == results.images(other).names
-    }
+def _product(cell: Cell) -> tuple[str, str]:
+    """The category that a cell is about, however it is seen."""
+    return cell.origin.dataset, cell.origin.category
 
 
-def list_outcomes(results: StudyResults, conditions: Mapping[Cell, str], spec: EvaluationSpec) -> list[Outcome]:
-    """One row per cell, in order; `conditions` says what each stands for."""
-    labels = category_labels([cell_keys(cell) for cell in conditions])
+def list_outcomes(results: StudyResults, conditions: Sequence[tuple[Cell, str]], spec: EvaluationSpec) -> list[Outcome]:
+    """One row per cell, in order, each beside what it stands for."""
+    labels = category_labels([row_keys(cell) for cell, _ in conditions])
     return [
         Outcome(
             category=label,
-            domain=cell.target.domain,
+            domain=cell.domain,
             condition=condition,
             cell=cell,
             auroc=results.value(cell, "image_auroc"),
@@ -168,42 +207,38 @@ def list_outcomes(results: StudyResults, conditions: Mapping[Cell, str], spec: E
             threshold=results.images(cell).threshold,
             summary=summarise(results, [cell], spec),
         )
-        for label, (cell, condition) in zip(labels, conditions.items(), strict=True)
+        for label, (cell, condition) in zip(labels, conditions, strict=True)
     ]
 
 
 def compare_pools(results: StudyResults, spec: EvaluationSpec) -> list[PoolComparison]:
     """Every pool whose bank and whose categories' own banks were scored on the same images."""
+    views = results.all_views()
     own = {
-        (cell.target, cell.calibration, cell.bank.training.domain, setup_of(cell)): cell
-        for cell in results.all_cells()
+        (cell.bank.training, cell.target, cell.calibration, setup_of(cell)): cell
+        for cell in views
         if is_own_category(cell)
     }
     pairs: dict[tuple[str, str, str, Setup], list[tuple[Cell, Cell]]] = defaultdict(list)
-    for cell in results.all_cells():
+    for cell in filter(is_pool, views):
         training, setup = cell.bank.training, setup_of(cell)
-        counterpart = own.get((cell.target, cell.calibration, training.domain, setup))
-        if is_pool(cell) and counterpart:
-            pairs[training.category, training.domain, cell.target.domain, setup].append((counterpart, cell))
+        # where an alias led to the target, the bank that meets it as the pool's does comes first
+        homes = (replace(place, domain=training.domain) for place in (cell.origin, cell.target))
+        found = (own.get((home, cell.target, cell.calibration, setup)) for home in homes)
+        counterpart = next(filter(None, found), None)
+        if counterpart:
+            pairs[training.category, training.domain, cell.domain, setup].append((counterpart, cell))
     comparisons = []
     for (pool, _, domain, setup), cells in pairs.items():
         single, pooled = [first for first, _ in cells], [second for _, second in cells]
-        comparisons.append(
-            PoolComparison(
-                pool,
-                domain,
-                setup,
-                list(
-                    zip(
-                        list_outcomes(results, dict.fromkeys(single, "own bank"), spec),
-                        list_outcomes(results, dict.fromkeys(pooled, f"pool {pool}"), spec),
-                        strict=True,
-                    )
-                ),
-                mean_difference(results, pooled, single, spec),
-                count_left_out(results, dict(zip(pooled, single, strict=True))),
-            )
+        rows = zip(
+            list_outcomes(results, [(cell, "own bank") for cell in single], spec),
+            list_outcomes(results, [(cell, f"pool {pool}") for cell in pooled], spec),
+            strict=True,
         )
+        left_out = count_left_out(results, dict(zip(pooled, single, strict=True)))
+        difference = mean_difference(results, pooled, single, spec)
+        comparisons.append(PoolComparison(pool, domain, setup, list(rows), difference, left_out))
     return comparisons
 
 

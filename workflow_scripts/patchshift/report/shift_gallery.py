@@ -4,6 +4,7 @@ Tested in tests/report/test_shift_gallery.py.
 """
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,19 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.ndimage import distance_transform_edt
 
+from patchshift.report.figures import WIDTH, add_legend
 from patchshift.report.results import Value
 from patchshift.report.style import MUTED, colour, dashes, figure_style
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
-WIDTH = 8.6  # inches, as all figures
 SEVERITIES = ("clean", "mild", "moderate", "severe")
 MARKERS = "osD^vP"
 OUTLINE = "#56B4E9"  # as defects are outlined in the report's pictures
 HALO = "#10151a"
 
 _GAP = 0.05  # inches between pictures
+_LARGEST = 1.7  # inches that a picture takes across
 _LETTER = 0.068  # inches that a letter of a name takes, on average
 _DISTANCE = 0.015  # from a defect to its outline, of the longer side
 
@@ -71,29 +73,31 @@ def _draw_blocks(blocks: Sequence[Mapping[str, Sequence[Picture]]], columns: Seq
     names = {name: _wrap(name, 18 if len(blocks) == 1 else 12) for block in blocks for name in block}
     labels = 0.1 + _LETTER * max(len(line) for lines in names.values() for line in lines)
     block_width = WIDTH / len(blocks)
-    width = (block_width - labels) / len(columns)
+    width = min((block_width - labels) / len(columns), _LARGEST)
+    block_width = labels + width * len(columns)
+    across = block_width * len(blocks)
     # bold letters are wider
     titles = [_wrap(column, int(width / _LETTER / 1.15)) for column in columns]
     heading = 0.1 + 0.14 * max(map(len, titles))
     heights = [[_GAP + (width - _GAP) * _tallest(pictures) for pictures in block.values()] for block in blocks]
     down = heading + max(map(sum, heights))
     with figure_style():
-        figure = Figure(figsize=(WIDTH, down))
+        figure = Figure(figsize=(across, down))
         figure.set_layout_engine("none")
         for number, block in enumerate(blocks):
             left, top = number * block_width + labels, down - heading
             for column, title in enumerate(titles):
                 middle = left + column * width + (width - _GAP) / 2
                 figure.text(
-                    middle / WIDTH, (top + 0.04) / down, "\n".join(title), ha="center", va="bottom", fontsize=8,
+                    middle / across, (top + 0.04) / down, "\n".join(title), ha="center", va="bottom", fontsize=8,
                     fontweight="bold",
                 )  # fmt: skip
             for (name, pictures), height in zip(block.items(), heights[number], strict=True):
                 for column, picture in enumerate(pictures):
                     place = (left + column * width, top - height + _GAP, width - _GAP, height - _GAP)
-                    _draw_picture(figure.add_axes(np.divide(place, (WIDTH, down, WIDTH, down)).tolist()), picture)
+                    _draw_picture(figure.add_axes(np.divide(place, (across, down, across, down)).tolist()), picture)
                 figure.text(
-                    (left - 0.07) / WIDTH, (top - (height - _GAP) / 2) / down, "\n".join(names[name]), ha="right",
+                    (left - 0.07) / across, (top - (height - _GAP) / 2) / down, "\n".join(names[name]), ha="right",
                     va="center", fontsize=8,
                 )  # fmt: skip
                 top -= height
@@ -159,14 +163,14 @@ def draw_severity_ladder(panels: Mapping[str, Mapping[str, Sequence[tuple[float,
             axes.axhline(0.5, color=MUTED, linewidth=0.8, linestyle=":")
             for category, steps in lines.items():
                 _draw_steps(axes, steps, categories.index(category), len(categories))
-            axes.set(title=shift, xlim=(-0.2, 3.2), ylim=(lowest - 0.02, 1.02))
+            axes.set(title=textwrap.fill(shift, 90 // columns), xlim=(-0.2, 3.2), ylim=(lowest - 0.02, 1.02))
             axes.set_xticks(range(4), SEVERITIES)
             axes.tick_params(labelbottom=True)
             axes.grid(visible=False, axis="x")
         for axes in grid[:, 0]:
             axes.set_ylabel("image AUROC (chance is 0.5)")
         handles = [_ladder_line(position) for position in range(len(categories))]
-        figure.legend(handles, categories, loc="outside lower left", ncols=4, handlelength=2.4)
+        add_legend(figure, handles, categories)
     return figure
 
 

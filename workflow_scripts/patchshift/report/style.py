@@ -24,6 +24,8 @@ HATCHES = ("", "////", "....", "xxxx")
 Dashes = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
 PRINT_DPI = 200
+JPEG_WIDTH = 1600  # pixels, at most
+JPEG_QUALITY = 85
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib; the page puts its own, narrower type in its place
@@ -98,3 +100,11 @@ def save_png(figure: Figure, path: Path) -> None:
     """Write a figure at print size, nothing of it cut off; equal figures give equal bytes."""
     with atomic_path(path) as partial, figure_style():
         figure.savefig(partial, format="png", dpi=PRINT_DPI, bbox_inches="tight", metadata={"Software": None})
+
+
+def save_jpeg(figure: Figure, path: Path) -> None:
+    """Write a figure of photographs at screen size; equal figures give equal bytes."""
+    dpi = min(PRINT_DPI, JPEG_WIDTH / figure.get_figwidth())
+    with atomic_path(path) as partial, figure_style():
+        options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": 0}
+        figure.savefig(partial, format="jpeg", dpi=dpi, pil_kwargs=options)

@@ -27,6 +27,12 @@ def cell_keys(cell: Cell, *, ranking: bool = False) -> dict[str, str | int]:
     return keys | {"policy": "" if ranking else cell.threshold}
 
 
+def row_keys(cell: Cell) -> dict[str, str | int]:
+    """The columns that name a row of an experiment: those of its cell, and which alias led there from where, if any."""
+    origin = f"{cell.origin.dataset}/{cell.origin.category}" if cell.natural else ""
+    return {**cell_keys(cell), "alias": cell.natural.alias if cell.natural else "", "origin": origin}
+
+
 def tidy_metrics(cells: Iterable[Cell]) -> pd.DataFrame:
     """One row per metric: the study's `metrics.csv`.
 
@@ -51,7 +57,7 @@ def experiment_results(cells: Iterable[Cell]) -> pd.DataFrame:
     """One row per cell, one column per metric with `_low` and `_high` beside it: an experiment's `results.csv`."""
     rows = []
     for cell in cells:
-        row: dict[str, Any] = cell_keys(cell)
+        row: dict[str, Any] = row_keys(cell)
         ranking, decisions = read_json(Path(cell.metrics)), read_json(Path(cell.decisions))
         for name, estimate in {**ranking["metrics"], **decisions["metrics"]}.items():
             row |= {
@@ -117,7 +123,7 @@ def text_table(results: Mapping[str, tuple[str, pd.DataFrame]]) -> str:
         rows = frame.to_dict("records")
         same = {key: frame[key].iloc[0] for key in SETUP if frame[key].nunique() == 1}
         columns = {
-            "scored on": [f"{row['target_dataset']}/{row['target_category']} {row['target_domain']}" for row in rows],
+            "scored on": [_scored_on(row) for row in rows],
             "bank of": [f"{row['train_category']} {row['train_domain']}" for row in rows],
             **{key: list(map(str, frame[key])) for key in SETUP if key not in same},
             **{heading: [format_estimate(row, name, interval) for row in rows] for heading, name, interval in SHOWN},
@@ -125,6 +131,11 @@ def text_table(results: Mapping[str, tuple[str, pd.DataFrame]]) -> str:
         common = ", ".join(f"{key} {value}" for key, value in same.items())
         blocks.append("\n".join([title, f"  {common}" if common else "", *_aligned(columns), ""]))
     return "\n".join(blocks)
+
+
+def _scored_on(row: Mapping[Any, Any]) -> str:
+    target = f"{row['target_dataset']}/{row['target_category']} {row['target_domain']}"
+    return f"{target} ({row['alias']})" if row["alias"] else target
 
 
 def _aligned(columns: Mapping[str, Sequence[str]]) -> list[str]:

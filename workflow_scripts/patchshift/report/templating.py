@@ -3,6 +3,7 @@
 Tested in tests/report/test_page.py.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,13 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
     environment.filters["number"] = lambda value: f"{value:.4g}"
     environment.filters["percent"] = show_percent
+    environment.filters["breakable"] = make_breakable
     return environment.get_template(template).render(context)
+
+
+def make_breakable(name: str) -> Markup:
+    """A name that may go on in the next line after each of its words."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_/-])", name))
 
 
 def draw_picture(figure: Figure, name: str, caption: str) -> Picture:

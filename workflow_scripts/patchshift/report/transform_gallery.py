@@ -1,35 +1,21 @@
-"""One image under every transform and severity, as a picture.
+"""One image under every transform and severity: what `patchshift preview-shifts` draws.
 
-usage: python -m patchshift.report.transform_gallery [--image FILE [--mask FILE]] [--seed N] FILE
-
-Without an image, it is a defective casting of the built-in dataset. docs/images/shifts.jpg was made by
-`python -m patchshift.report.transform_gallery --seed 1634 docs/images/shifts.jpg`.
 The module stands apart from `shift_gallery`, which draws what it is given, because it needs all that shifts need.
 Tested in tests/report/test_transform_gallery.py.
 """
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.data.demo import take_photograph
-from patchshift.data.images import read_image, read_mask
 from patchshift.data.shifts import shift_image
 from patchshift.data.shifts.geometric import GEOMETRIC
 from patchshift.data.shifts.photometric import PHOTOMETRIC
 from patchshift.plan.domain_specs import COMPOSITIONS, DomainSpec
-from patchshift.report.shift_gallery import SEVERITIES, WIDTH, Picture, draw_transform_gallery
-from patchshift.report.style import figure_style, save_png
-from patchshift.runtime.files import atomic_path, digest_bytes
+from patchshift.report.shift_gallery import SEVERITIES, Picture
+from patchshift.runtime.files import digest_bytes
 
 Bool = npt.NDArray[np.bool_]
 
-QUALITY = 85
-PIXELS = 1600  # width of the picture
 # what these do is too fine for a small picture of the whole image
 CLOSE_UPS = ("gaussian_blur", "motion_blur", "defocus", "gaussian_noise", "shot_noise", "salt_and_pepper", "jpeg")
 CLOSE_UP_SHARE = 0.4  # of height and width
@@ -64,31 +50,3 @@ def choose_window(mask: Bool) -> tuple[slice, slice]:
         start = int(np.clip(middle - size // 2, 0, length - size))
         slices.append(slice(start, start + size))
     return slices[0], slices[1]
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Draw the gallery of an image into a JPEG or PNG file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, help="default: a defective casting of the built-in dataset")
-    parser.add_argument("--mask", type=Path, help="mask of the image; default: no defect")
-    parser.add_argument("--seed", type=int, default=0, help="shift seed")
-    parser.add_argument("file", type=Path, help="JPEG or PNG to write")
-    args = parser.parse_args(argv)
-
-    if args.image:
-        image = read_image(args.image)
-        picture = Picture(image, read_mask(args.mask) if args.mask else np.zeros(image.shape[:2], bool))
-    else:
-        photograph = take_photograph("casting", "test/discolouration", 4, seed=0, image_size=256)
-        picture = Picture(photograph.image, photograph.mask)
-    figure = draw_transform_gallery(show_transforms(picture, seed=args.seed))
-    if args.file.suffix.lower() == ".png":
-        save_png(figure, args.file)
-        return
-    with atomic_path(args.file) as partial, figure_style():
-        options: dict[str, Any] = {"quality": QUALITY, "subsampling": 0}
-        figure.savefig(partial, format="jpeg", dpi=PIXELS / WIDTH, pil_kwargs=options)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,9 @@ Tested in tests/report/test_wording.py.
 
 from collections.abc import Mapping, Sequence
 
+from patchshift.plan.experiments import Cell
 from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED, Setup
+from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Summary, estimate_of, hundredths
 from patchshift.report.recommendation import Recommendation, Rival
 from patchshift.report.results import Value
@@ -145,6 +147,87 @@ def describe_difference(difference: Value, first: str, second: str, *, over: str
         f"{over} these test images do not tell {first} from {second}: the difference in image AUROC is "
         f"{difference.plain}."
     )
+
+
+def describe_ladder(name: str, steps: Sequence[MeanStep]) -> str:
+    """How far a shift pulls image AUROC down, and from which severity on these images show it.
+
+    A loss counts where the interval of the difference to the clean domain, on the same images, lies below zero; half of
+    what there was counts only if the clean domain's interval lies above chance.
+
+    Args:
+        name: the shift.
+        steps: in rising order of severity.
+    """
+    measure = "mean image AUROC" if steps[0].categories > 1 else "image AUROC"
+    values = join_words([f"{_three_digits(step.mean.value or 0)} {_at(step.severity)}" for step in steps])
+    sentences = [f"{name}: {measure} is {values}."]
+    start, *later = steps
+    if start.severity > 0:
+        return " ".join([*sentences, "The clean domain was not scored here, so nothing is said of what is lost."])
+    lost = [step for step in later if step.change and step.change.high is not None and step.change.high < 0]
+    if not lost:
+        return " ".join([*sentences, "At no severity do these test images tell it from the clean domain."])
+    places = f"from {_severity(lost[0].severity)} on" if lost == later[-len(lost) :] and len(lost) > 1 else ""
+    places = places or join_words([_at(step.severity) for step in lost])
+    sentences.append(f"It is lower than in the clean domain {places}.")
+    if start.mean.value is not None and start.mean.low is not None and start.mean.low > CHANCE:
+        middle = (start.mean.value + CHANCE) / 2
+        halved = next((step for step in lost if step.mean.value is not None and step.mean.value <= middle), None)
+        if halved is None:
+            sentences.append("At no severity has it lost half of what it was above chance.")
+        else:
+            sentences.append(
+                f"{_at(halved.severity).capitalize()} it has lost half of what it was above chance, or more."
+            )
+    level = next((step for step in steps if step.mean.low is not None and step.mean.low <= CHANCE), None)
+    if level is not None:
+        sentences.append(f"{_at(level.severity).capitalize()} its interval reaches chance.")
+    return " ".join(sentences)
+
+
+def _severity(severity: float) -> str:
+    return {1.0: "mild", 2.0: "moderate", 3.0: "severe"}.get(severity, f"severity {severity:g}")
+
+
+def _at(severity: float) -> str:
+    return f"at {_severity(severity)}" if severity else "in the clean domain"
+
+
+def describe_aliases(cells: Sequence[Cell]) -> list[str]:
+    """Where the images of natural shifts are from: one sentence for each alias.
+
+    Args:
+        cells: cells that an alias led to.
+    """
+    leads: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        origin, target = cell.origin, cell.target
+        whole = origin.category == target.category
+        seen = target.dataset if whole else f"{target.dataset}/{target.category}"
+        leads.setdefault(cell.domain, {})[origin.dataset if whole else f"{origin.dataset}/{origin.category}"] = seen
+    return [
+        f"{alias} is a natural shift: {join_words([f'{origin} seen in {seen}' for origin, seen in pairs.items()])}."
+        for alias, pairs in leads.items()
+    ]
+
+
+def describe_changes(reference: str, *, paired: Sequence[str], unpaired: Sequence[str]) -> str:
+    """What the column of changes holds; empty where there is none.
+
+    Args:
+        reference: the domain that shifts are measured against.
+        paired: domains that show the reference domain's images.
+        unpaired: domains that show others.
+    """
+    if not paired and not unpaired:
+        return ""
+    opening = f"Change: image AUROC minus that in domain {reference}"
+    if not unpaired:
+        return f"{opening}, on the same images and resamples."
+    names, verb = join_words(unpaired), "shows" if len(unpaired) == 1 else "show"
+    others = f"{names} {verb} other images than {reference}, so both sides are resampled independently of each other"
+    return f"{opening}, on the same images and resamples. But {others}." if paired else f"{opening}. {others}."
 
 
 def describe_left_out(counts: Mapping[str, int]) -> str:

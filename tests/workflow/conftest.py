@@ -1,0 +1,72 @@
+"""A copy of the workflow to run `snakemake` in, as a user would."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ["Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles"]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the workflow with a study of its own."""
+
+    folder: Path
+
+    def start(self, *arguments: str, **options: bool) -> subprocess.Popen[str]:
+        program = str(Path(sys.executable).with_name("snakemake"))
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        own = {"PATH": path, "PYTHONPATH": str(self.folder / "workflow_scripts"), "NO_PROXY": "*"}
+        return subprocess.Popen([program, *arguments], cwd=self.folder, env=os.environ | own, text=True, **options)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        out, error = Path(f"{self.folder}.out"), Path(f"{self.folder}.error")
+        with out.open("w") as seen, error.open("w") as told:
+            program = self.start(*arguments, stdout=seen, stderr=told)
+            code = program.wait(300)
+        return subprocess.CompletedProcess(program.args, code, out.read_text(), error.read_text())
+
+    def plan(self, *targets: str) -> set[tuple[str, str]]:
+        """Rule and first output of the jobs that a run would start, from a dry run."""
+        output = self.run("--dry-run", *targets or ("all",)).stdout
+        jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    \w+:.*\n)*?    output: ([^\s,]+)", output, re.MULTILINE)
+        assert jobs or "Nothing to be done" in output, output
+        return set(jobs)
+
+    def plan_rules(self, *targets: str) -> set[str]:
+        return {rule for rule, _ in self.plan(*targets)}
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{file}: {old}"
+        path.write_text(text.replace(old, new))
+
+    def copy(self, folder: Path) -> "Checkout":
+        """The same with all results, to damage; times are kept."""
+        shutil.copytree(self.folder, folder)
+        return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def make_checkout() -> Callable[[Path, str], Checkout]:
+    """Copy the workflow to a new folder, with the study given as config.yaml."""
+
+    def make(folder: Path, study: str) -> Checkout:
+        folder.mkdir()
+        for part in PARTS:
+            source = ROOT / part
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
+        (folder / "config.yaml").write_text(study)
+        return Checkout(folder)
+
+    return make

@@ -1,0 +1,188 @@
+"""The whole workflow through Snakemake, on a study small enough for a test: results, reruns, interruption."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+STUDY = """\
+study: tiny
+question: Does everything fit together?
+add:
+  datasets:
+    tiny:
+      adapter: mvtec_ad
+      categories: [weave]
+      generate: {train_good: 6, test_good: 4, test_per_defect: 2}
+  splits:
+    tiny_split: {protocol: source_plan, train_share: 0.8, val_anomalous_share: 0.3}
+  domains:
+    turned: {shift: geometric, severity: moderate, seed: 0}
+  backbones:
+    tiny_scattering: {source: scattering, image_size: 64, octaves: 3, orientations: 2, stride: 8, threads: 1}
+  detectors:
+    tiny_patchcore:
+      method: patchcore
+      representation: {normalise: standardise}
+      sampler: {share: 0.1}
+      image_score: {method: max}
+      threads: 1
+  thresholds:
+    tiny_quantile: {policy: normal_quantile, quantile: 0.9}
+select:
+  splits: [tiny_split]
+  backbones: [tiny_scattering]
+  detectors: [tiny_patchcore]
+  thresholds: [tiny_quantile]
+experiments:
+  shifted:
+    title: Clean bank on shifted images
+    train: [tiny]
+    target_domains: [clean, turned]
+"""
+
+TURNED = "results/domains/tiny/weave/turned"
+TEMPORARY = ("--config", "temp_domains=true")
+MakeCheckout = Callable[[Path, str], Any]
+
+
+@pytest.fixture(scope="module")
+def checkout(make_checkout: MakeCheckout, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    checkout = make_checkout(tmp_path_factory.mktemp("workflow") / "checkout", STUDY)
+    run = checkout.run("--cores", "2", "all")
+    assert run.returncode == 0, run.stderr
+    assert "Report: results/studies/tiny/report.html" in run.stdout
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def resumed(make_checkout: MakeCheckout, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run that was killed and resumed, on one core; it deletes the images of made domains."""
+    checkout = make_checkout(tmp_path_factory.mktemp("resumed") / "checkout", STUDY)
+    run = checkout.start("--cores", "1", *TEMPORARY, "all", start_new_session=True)
+    results = checkout.folder / "results"
+    while not (results / "features/tiny/weave/clean").exists():  # the job that makes the features makes their folder
+        assert run.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    for path in results.rglob("*.h5"):
+        if not path.name.startswith("."):
+            h5py.File(path, "r").close()
+    checkout.run("--unlock")
+    resumed = checkout.run("--cores", "1", *TEMPORARY, "all")
+    assert resumed.returncode == 0, resumed.stderr
+    return checkout
+
+
+def test_a_study_leaves_its_tables_figures_report_and_summary(checkout: Any) -> None:
+    study = checkout.folder / "results/studies/tiny"
+    for name in ("metrics.csv", "predictions.csv", "timings.csv", "report.html", "summary.json", "run.log"):
+        assert (study / name).stat().st_size > 0, name
+    assert (study / "experiments/shifted/results.csv").read_text().count("\n") == 3
+    for name in ("experiments/shifted/bars.png", "shifts/tiny/weave.png"):
+        assert (study / name).read_bytes().startswith(b"\x89PNG")
+    assert (checkout.folder / "results/data_cards/tiny.html").stat().st_size > 0
+
+
+def test_a_second_run_has_nothing_to_do(checkout: Any) -> None:
+    run = checkout.run("--cores", "2", "all")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stderr
+
+
+FROM_COLLECT = {"collect_experiment", "collect_study", "plot_experiment", "write_report"}
+FROM_DECIDE = {"decide", *FROM_COLLECT}
+FROM_CALIBRATE = {"calibrate_threshold", *FROM_DECIDE}
+FROM_SCORE = {"score_images", "evaluate", *FROM_CALIBRATE}
+FROM_FIT = {"fit_detector", *FROM_SCORE}
+FROM_SPLIT = {"split_images", "write_data_card", *FROM_FIT}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rules"),
+    [
+        ("share: 0.3}", "share: 0.3, train_contamination: 0.2}", FROM_SPLIT),
+        ("share: 0.1", "share: 0.2", FROM_FIT),
+        ("{method: max}", "{method: top_share, share: 0.1}", FROM_SCORE),
+        ("quantile: 0.9", "quantile: 0.8", FROM_CALIBRATE),
+        ("question: Does", "question: How does", {"write_report"}),
+    ],
+)
+def test_an_edit_reruns_only_what_depends_on_it(checkout: Any, old: str, new: str, rules: set[str]) -> None:
+    checkout.edit("config.yaml", old, new)
+    try:
+        assert checkout.plan_rules() == rules
+    finally:
+        (checkout.folder / "config.yaml").write_text(STUDY)
+
+
+def test_another_severity_makes_that_domain_anew_and_no_other(checkout: Any) -> None:
+    checkout.edit("config.yaml", "moderate", "1.5")
+    try:
+        plan = checkout.plan()
+    finally:
+        (checkout.folder / "config.yaml").write_text(STUDY)
+    of_images = {"synthesize_shift", "pack_images", "extract_features"}
+    assert {rule for rule, _ in plan} == {*of_images, "score_images", "evaluate", "plot_shifts", *FROM_DECIDE}
+    assert {output for rule, output in plan if rule in of_images} == {
+        TURNED,
+        "results/packs/tiny/weave/turned.h5",
+        "results/features/tiny/weave/turned/tiny_scattering.h5",
+    }
+
+
+def test_a_killed_run_resumes_to_the_same_results_on_another_number_of_cores(checkout: Any, resumed: Any) -> None:
+    assert not list((resumed.folder / "results").rglob(".*.partial"))
+    for pattern in ("studies/tiny/metrics.csv", "studies/tiny/predictions.csv", "features/**/*.h5", "banks/**/*.h5"):
+        expected = sorted((checkout.folder / "results").glob(pattern))
+        assert expected
+        for path in expected:
+            assert (resumed.folder / path.relative_to(checkout.folder)).read_bytes() == path.read_bytes(), path
+
+
+def test_temporary_domains_are_gone_when_all_is_done_and_are_not_missed(resumed: Any) -> None:
+    assert not (resumed.folder / TURNED).exists()
+    run = resumed.run("--cores", "2", *TEMPORARY, "all")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stderr
+
+
+def test_a_domain_that_is_made_again_on_another_number_of_cores_has_the_same_bytes(
+    checkout: Any, resumed: Any, tmp_path: Path
+) -> None:
+    other = resumed.copy(tmp_path / "other")
+    assert other.run("--cores", "1", *TEMPORARY, TURNED).returncode == 0
+    expected, made = (read_files(each.folder / TURNED) for each in (checkout, other))
+    assert len(expected) == 1 + 20 + 10  # index, images, masks
+    assert made == expected
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("[!.]*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_missing_data_is_named_before_any_job_starts(checkout: Any) -> None:
+    run = checkout.run("--cores", "1", "--configfile", "configs/mtd.yaml", "all")
+    assert run.returncode == 1
+    assert "dataset 'mtd': folder data/mtd does not exist" in run.stderr
+    assert "weight file weights/resnet18_layer3.safetensors does not exist" in run.stderr
+    assert not (checkout.folder / "results/images/mtd").exists()
+    assert '"status": "failed"' in (checkout.folder / "results/studies/mtd/summary.json").read_text()
+
+
+def test_mistakes_in_a_config_are_reported_together_without_a_traceback(
+    make_checkout: MakeCheckout, tmp_path: Path
+) -> None:
+    study = STUDY.replace("[tiny_split]", "[tiny_splot]").replace("title", "tilte")
+    run = make_checkout(tmp_path / "checkout", study).run("--cores", "1", "all")
+    assert run.returncode == 1
+    assert "'tiny_splot' is not in splits (did you mean 'tiny_split'?)" in run.stderr
+    assert "experiments.shifted.tilte: unknown key (did you mean 'title'?)" in run.stderr
+    assert "Traceback" not in run.stderr
