@@ -31,7 +31,7 @@ demo: install
 	@echo "Report: results/studies/demo/report.html"
 
 test: install
-	pytest --numprocesses $(CORES)
+	pytest --numprocesses $(CORES) --dist loadfile  # what a file sets up is set up once
 
 lint: install
 	ruff format --check .

@@ -48,7 +48,7 @@ def test_every_config_that_the_data_page_shows_is_valid() -> None:
     shown = examples("data.md")
     mistakes: list[str] = []
     for example in shown:
-        added = example["add"] if "add" in example else {"datasets": example}
+        added = example.get("add", {"datasets": example})
         check_entries(added, "docs/data.md", mistakes, Ids)
     assert mistakes == []
     assert {key for example in shown for key in example} >= {"add", "experiments"}

@@ -24,6 +24,7 @@ def severities(catalog: Settings) -> None:
     catalog["domains"] |= {
         "dimmer": {"shift": "photometric", "severity": "severe", "seed": 0},
         "blurred": {"shift": "defocus", "severity": 0.5, "seed": 0},
+        "dim_again": {"shift": "photometric", "severity": "moderate", "seed": 1},
     }
 
 
@@ -44,7 +45,12 @@ def test_a_study_without_shifts_has_no_gallery(load: Load) -> None:
 
 @pytest.mark.parametrize(
     ("domains", "ladders"),
-    [(["clean", "dim"], []), (["dim", "turned", "blurred"], []), (["clean", "dim", "dimmer"], ["clean"])],
+    [
+        (["clean", "dim"], []),
+        (["dim", "turned", "blurred"], []),
+        (["dim", "dim_again"], []),
+        (["clean", "dim", "dimmer"], ["clean"]),
+    ],
 )
 def test_a_ladder_needs_two_strengths_of_one_shift(
     study: Settings, load: Load, domains: list[str], ladders: list[str]

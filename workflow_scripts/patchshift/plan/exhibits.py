@@ -41,7 +41,8 @@ def list_ladders(study: Study) -> list[str]:
     for name, cells in study.cells.items():
         domains = {cell.target.domain for cell in cells if cell.bank.training.domain == CLEAN}
         specs = [spec for domain in domains if (spec := study.catalog.domains[domain]).kind == "shift"]
-        shifts = [str(spec.shift) for spec in specs]
+        rungs = {(str(spec.shift), spec.seed, spec.strength) for spec in specs}
+        shifts = [(shift, seed) for shift, seed, _ in rungs]
         if any(shifts.count(shift) > 1 for shift in shifts):
             found.append(name)
     return found
