@@ -96,8 +96,7 @@ def synthesize_shift(rows: Sequence[ImageRow], root: Path, spec: DomainSpec, fol
             a worker was killed.
     """
     shift = partial(_shift_rows, root=root, spec=spec, folder=folder)
-    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    outcomes = list(_report_pace(_share_out(shift, chunks, workers), len(rows)))
+    outcomes = list(_report_pace(_share_out(shift, rows, workers), len(rows)))
     raise_all([outcome for outcome in outcomes if isinstance(outcome, str)])
     shifted = [outcome for outcome in outcomes if not isinstance(outcome, str)]
     _report_lost_defects(shifted)
@@ -204,12 +203,15 @@ def _report_pace(chunks: Iterable[list[_Shifted | str]], total: int) -> Iterator
             log.info("%d of %d images, %.1f images/s, %.0f s left", done, total, pace, (total - done) / pace)
 
 
-def _share_out(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """Results in order: the first is computed here, and the others by processes where that is worth their start."""
+def _share_out(
+    shift: Callable[[Sequence[ImageRow]], Result], rows: Sequence[ImageRow], workers: int
+) -> Iterator[Result]:
+    """Results in order: the first image is shifted here, the others by processes where that is worth their start."""
     start = time.perf_counter()
-    yield from _map_in_processes(function, items[:1], 1)
-    left = (time.perf_counter() - start) * (len(items) - 1)
-    yield from _map_in_processes(function, items[1:], workers if left > WORTH_SECONDS else 1)
+    yield from _map_in_processes(shift, [rows[:1]], 1)
+    left = (time.perf_counter() - start) * (len(rows) - 1)
+    chunks = [rows[first : first + CHUNK] for first in range(1, len(rows), CHUNK)]
+    yield from _map_in_processes(shift, chunks, workers if left > WORTH_SECONDS else 1)
 
 
 def _map_in_processes(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
