@@ -51,7 +51,11 @@ rule crop_defects:
         runtime=60,
     params:
         root=lambda wildcards: study.image_root(wildcards.dataset, wildcards.category),
-        own=lambda wildcards: options(data_dir=study.own_defects(wildcards.domain)),
+        own=lambda wildcards: options(
+            data_dir=[study.config.data_dir]
+            * bool(study.own_defects(wildcards.domain))
+        ),
+        own_images=lambda wildcards: study.own_defects_fingerprint(wildcards.domain),
         spec=lambda wildcards: study.domain_spec(wildcards.domain),
         stage=stage_version("crop_defects"),
     shell:
@@ -80,7 +84,11 @@ rule synthesize_defects:
         gpu=lambda wildcards: int(study.paints(wildcards.domain)),
     params:
         root=lambda wildcards: study.image_root(wildcards.dataset, wildcards.category),
-        own=lambda wildcards: options(data_dir=study.own_defects(wildcards.domain)),
+        own=lambda wildcards: options(
+            data_dir=[study.config.data_dir]
+            * bool(study.own_defects(wildcards.domain))
+        ),
+        own_images=lambda wildcards: study.own_defects_fingerprint(wildcards.domain),
         weights=lambda wildcards: options(
             weights_dir=[study.config.weights_dir] * study.paints(wildcards.domain)
         ),

@@ -80,3 +80,13 @@ def test_odd_names_of_folders_and_defects_make_a_valid_config(
     assert main(["init", str(odd), "--name", "odd"]) == 0
     study = load_study(read_yaml(Path("configs/odd.yaml")), "odd.yaml")
     assert Path(study.image_root("odd", study.catalog.datasets["odd"].categories[0])) == odd.resolve()
+
+
+def test_masks_of_some_defects_are_refused_before_anything_is_written(
+    make_mvtec_ad: MakeTree, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_mvtec_ad({"crack": 12})
+    (root / "ground_truth/crack/003_mask.png").unlink()
+    assert main(["init", str(root), "--name", "part"]) == 1
+    assert "1 defective images" in capsys.readouterr().err
+    assert not Path("configs/part.yaml").exists()

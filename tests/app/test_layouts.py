@@ -117,3 +117,56 @@ def test_a_category_folder_that_cannot_be_an_id_is_named(tmp_path: Path) -> None
 @pytest.mark.parametrize(("name", "expected"), [("a b", "a_b"), ("__x__", "x"), ("ä", "images"), ("01", "01")])
 def test_an_id_keeps_what_it_can_of_a_folders_name(name: str, expected: str) -> None:
     assert folder_id(name) == expected
+
+
+def labels(folder: Path) -> dict[str, list[str]]:
+    """Defect type (empty: good) -> the images that are read, of a folder with one category."""
+    layout = recognise(folder)
+    (category,) = layout.categories
+    found: dict[str, list[str]] = {}
+    for row in list_images(layout.root(category), layout.adapter, manifest=layout.manifest):
+        found.setdefault(row.defect, []).append(row.image)
+    return found
+
+
+@pytest.mark.parametrize("bad", ["bad", "ng/scratch", "defect", "defect/scratch"])
+def test_no_folder_of_defects_beside_the_good_images_is_passed_over(tmp_path: Path, bad: str) -> None:
+    put(tmp_path / "knob" / "good", 3)
+    put(tmp_path / "knob" / bad, 2)
+    found = labels(tmp_path / "knob")
+    assert {defect: len(images) for defect, images in found.items()} == {"": 3, Path(bad).name: 2}
+
+
+def test_a_type_called_defect_in_mvtec_ads_layout_is_one_of_its_types(tmp_path: Path) -> None:
+    for place in ("train/good", "test/good", "test/defect", "ground_truth/defect"):
+        put(tmp_path / "knob" / place, 2)
+    layout = recognise(tmp_path / "knob")
+    assert layout.adapter == "mvtec_ad"
+    assert len(labels(tmp_path / "knob")["defect"]) == 2
+
+
+def test_masks_beside_ok_and_ng_are_listed(tmp_path: Path) -> None:
+    put(tmp_path / "knob" / "ok", 2)
+    put(tmp_path / "knob" / "ng" / "scratch", 2)
+    put(tmp_path / "knob" / "masks" / "scratch", 2)
+    layout = recognise(tmp_path / "knob")
+    rows = list_images(layout.root("knob"), "folder", manifest=layout.manifest)
+    assert {row.image: row.mask for row in rows if row.label} == {
+        f"ng/scratch/{number}.png": f"masks/scratch/{number}.png" for number in range(2)
+    }
+
+
+def test_a_list_of_folders_is_made_anew(tmp_path: Path) -> None:
+    put(tmp_path / "knob" / "ok", 2)
+    put(tmp_path / "knob" / "ng", 1)
+    labels(tmp_path / "knob")
+    put(tmp_path / "knob" / "ng", 3)
+    assert len(labels(tmp_path / "knob")["ng"]) == 3
+
+
+def test_a_folder_that_holds_one_category_alone_leads_to_it(tmp_path: Path) -> None:
+    put(tmp_path / "parts" / "bolt" / "good", 2)
+    put(tmp_path / "parts" / "bolt" / "defect" / "dent", 1)
+    layout = recognise(tmp_path / "parts")
+    assert (layout.folder, layout.categories) == ("bolt", ["bolt"])
+    assert labels(tmp_path / "parts").keys() == {"", "dent"}

@@ -246,3 +246,16 @@ def test_a_full_disk_in_a_worker_is_not_taken_for_a_bad_image(tmp_path: Path, ma
     (tmp_path / "domain" / "images").write_text("a file where a folder belongs")
     with pytest.raises(OSError, match=re.escape(str(tmp_path / "domain" / "images"))):
         synthesize_shift(index(root), root, PHOTOMETRIC, tmp_path / "domain", workers=2)
+
+
+def test_a_mask_that_two_images_share_moves_with_each_of_them(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad({"crack": 2})
+    rows = [replace(row, mask="ground_truth/crack/000_mask.png") for row in index(root) if row.label]
+    spec = DomainSpec(shift="geometric", severity="severe", seed=0)
+    synthesize_shift(rows, root, spec, tmp_path / "both")
+    for number, row in enumerate(rows):
+        synthesize_shift([row], root, spec, tmp_path / str(number))
+        (alone,) = read_index(tmp_path / str(number) / "index.csv")
+        together = read_index(tmp_path / "both" / "index.csv")[number]
+        expected = read_mask(tmp_path / str(number) / alone.mask)
+        np.testing.assert_array_equal(read_mask(tmp_path / "both" / together.mask), expected)

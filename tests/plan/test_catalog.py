@@ -83,7 +83,7 @@ def test_a_domain_of_defects_names_the_split_that_they_come_from(catalog: Settin
         "made_plan": {"synthesis": {"split": "plan", "part": "val"}},
     }
     assert mistakes() == [
-        "configs/catalog.yaml.domains.crops: its images come from split 'plan': put that into its id, "
+        "configs/catalog.yaml.domains.crops: its images come from split 'plan': end its id with that, "
         "e.g. 'crops_plan'",
         "configs/catalog.yaml.domains.made_plam.synthesis.split: 'plam' is not in splits (did you mean 'plan'?)",
     ]
@@ -93,3 +93,16 @@ def test_a_threshold_names_a_domain_that_exists(catalog: Settings, mistakes: Mis
     catalog["thresholds"]["made"] = {"policy": "f1_max", "defects_from": "dimm"}
     (line,) = mistakes()
     assert line == "configs/catalog.yaml.thresholds.made.defects_from: 'dimm' is not in domains (did you mean 'dim'?)"
+
+
+def test_the_id_of_a_domain_of_defects_cannot_be_read_as_another_splits(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["splits"]["plan_own"] = catalog["splits"]["own"] = catalog["splits"]["plan"]
+    catalog["domains"] |= {
+        "crops_plan_own": {"crops": {"split": "plan"}},
+        "other_plan_own": {"crops": {"split": "own"}},
+        "crops_unplan": {"crops": {"split": "plan"}},
+        "fine_plan_own": {"crops": {"split": "plan_own"}},
+    }
+    assert {line.split(":")[0] for line in mistakes()} == {
+        f"configs/catalog.yaml.domains.{name}" for name in ("crops_plan_own", "crops_unplan", "other_plan_own")
+    }

@@ -173,3 +173,13 @@ def test_the_same_cell_reached_by_name_and_by_alias_stands_once(aliases: Setting
 
 def test_an_alias_cannot_stand_for_a_wildcard_of_paths(aliases: Settings, load: Load) -> None:
     assert "camera_b" not in load().constraint("domains")
+
+
+def test_two_cameras_can_be_crossed(aliases: Settings, expand: Expand) -> None:
+    both = ["clean", "camera_b"]
+    cells = expand(train=["parts/bolt"], train_domains=both, target_domains=both)
+    first, second = "parts/bolt/clean", "parts_b/bolt/clean"
+    assert {(trained, tested) for trained, tested, _ in flows(cells)} == {
+        (trained, tested) for trained in (first, second) for tested in (first, second)
+    }
+    assert {cell.domain for cell in cells if cell.target.path == second} == {"camera_b"}

@@ -139,3 +139,19 @@ def test_the_fingerprint_follows_links_to_folders_and_ends_in_circles(load: Load
     before = load().folders_fingerprint("parts", "bolt")
     set_time(real, 2_000_000)
     assert load().folders_fingerprint("parts", "bolt") != before
+
+
+def test_a_dataset_without_an_address_cannot_be_downloaded(load: Load) -> None:
+    (line,) = missing_inputs(load(), [("fetch_dataset", {"dataset": "cloth"})])
+    assert line.startswith("dataset 'cloth': folder data/cloth does not exist, and no address is known for it")
+
+
+def test_a_domain_of_own_crops_follows_their_folder(catalog: Settings, load: Load) -> None:
+    catalog["domains"] |= {"own_plan": {"crops": {"split": "plan", "crops_path": "mine"}}}
+    folder = Path("data/mine")
+    folder.mkdir(parents=True)
+    set_time(folder, 1_000_000)
+    before = load().own_defects_fingerprint("own_plan")
+    set_time(folder, 2_000_000)
+    assert load().own_defects_fingerprint("own_plan") != before
+    assert load().own_defects_fingerprint("dim") == ""

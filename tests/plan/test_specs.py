@@ -19,6 +19,7 @@ from patchshift.plan.specs import (
     PretrainedSpec,
     RepresentationSpec,
     SamplerSpec,
+    ThresholdSpec,
 )
 
 JSON = st.recursive(
@@ -63,12 +64,23 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
         ),
         (SplitSpec, OFFICIAL | {"ignore_official": True}, "remove ignore_official"),
         (SplitSpec, OFFICIAL | {"train_contamination": 0.1}, "remove train_contamination"),
+        (SplitSpec, OFFICIAL | {"official_train_share": 0.5}, "does not use official_train_share"),
+        (CropSpec, {"split": "a", "seed": 5}, "crops without augmentation does not use seed"),
+        (
+            ThresholdSpec,
+            {"policy": "normal_quantile", "quantile": 0.9, "defects_from": "d"},
+            "'normal_quantile' does not use defects_from",
+        ),
         (DomainSpec, {"shift": "none", "severity": "moderate"}, "does not use severity"),
         (DomainSpec, {"shift": ["jpeg"], "severity": 1.5}, "a list of transforms needs seed"),
         (DomainSpec, {"shift": ["jpeg", "jpeg"], "severity": 1, "seed": 0}, "names a transform twice"),
         (DomainSpec, {"shift": "jpeg", "severity": 1, "seed": 0, "crops": {"split": "a"}}, "not crops and shift"),
-        (CropSpec, {"split": "a", "crops_path": "own", "margin": 3}, "remove margin"),
-        (SynthesisSpec, {"split": "a", "part": "val", "augmented_path": "own", "count": 3}, "remove count"),
+        (CropSpec, {"split": "a", "crops_path": "own", "margin": 3}, "crops_path does not use margin"),
+        (
+            SynthesisSpec,
+            {"split": "a", "part": "val", "augmented_path": "own", "count": 3},
+            "augmented_path does not use count",
+        ),
         (SynthesisSpec, {"split": "a", "part": "val", "types": ["diffusion"]}, "needs diffusion"),
         (SynthesisSpec, {"split": "a", "part": "val", "diffusion": {"model": "m"}}, "does not use diffusion"),
         (DatasetSpec, {"adapter": "visa", "categories": ["a"], "manifest": "m.csv"}, "'visa' does not use manifest"),
@@ -192,3 +204,19 @@ def test_a_domain_says_of_which_kind_it_is() -> None:
 def test_synthetic_defects_cannot_be_made_for_testing() -> None:
     with pytest.raises(ValidationError, match="part"):
         SynthesisSpec.model_validate({"split": "a", "part": "test"})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"crops": {"split": "a", "crops_path": "own"}},
+        {"crops": {"split": "a"}},
+        {"synthesis": {"split": "a", "part": "val", "augmented_path": "own"}},
+        {"synthesis": {"split": "a", "part": "val"}},
+        {"shift": ["jpeg", "rotation"], "severity": 0.5, "seed": 0},
+        {},
+    ],
+)
+def test_a_domain_survives_the_way_to_its_script(settings: dict[str, Any]) -> None:
+    spec = DomainSpec.model_validate(settings)
+    assert DomainSpec.model_validate_json(spec.canonical()) == spec

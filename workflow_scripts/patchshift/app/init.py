@@ -9,7 +9,7 @@ from pathlib import Path
 
 from patchshift.app.advice import Advice, Findings, advise, examine
 from patchshift.app.layouts import Layout, folder_id, recognise
-from patchshift.data.adapters import list_images
+from patchshift.data.adapters import list_images, require_masks
 from patchshift.errors import UserError
 from patchshift.plan import load_study, read_yaml
 from patchshift.runtime.files import write_text
@@ -33,17 +33,17 @@ def run(args: argparse.Namespace) -> None:
     """
     if not CATALOG.is_file():
         raise UserError(f"{CATALOG} is not here: run this in the folder of patchshift's Snakefile")
-    layout = recognise(args.folder)
     name = folder_id(args.name or args.folder.expanduser().resolve().name)
     config = args.config or Path("configs") / f"{name}.yaml"
     if config.exists() and not args.overwrite:
         raise UserError(f"{config} exists: choose another --name or --config, or replace it with --overwrite")
-    findings = {
-        category: examine(
-            list_images(layout.root(category), layout.adapter, manifest=layout.manifest), layout.root(category)
-        )
-        for category in layout.categories
-    }
+    layout = recognise(args.folder)
+    findings = {}
+    for category in layout.categories:
+        root = layout.root(category)
+        rows = list_images(root, layout.adapter, manifest=layout.manifest)
+        require_masks(rows, root, name, required=False)  # none at all are accepted, some are not
+        findings[category] = examine(rows, root)
     advice = advise(findings.values())
     text = write_study(name, layout, findings, advice)
     write_text(config, text)

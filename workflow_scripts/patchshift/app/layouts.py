@@ -12,11 +12,13 @@ from pathlib import Path
 from patchshift.data.adapters import IMAGE_SUFFIXES
 from patchshift.data.tables import write_table
 from patchshift.errors import UserError
-from patchshift.plan.data_specs import DatasetSpec
+from patchshift.plan.data_specs import SINGLE_CATEGORY, DatasetSpec
 
 GOOD_NAMES = ("good", "ok", "normal", "pass", "passed", "free", "defect_free", "no_defect")
 MASK_NAMES = ("mask", "masks", "ground_truth", "gt", "annotations", "labels")
 OWN_LIST = "patchshift.csv"
+ONE_FOLDER = {"folder", *SINGLE_CATEGORY}
+"""Adapters that find a single category in the dataset's folder itself."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,13 @@ def recognise(folder: Path) -> Layout:
     if len(adapters) > 1:
         named = ", ".join(f"{path.name} ({adapter})" for path, (adapter, _) in inner.items())
         raise UserError(f"{folder} holds categories in different layouts ({named}): make one study for each")
+    if len(inner) == 1 and adapters <= ONE_FOLDER:  # the only category of such a dataset is the dataset's folder
+        folder = next(iter(inner))
+        return _layout(folder, [folder], *inner[folder])
     if inner:
         return _layout(folder, list(inner), *next(iter(inner.values())))
     if _list_by_folders(folder):
-        return _layout(folder, [folder], "folder", f"its folders, as listed in {OWN_LIST}")
+        return _layout(folder, [folder], "folder", f"its folders, as listed in {OWN_LIST}", OWN_LIST)
     raise UserError(
         f"{folder}: no layout that is known. Put good images into {folder.name}/good/, defective ones into "
         f"{folder.name}/defect/TYPE/ (any type, e.g. scratch), their masks, if you have any, into "
@@ -90,17 +95,13 @@ def _adapter_of(folder: Path) -> tuple[str, str] | None:
     return None
 
 
-def _lists_images(folder: Path) -> bool:
-    return bool(_manifests(folder))
-
-
 def _manifests(folder: Path) -> list[str]:
-    """The CSV files of a folder that have a column `image`."""
+    """The CSV files of a folder that have a column `image`, without the one that is written here."""
     found = []
     for path in sorted(folder.glob("*.csv")):
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             header = next(csv.reader(file), [])
-        if "image" in [name.strip() for name in header]:
+        if "image" in [name.strip() for name in header] and path.name != OWN_LIST:
             found.append(path.name)
     return found
 
@@ -109,8 +110,23 @@ def _has(*names: str) -> Callable[[Path], bool]:
     return lambda folder: all((folder / name).is_dir() for name in names)
 
 
+def _has_types(defects: Path) -> bool:
+    """Whether a folder of defects holds a folder for each type, as adapter `folder` reads it, and no image itself."""
+    directly = any(path.suffix.lower() in IMAGE_SUFFIXES for path in defects.iterdir()) if defects.is_dir() else True
+    return not directly and bool(_subfolders(defects))
+
+
 def _has_train_and_test(folder: Path) -> bool:
-    return _has("train/good", "test")(folder) and not (folder / "test/defect").is_dir()
+    return _has("train/good", "test")(folder) and not _has_types(folder / "test/defect")
+
+
+def _is_all_good_and_defect(folder: Path) -> bool:
+    """Whether adapter `folder` reads all images: it would leave out `bad/`, and `defect/` without types."""
+    if not _has("good")(folder):
+        return _has("train/good", "test")(folder) and _has_types(folder / "test/defect")
+    others = [path for path in _subfolders(folder) if path.name not in ("good", "defect") and not _is_mask_folder(path)]
+    defects = folder / "defect"
+    return not any(map(_images, others)) and (not defects.is_dir() or _has_types(defects) or not _images(defects))
 
 
 def _has_ksdd2_masks(folder: Path) -> bool:
@@ -125,13 +141,13 @@ TELLS: dict[str, tuple[str, Callable[[Path], bool]]] = {
     "ksdd2": ("train/*_GT.png", _has_ksdd2_masks),
     "folder": (
         "good, or train/good and test/defect, or a CSV file with a column `image`",
-        lambda folder: _has("good")(folder) or _has("train/good", "test/defect")(folder) or _lists_images(folder),
+        lambda folder: bool(_manifests(folder)) or _is_all_good_and_defect(folder),
     ),
 }
 
 
-def _layout(folder: Path, roots: list[Path], adapter: str, reason: str) -> Layout:
-    one_folder = roots == [folder] and adapter in ("folder", "mtd", "ksdd2")
+def _layout(folder: Path, roots: list[Path], adapter: str, reason: str, manifest: str | None = None) -> Layout:
+    one_folder = roots == [folder] and adapter in ONE_FOLDER
     # Adapters with a folder level of categories find a single category one level up.
     dataset = folder if one_folder or roots != [folder] else folder.parent
     if not dataset.name:
@@ -140,7 +156,7 @@ def _layout(folder: Path, roots: list[Path], adapter: str, reason: str) -> Layou
     unfit = [name for name in categories if folder_id(name) != name]
     if unfit:
         raise UserError(f"{folder}: rename {', '.join(map(repr, unfit))}: letters, digits, '_', '-' and '.' only")
-    lists = _manifests(roots[0]) if adapter == "folder" else []
+    lists = [manifest] if manifest else _manifests(roots[0]) if adapter == "folder" else []
     if len(lists) > 1:
         raise UserError(f"{roots[0]} holds several lists of images ({', '.join(lists)}): leave one")
     return Layout(adapter, dataset.parent, dataset.name, categories, next(iter(lists), None), reason)
@@ -152,20 +168,43 @@ def folder_id(name: str) -> str:
 
 
 def _list_by_folders(folder: Path) -> bool:
-    """Write a list of the images of folders like `ok` and `ng`; False where no folder has a name for good images."""
-    with_images = {path: images for path in _subfolders(folder) if (images := _images(path))}
-    good = [path for path in with_images if path.name.lower() in GOOD_NAMES]
+    """Write a list of the images of folders like `ok` and `ng`; False where no folder has a name for good images.
+
+    Folders inside `ng` are types of defects, and so is `ng` itself. Masks are taken from a folder that is called so.
+    """
+    kinds = [path for path in _subfolders(folder) if not _is_mask_folder(path)]
+    good = [path for path in kinds if path.name.lower() in GOOD_NAMES and _images(path)]
     if not good:
         return False
+    masks = {
+        mask.relative_to(place).with_suffix("").as_posix(): mask
+        for place in _subfolders(folder)
+        if _is_mask_folder(place)
+        for mask in _images(place)
+    }
     rows = []
-    for path, images in with_images.items():
-        if path.name.lower() in MASK_NAMES:
-            continue
-        for image in images:
-            defect = "" if path in good else folder_id(path.name)
-            rows.append((image.relative_to(folder).as_posix(), int(path not in good), defect))
-    write_table(folder / OWN_LIST, ("image", "label", "defect"), rows)
+    for path in kinds:
+        for image in _images(path):
+            defect = "" if path in good else folder_id(image.parent.name)
+            place, kind = image.relative_to(folder).with_suffix(""), image.relative_to(path).with_suffix("")
+            names = (
+                [f"{name}{end}" for name in (place, kind, Path(image.stem)) for end in ("", "_mask")] if defect else []
+            )
+            mask = next((masks[name] for name in names if name in masks), None)
+            rows.append(
+                (
+                    image.relative_to(folder).as_posix(),
+                    int(bool(defect)),
+                    defect,
+                    mask.relative_to(folder).as_posix() if mask else "",
+                )
+            )
+    write_table(folder / OWN_LIST, ("image", "label", "defect", "mask"), rows)
     return True
+
+
+def _is_mask_folder(folder: Path) -> bool:
+    return folder.name.lower() in MASK_NAMES
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -173,4 +212,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    """The images of a folder and those below it."""
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )

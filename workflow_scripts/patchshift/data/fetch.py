@@ -39,7 +39,7 @@ class Receipt:
     Attributes:
         dataset: the dataset's id.
         licence: its licence, as the catalog states it.
-        accepted: that the licence was accepted.
+        accepted: that the licence was accepted; nobody asks for a folder that was there already.
         origin: "downloaded", or "found": the folder was there already.
         address: the archive's address.
         checksum: the published checksum that the archive had, or "none published".
@@ -51,7 +51,7 @@ class Receipt:
 
     dataset: str
     licence: str
-    accepted: bool = True
+    accepted: bool = False
     origin: str = "found"
     address: str | None = None
     checksum: str | None = None
@@ -190,6 +190,7 @@ def _receipt(
     return Receipt(
         dataset,
         spec.licence,
+        accepted=True,
         origin="downloaded",
         address=source.address,
         checksum=source.checksum or "none published",

@@ -44,6 +44,12 @@ class Spec(BaseModel):
             if not used and getattr(self, field) is not None:
                 raise ValueError(f"{owner} does not use {field}: remove it")
 
+    def _unused(self, owner: str, *fields: str) -> None:
+        """Refuse fields that would be ignored, where they are not as they are by default."""
+        for field in fields:
+            if getattr(self, field) != type(self).model_fields[field].default:
+                raise ValueError(f"{owner} does not use {field}: remove it")
+
     def canonical(self, **kwargs: object) -> str:
         """JSON with sorted keys: equal specs give equal text. `kwargs` go to `model_dump` (include, exclude)."""
         return canonical_json(self.model_dump(mode="json", **kwargs))  # type: ignore[arg-type]

@@ -122,7 +122,7 @@ def _check_alias(
 
 
 def _check_domain(domain: str, entry: Any, splits: Mapping[str, Any], place: str, mistakes: list[str]) -> None:
-    """A domain made from one part of a split names that split in its id, so that no other split can take it."""
+    """A domain made from one part of a split ends its id with that split's, so that no other split can take it."""
     for kind in ("crops", "synthesis"):
         made = entry.get(kind) if isinstance(entry, dict) else None
         split = made.get("split") if isinstance(made, dict) else None
@@ -130,10 +130,16 @@ def _check_domain(domain: str, entry: Any, splits: Mapping[str, Any], place: str
             continue
         if split not in splits:
             mistakes.append(f"{place}.{kind}.split: '{split}' is not in splits{did_you_mean(str(split), splits)}")
-        elif str(split) not in domain:
+        elif _named_split(domain, splits) != split:
             mistakes.append(
-                f"{place}: its images come from split '{split}': put that into its id, e.g. '{kind}_{split}'"
+                f"{place}: its images come from split '{split}': end its id with that, e.g. '{kind}_{split}'"
             )
+
+
+def _named_split(domain: str, splits: Iterable[str]) -> str | None:
+    """The split that a domain's id ends with; the longest, where one split's id ends with another's."""
+    fitting = [split for split in map(str, splits) if domain == split or domain.endswith(f"_{split}")]
+    return max(fitting, key=len, default=None)
 
 
 def check_selector(

@@ -190,6 +190,8 @@ class SplitSpec(Spec):
         self._belongs(self.protocol in ("source_plan", "official"), owner, "val_anomalous_share")
         if self.protocol == "official" and self.ignore_official:
             raise ValueError("protocol 'official' needs the official split: remove ignore_official")
+        if self.protocol == "official":
+            self._unused(owner, "official_train_share")
         if self.protocol == "official" and self.train_contamination:
             raise ValueError("protocol 'official' leaves the test set untouched: remove train_contamination")
         return self

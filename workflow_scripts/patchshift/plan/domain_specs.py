@@ -59,7 +59,7 @@ class AugmentationSpec(Spec):
 class CropSpec(Spec):
     """Crops of the training defects of one split: positives of a dual bank."""
 
-    split: Name = Field(description="The split whose training defects are cropped; the domain's id must contain it.")
+    split: Name = Field(description="The split whose training defects are cropped; the domain's id must end with it.")
     margin: int = Field(16, ge=0, description="Pixels kept around the defect's bounding box.")
     minimum_size: int = Field(64, ge=8, description="Smallest height and width of a crop in pixels.")
     augmentation: AugmentationSpec | None = Field(None, description="Varied copies; default: none.")
@@ -71,9 +71,9 @@ class CropSpec(Spec):
     @model_validator(mode="after")
     def _own_crops_are_taken_as_they_are(self) -> "CropSpec":
         if self.crops_path:
-            used = {"margin", "minimum_size"} & self.model_fields_set
-            if used:
-                raise ValueError(f"crops_path takes crops as they are: remove {', '.join(sorted(used))}")
+            self._unused("crops_path", "margin", "minimum_size")
+        if self.augmentation is None:
+            self._unused("crops without augmentation", "seed")
         return self
 
 
@@ -106,7 +106,7 @@ SyntheticDefect = Literal["cutpaste", "scar", "perlin", "diffusion"]
 class SynthesisSpec(Spec):
     """Defects made on normal images, with masks."""
 
-    split: Name = Field(description="The split that the normal images come from; the domain's id must contain it.")
+    split: Name = Field(description="The split that the normal images come from; the domain's id must end with it.")
     part: Literal["train", "val"] = Field(
         description="Whose normal images: `train` for a positive bank, `val` to calibrate thresholds. Never `test`."
     )
@@ -128,9 +128,7 @@ class SynthesisSpec(Spec):
     @model_validator(mode="after")
     def _options_fit_the_types(self) -> "SynthesisSpec":
         if self.augmented_path:
-            used = {"types", "count", "diffusion"} & self.model_fields_set
-            if used:
-                raise ValueError(f"augmented_path takes images as they are: remove {', '.join(sorted(used))}")
+            self._unused("augmented_path", "types", "count", "diffusion", "seed")
             return self
         self._belongs("diffusion" in self.types, f"types {self.types}", "diffusion")
         return self

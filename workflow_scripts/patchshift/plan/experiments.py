@@ -279,9 +279,12 @@ class StudyPlan(Spec):
         self, experiment: Experiment, bank: Bank, threshold: str, natural: NaturalShift | None
     ) -> Iterator[Cell]:
         own = self.categories(f"{bank.training.dataset}/{bank.training.category}")
-        selectors = experiment.targets
-        targets = own if selectors == "same" else [pair for each in selectors for pair in self.categories(each)]
         domains = [bank.training.domain] if experiment.target_domains == "same" else experiment.target_domains
+        # Named domains are seen from where the alias started, so that its bank can be scored there, too.
+        from_origin = natural is not None and experiment.target_domains != "same"
+        start = [(natural.origin.dataset, natural.origin.category)] if natural and from_origin else own
+        selectors = experiment.targets
+        targets = start if selectors == "same" else [pair for each in selectors for pair in self.categories(each)]
         for (dataset, category), domain in itertools.product(targets, domains):
             target, reached = self._resolve(dataset, category, domain)
             calibration = target

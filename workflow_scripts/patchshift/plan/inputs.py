@@ -45,9 +45,14 @@ def _reads_originals(study: Study, rule: str, wildcards: Mapping[str, str]) -> b
 
 
 def _missing_consent(study: Study, dataset: str) -> str:
-    if study.config.accept_licence or study.dataset_folder(dataset).is_dir():
+    folder, archives = study.dataset_folder(dataset), study.catalog.datasets[dataset].archives
+    if folder.is_dir():
         return ""
-    folder, address = study.dataset_folder(dataset), study.catalog.datasets[dataset].archives[0].address
+    if not archives:
+        return f"dataset '{dataset}': folder {folder} does not exist, and the catalog has no address for it: bring it there"
+    if study.config.accept_licence:
+        return ""
+    address = archives[0].address
     return (
         f"dataset '{dataset}': folder {folder} does not exist. Its licence: {_terms(study, dataset)}. Read it, and set "
         f"`accept_licence: true` (or --config accept_licence=true) to download it from {address}; or set `data_dir` "

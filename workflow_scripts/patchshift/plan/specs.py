@@ -175,6 +175,8 @@ class ThresholdSpec(Spec):
     @model_validator(mode="after")
     def _quantile_fits_the_policy(self) -> "ThresholdSpec":
         self._belongs(self.policy == "normal_quantile", f"policy '{self.policy}'", "quantile")
+        if self.policy == "normal_quantile":  # it looks at normal images only
+            self._unused(f"policy '{self.policy}'", "defects_from")
         return self
 
 

@@ -26,10 +26,10 @@ VERSIONS = {
 
 SOURCES = {
     "pack_images": ["data/packs.py", "data/images.py"],
-    "write_data_card": ["data/card.py", "data/card_measures.py", "report"],
-    "calibrate_threshold": ["evaluation"],
-    "evaluate": ["evaluation", "features/interpolation.py"],
-    "decide": ["evaluation"],
+    "write_data_card": ["data/card.py", "data/card_measures.py", "data/splits.py", "report"],
+    "calibrate_threshold": ["evaluation", "data/packs.py", "data/splits.py"],
+    "evaluate": ["evaluation", "data/packs.py", "data/splits.py", "features/interpolation.py"],
+    "decide": ["evaluation", "data/packs.py", "data/splits.py"],
     "collect_experiment": ["report/tables.py"],
     "collect_study": ["report/tables.py"],
     "plot_experiment": ["report"],

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -151,8 +152,7 @@ class Study:
         if spec.adapter == "visa":
             lists.append(self.dataset_folder(dataset) / VISA_SPLIT)
         watched = [*_list_folders(root), *(path for path in lists if path.is_file())]
-        content = sorted(f"{os.path.relpath(path, root)} {path.stat().st_mtime_ns}" for path in watched)
-        return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
+        return _digest_times(watched, root)
 
     def dataset_spec(self, dataset: str) -> str:
         """What indexing depends on."""
@@ -220,11 +220,16 @@ class Study:
         domain = self.catalog.thresholds[threshold].defects_from
         return [domain] if domain else []
 
-    def own_defects(self, domain: str) -> list[str]:
-        """The folder that a domain's own crops or defects are relative to, if it takes the user's."""
+    def own_defects(self, domain: str) -> Path | None:
+        """The user's folder of crops or defects that a domain takes, if it takes one."""
         spec = self.catalog.domains[domain]
         own = (spec.crops and spec.crops.crops_path) or (spec.synthesis and spec.synthesis.augmented_path)
-        return [self.config.data_dir] if own else []
+        return Path(self.config.data_dir, own) if own else None
+
+    def own_defects_fingerprint(self, domain: str) -> str:
+        """Changes when a file of the user's folder comes, goes or is renamed."""
+        own = self.own_defects(domain)
+        return _digest_times(_list_folders(own), own) if own else ""
 
     def paints(self, domain: str) -> bool:
         """Whether a diffusion model makes a domain's defects."""
@@ -282,3 +287,8 @@ def _list_folders(root: Path) -> list[Path]:
         else:
             found[os.path.realpath(folder)] = Path(folder)
     return list(found.values())
+
+
+def _digest_times(paths: Sequence[Path], root: Path) -> str:
+    content = sorted(f"{os.path.relpath(path, root)} {path.stat().st_mtime_ns}" for path in paths)
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]

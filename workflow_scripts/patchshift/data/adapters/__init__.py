@@ -20,7 +20,7 @@ from patchshift.data.adapters.visa import list_visa
 from patchshift.data.index import ImageRow, add_digests, limit_per_class
 from patchshift.errors import UserError
 
-__all__ = ["ADAPTERS", "IMAGE_SUFFIXES", "index_images", "list_images"]
+__all__ = ["ADAPTERS", "IMAGE_SUFFIXES", "index_images", "list_images", "require_masks"]
 
 Adapter = Callable[[Tree], Iterable[ImageRow]]
 
@@ -94,11 +94,16 @@ def index_images(
         UserError: as `list_images`; or if masks are missing.
     """
     rows = list_images(root, adapter, manifest=manifest, ignore_mask=ignore_mask)
-    _require_masks(rows, root, dataset, required=masks == "required")
+    require_masks(rows, root, dataset, required=masks == "required")
     return add_digests(rows if max_per_class is None else limit_per_class(rows, max_per_class), root, cache)
 
 
-def _require_masks(rows: Sequence[ImageRow], root: Path, dataset: str, *, required: bool) -> None:
+def require_masks(rows: Sequence[ImageRow], root: Path, dataset: str, *, required: bool) -> None:
+    """Refuse defective images without a mask where others have one; with `required`, where none has.
+
+    Raises:
+        UserError: naming some of them.
+    """
     without = [row.image for row in rows if row.label and not row.mask]
     some_have = any(row.mask for row in rows)
     if without and (required or some_have):

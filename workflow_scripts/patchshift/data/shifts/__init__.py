@@ -132,9 +132,9 @@ def _shift_row(row: ImageRow, root: Path, spec: DomainSpec, folder: Path) -> _Sh
                 "must match"
             )
     moved, moved_masks = shift_image(image, list(masks.values()), row.digest, spec)
-    # one ignore mask may serve many images, and each moves it in its own way
+    # one mask may serve many images, and each moves it in its own way: all are named after the image
     paths = {"image": f"images/{row.image}.png", "ignore": row.ignore and f"ignore/{row.image}.png"}
-    paths["mask"] = row.mask and f"masks/{row.mask}.png"
+    paths["mask"] = row.mask and f"masks/{row.image}.png"
     digest = _save(moved, folder / paths["image"])
     shifted, left = replace(row, **paths, source=row.key, digest=digest), 1.0  # type: ignore[arg-type]
     for name, mask in zip(masks, moved_masks, strict=True):
