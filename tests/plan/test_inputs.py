@@ -143,7 +143,7 @@ def test_the_fingerprint_follows_links_to_folders_and_ends_in_circles(load: Load
 
 def test_a_dataset_without_an_address_cannot_be_downloaded(load: Load) -> None:
     (line,) = missing_inputs(load(), [("fetch_dataset", {"dataset": "cloth"})])
-    assert line.startswith("dataset 'cloth': folder data/cloth does not exist, and no address is known for it")
+    assert line.startswith("dataset 'cloth': folder data/cloth does not exist, and no address is known")
 
 
 def test_a_domain_of_own_crops_follows_their_folder(catalog: Settings, load: Load) -> None:

@@ -49,7 +49,7 @@ def _missing_consent(study: Study, dataset: str) -> str:
     if folder.is_dir():
         return ""
     if not archives:
-        return f"dataset '{dataset}': folder {folder} does not exist, and the catalog has no address for it: bring it there"
+        return f"dataset '{dataset}': folder {folder} does not exist, and no address is known: bring it there"
     if study.config.accept_licence:
         return ""
     address = archives[0].address
