@@ -66,8 +66,8 @@ DATASETS = st.builds(
     train_hole=st.integers(0, 4),
 ) | st.builds(images, unassigned=st.sampled_from([10, 25]), crack=st.integers(3, 12), dent=st.integers(0, 7))
 SEEDS = st.integers(0, 2**32 - 1)
-OFFICIAL = {"train_share": st.floats(0.5, 0.95), "seed": SEEDS}
-DIVIDED = OFFICIAL | {"official_train_share": st.floats(0.3, 0.9)}
+SHARES = {"train_share": st.floats(0.5, 0.95), "seed": SEEDS}
+DIVIDED = SHARES | {"official_train_share": st.floats(0.3, 0.9)}
 LIMITS = st.none() | st.integers(1, 20)
 SPECS = st.one_of(
     st.builds(
@@ -82,7 +82,7 @@ SPECS = st.one_of(
         SplitSpec, protocol=st.just("normals_only"), ignore_official=st.booleans(), train_limit=LIMITS, **DIVIDED
     ),
     st.builds(
-        SplitSpec, protocol=st.just("official"), val_anomalous_share=st.floats(0, 0.6), train_limit=LIMITS, **OFFICIAL
+        SplitSpec, protocol=st.just("official"), val_anomalous_share=st.floats(0, 0.6), train_limit=LIMITS, **SHARES
     ),
     st.builds(SplitSpec, protocol=st.just("published"), train_limit=LIMITS, seed=SEEDS),
 )
