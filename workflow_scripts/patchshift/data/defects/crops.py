@@ -17,7 +17,6 @@ from patchshift.data.defects.own import find_crops, read_own
 from patchshift.data.defects.sources import (
     Picture,
     digests_of_test,
-    draw_stream,
     read_picture,
     require_part,
     save_picture,
@@ -26,6 +25,7 @@ from patchshift.data.defects.sources import (
 from patchshift.data.images import map_files
 from patchshift.data.index import ImageRow, write_index
 from patchshift.data.splits import Split
+from patchshift.data.streams import draw_stream
 from patchshift.errors import UserError
 from patchshift.plan.domain_specs import CropSpec
 from patchshift.runtime.files import digest_file

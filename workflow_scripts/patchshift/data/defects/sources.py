@@ -19,7 +19,7 @@ from patchshift.data.images import read_image, read_mask
 from patchshift.data.index import ImageRow
 from patchshift.data.splits import Split
 from patchshift.errors import UserError
-from patchshift.runtime.files import digest_bytes, digest_file
+from patchshift.runtime.files import digest_file
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -114,12 +114,6 @@ def read_mask_of(path: Path, image: UInt8) -> Bool:
         sizes = [f"{width} x {height}" for height, width in (mask.shape, image.shape[:2])]
         raise UserError(f"{path}: is {sizes[0]} pixels, its image {sizes[1]}: bring a mask of the image's size")
     return mask
-
-
-def draw_stream(*names: object) -> np.random.Generator:
-    """A stream of random numbers of its own for what the names call: no order of calls changes it."""
-    digest = digest_bytes(" ".join(map(str, names)).encode())
-    return np.random.default_rng(np.frombuffer(bytes.fromhex(digest), np.uint32))
 
 
 def save_picture(

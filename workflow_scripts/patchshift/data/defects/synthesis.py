@@ -20,7 +20,6 @@ from patchshift.data.defects.placement import Maker, Materials, find_places, is_
 from patchshift.data.defects.sources import (
     Picture,
     digests_of_test,
-    draw_stream,
     read_picture,
     require_part,
     save_picture,
@@ -29,6 +28,7 @@ from patchshift.data.defects.sources import (
 from patchshift.data.images import map_files
 from patchshift.data.index import ImageRow, shuffle, write_index
 from patchshift.data.splits import Split
+from patchshift.data.streams import draw_stream
 from patchshift.errors import UserError
 from patchshift.plan.domain_specs import SynthesisSpec
 

@@ -6,7 +6,6 @@ transform alone draws what it draws in a composition.
 Tested in tests/data/test_shifts.py and tests/data/test_shift_synthesis.py; measured in benchmarks/shifts.py.
 """
 
-import hashlib
 import io
 import logging
 import multiprocessing
@@ -30,6 +29,7 @@ from patchshift.data.index import ImageRow, write_index
 from patchshift.data.shifts.geometric import GEOMETRIC, draw_warp, warp_image, warp_mask
 from patchshift.data.shifts.photometric import PHOTOMETRIC
 from patchshift.data.shifts.severities import LEVELS
+from patchshift.data.streams import draw_stream
 from patchshift.errors import UserError
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.runtime.files import digest_bytes
@@ -66,7 +66,7 @@ def shift_image(image: UInt8, masks: Sequence[Bool], digest: str, spec: DomainSp
     if spec.strength == 0:
         return image, list(masks)
     amounts = {name: LEVELS[name].between(spec.strength) for name in spec.transforms}
-    streams = {name: _random_stream(digest, name, spec.seed) for name in amounts}
+    streams = {name: draw_stream(digest, name, spec.seed) for name in amounts}
     pixels = _drop_equal_channels(image)
     moves = {name: amount for name, amount in amounts.items() if name in GEOMETRIC}
     if moves:
@@ -159,11 +159,6 @@ def _report_lost_defects(shifted: Sequence[_Shifted]) -> None:
     smaller = sum(0 < outcome.left < 0.5 for outcome in shifted)
     if smaller:
         log.info("%d images show less than half of their defect's area", smaller)
-
-
-def _random_stream(digest: str, transform: str, seed: int | None) -> np.random.Generator:
-    entropy = hashlib.sha256(f"{digest} {transform} {seed}".encode()).digest()
-    return np.random.default_rng(np.frombuffer(entropy, np.dtype("<u4")))
 
 
 def _drop_equal_channels(image: UInt8) -> UInt8:
