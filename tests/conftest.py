@@ -210,7 +210,7 @@ class Served:
     path: str
     headers: dict[str, str]
     status: int
-    sent: int = 0
+    sent: int
 
 
 class Server:
@@ -247,17 +247,16 @@ class Server:
             headers |= {"Content-Length": str(len(body))} | answer.headers
         if answer.claim is not None:
             headers["Content-Length"] = str(answer.claim)
-        served = Served(path, dict(handler.headers), status)
-        self.served.append(served)
+        body = body[: answer.cut_after]
+        # Noted before the first byte goes out: a client that has all of them may look at once.
+        self.served.append(Served(path, dict(handler.headers), status, len(body)))
         handler.send_response(status)
         for name, value in headers.items():
             if name not in answer.omit:
                 handler.send_header(name, value)
         handler.send_header("Connection", "close")
         handler.end_headers()
-        body = body[: answer.cut_after]
         handler.wfile.write(body)
-        served.sent = len(body)
         if answer.hold is not None:
             handler.wfile.flush()
             answer.hold.wait(60)
