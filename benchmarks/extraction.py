@@ -25,7 +25,7 @@ from PIL import Image
 from patchshift.data.images import read_resized
 from patchshift.features.backbones import build_backbone
 from patchshift.features.extraction import extract_features
-from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import PretrainedSpec, ScatteringSpec
 from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.threads import limit_threads
 
@@ -78,7 +78,7 @@ def measure(
             backbone(batch)
 
     def decode(path: Path) -> None:
-        read_resized(path, spec.image_size)
+        read_resized(path, spec.input_size)
 
     def extract() -> None:
         extract_features(spec, images, store, weights_dir=weights_dir, provenance={})

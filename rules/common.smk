@@ -1,7 +1,7 @@
 # Bindings between the plan and the rules: the checked study, wildcard constraints, small input functions.
 
 from patchshift.errors import UserError
-from patchshift.plan import exhibits, open_study, stage_version
+from patchshift.plan import exhibits, open_study, stage_version, weights
 from patchshift.runtime.summary import finish_run, start_run
 
 try:

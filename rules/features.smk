@@ -8,7 +8,7 @@
 rule extract_features:
     input:
         images=domain_inputs,
-        weights=lambda wildcards: study.weights(wildcards.backbone),
+        weights=lambda wildcards: weights.weight_inputs(study, wildcards.backbone),
     output:
         features="results/features/{dataset}/{category}/{domain}/{backbone}.h5",
     log:
@@ -24,7 +24,10 @@ rule extract_features:
     params:
         index=domain_index,
         root=domain_root,
-        weights=lambda wildcards: study.weights_option(wildcards.backbone),
+        weights=lambda wildcards: options(
+            weights_dir=[study.config.weights_dir]
+            * bool(weights.weight_file(study, wildcards.backbone))
+        ),
         spec=lambda wildcards: study.backbone_spec(wildcards.backbone),
         stage=stage_version("extract_features"),
     shell:

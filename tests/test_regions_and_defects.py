@@ -16,14 +16,8 @@ from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.scores import ScoresFile, read_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore, FeatureWriter
-from patchshift.plan.specs import (
-    EvaluationSpec,
-    FitSpec,
-    ImageScoreSpec,
-    RepresentationSpec,
-    ScoringSpec,
-    ThresholdSpec,
-)
+from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.specs import EvaluationSpec, FitSpec, ImageScoreSpec, ScoringSpec, ThresholdSpec
 from patchshift.runtime.files import digest_file, read_json
 
 PARTS = {"0": "train", "1": "train", "2": "val", "3": "val", "4": "test", "5": "test", "6": "test", "7": "test"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from patchshift.data.index import read_index
 from patchshift.features.extraction import extract_features
-from patchshift.plan.specs import BACKBONE
+from patchshift.plan.backbone_specs import BACKBONE
 from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script

@@ -53,7 +53,7 @@ def test_any_nonzero_mask_value_is_defective(tmp_path: Path, mode: str) -> None:
 def test_resizing_squashes_to_a_square(tmp_path: Path) -> None:
     image = np.zeros((30, 60, 3), np.uint8)
     image[:, 30:] = 200
-    resized = read_resized(save(tmp_path / "a.png", Image.fromarray(image)), 20)
+    resized = read_resized(save(tmp_path / "a.png", Image.fromarray(image)), (20, 20))
     assert resized.shape == (20, 20, 3)
     assert resized[10, 2].tolist() == [0, 0, 0]
     assert resized[10, 17].tolist() == [200, 200, 200]
@@ -65,7 +65,7 @@ def test_resizing_gives_what_resizing_in_colour_gives(tmp_path: Path, mode: str)
     sixteen_bit = Image.fromarray(pixels.astype(np.uint16) * 257)
     path = save(tmp_path / "a.png", sixteen_bit if mode == "I;16" else Image.fromarray(pixels).convert(mode))
     in_colour = Image.fromarray(read_image(path)).resize((16, 16), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(read_resized(path, 16), np.asarray(in_colour))
+    np.testing.assert_array_equal(read_resized(path, (16, 16)), np.asarray(in_colour))
 
 
 def test_a_file_that_changed_since_indexing_is_refused(tmp_path: Path) -> None:

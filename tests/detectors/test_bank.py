@@ -9,7 +9,8 @@ from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.image_scores import score_images
 from patchshift.errors import UserError
 from patchshift.features.representations import Representation
-from patchshift.plan.specs import FitSpec, ImageScoreSpec, RepresentationSpec
+from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.specs import FitSpec, ImageScoreSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WHITENED = RepresentationSpec(logarithm=["coarse"], normalise="whiten", shrinkage=0.3)

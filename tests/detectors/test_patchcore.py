@@ -8,7 +8,8 @@ from patchshift.detectors.patchcore import choose, embed
 from patchshift.errors import UserError
 from patchshift.features.representations import fit_representation
 from patchshift.features.store import pool
-from patchshift.plan.specs import FitSpec, ImageScoreSpec, RepresentationSpec, SamplerSpec
+from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.specs import FitSpec, ImageScoreSpec, SamplerSpec
 
 
 def spec(**sampler: Any) -> FitSpec:

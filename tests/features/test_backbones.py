@@ -11,7 +11,7 @@ from torch import nn
 
 from patchshift.errors import UserError
 from patchshift.features.backbones import BUILDERS, build_backbone
-from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import PretrainedSpec, ScatteringSpec
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 make_torchvision_importable()

@@ -15,7 +15,7 @@ from patchshift.features import extraction
 from patchshift.features.backbones import build_backbone
 from patchshift.features.extraction import extract_features
 from patchshift.features.store import FeatureStore
-from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import PretrainedSpec, ScatteringSpec
 from patchshift.runtime.files import digest_file
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
@@ -93,7 +93,7 @@ def test_the_store_holds_the_backbones_maps_in_half_precision(
     images: dict[str, Path], tmp_path: Path, weights_dir: Path
 ) -> None:
     extract(NETWORK, images, tmp_path / "store.h5", weights_dir)
-    pixels = read_resized(images["good/002.png"], NETWORK.image_size)
+    pixels = read_resized(images["good/002.png"], NETWORK.input_size)
     with torch.inference_mode():
         expected = build_backbone(NETWORK, weights_dir=weights_dir)(
             torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255

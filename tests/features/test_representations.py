@@ -9,7 +9,7 @@ import pytest
 from patchshift.errors import UserError
 from patchshift.features.representations import Representation, fit_representation
 from patchshift.features.store import FeatureRows, FeatureStore, FeatureWriter, LayerMaps
-from patchshift.plan.specs import RepresentationSpec
+from patchshift.plan.representation_specs import RepresentationSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

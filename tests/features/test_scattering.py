@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from patchshift.errors import UserError
 from patchshift.features.scattering import ScatteringTransform, averaging_matrix, morlet_bank
-from patchshift.plan.specs import ScatteringSpec
+from patchshift.plan.backbone_specs import ScatteringSpec
 
 SMALL = ScatteringSpec(source="scattering", image_size=64)
 

@@ -8,19 +8,12 @@ from pydantic import BaseModel, ValidationError
 
 from patchshift.data import demo
 from patchshift.data.adapters import ADAPTERS
+from patchshift.plan.backbone_specs import BACKBONE, PretrainedSpec
 from patchshift.plan.base import canonical_json
 from patchshift.plan.data_specs import GENERATED_CATEGORIES, SINGLE_CATEGORY, ArchiveSpec, DatasetSpec, SplitSpec
 from patchshift.plan.domain_specs import COMPOSITIONS, CropSpec, DomainSpec, SynthesisSpec
-from patchshift.plan.specs import (
-    BACKBONE,
-    DetectorSpec,
-    EvaluationSpec,
-    ImageScoreSpec,
-    PretrainedSpec,
-    RepresentationSpec,
-    SamplerSpec,
-    ThresholdSpec,
-)
+from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.specs import DetectorSpec, EvaluationSpec, ImageScoreSpec, SamplerSpec, ThresholdSpec
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -47,13 +47,13 @@ def read_image(path: Path, *, digest: str | None = None) -> UInt8:
     return np.asarray(_read_colours(path, digest).convert("RGB"))
 
 
-def read_resized(path: Path, size: int, *, digest: str | None = None) -> UInt8:
-    """An image as `read_image` reads it, squashed to [size, size, 3]: bicubic, with antialiasing.
+def read_resized(path: Path, size: tuple[int, int], *, digest: str | None = None) -> UInt8:
+    """An image as `read_image` reads it, squashed to `size` (height, width): [*size, 3]; bicubic, with antialiasing.
 
     Raises:
         UserError: as `read_image`.
     """
-    image = _read_colours(path, digest).resize((size, size), Image.Resampling.BICUBIC)
+    image = _read_colours(path, digest).resize(size[::-1], Image.Resampling.BICUBIC)
     return np.asarray(image.convert("RGB"))
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from patchshift.features.pretrained import build_pretrained
 from patchshift.features.scattering import ScatteringTransform
-from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import PretrainedSpec, ScatteringSpec
 
 BUILDERS: dict[str, Callable[[Any, Path | None], nn.Module]] = {
     "scattering": lambda spec, _: ScatteringTransform(spec),

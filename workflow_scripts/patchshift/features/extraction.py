@@ -26,7 +26,7 @@ from patchshift.data.images import raise_all, read_resized
 from patchshift.errors import UserError
 from patchshift.features.backbones import build_backbone
 from patchshift.features.store import FeatureWriter
-from patchshift.plan.specs import PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import PretrainedSpec, ScatteringSpec
 from patchshift.runtime.files import atomic_path
 
 Float16 = npt.NDArray[np.float16]
@@ -70,21 +70,20 @@ def extract_features(
     mistakes: list[str] = []
 
     def extract(batch: Sequence[tuple[Path, str | None]]) -> tuple[int, dict[str, Float16]]:
-        pixels = np.zeros((spec.batch_size, spec.image_size, spec.image_size, 3), np.uint8)
+        pixels = np.zeros((spec.batch_size, *spec.input_size, 3), np.uint8)
         for row, (path, digest) in enumerate(batch):
             try:
-                pixels[row] = read_resized(path, spec.image_size, digest=digest)
+                pixels[row] = read_resized(path, spec.input_size, digest=digest)
             except UserError as error:
                 mistakes.append(str(error))
         # Once an image is bad there will be no store: the other files are read only to name all the bad ones.
         maps = {} if mistakes else compute_maps(backbone, pixels)
         return len(batch), {layer: values[: len(batch)] for layer, values in maps.items()}
 
-    size = (spec.image_size, spec.image_size)
     done, pace = 0, _Pace(str(destination), len(files))
     with (
         atomic_path(destination) as partial,
-        FeatureWriter(partial, list(images), size, provenance) as writer,
+        FeatureWriter(partial, list(images), spec.input_size, provenance) as writer,
         _map_in_threads(extract, batches, spec.threads) as results,
     ):
         for count, maps in results:

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from patchshift.errors import UserError
+from patchshift.plan.backbone_specs import PretrainedSpec
 from patchshift.plan.loading import did_you_mean
-from patchshift.plan.specs import PretrainedSpec
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 
@@ -126,12 +126,12 @@ def _load_weights(truncated: nn.Module, path: Path, *, known: Iterable[str], mod
 
 
 def _check_maps(backbone: PretrainedNetwork, spec: PretrainedSpec) -> None:
-    size = spec.image_size
+    height, width = spec.input_size
     try:
         with torch.inference_mode():
-            maps: dict[str, Any] = backbone(torch.zeros(1, 3, size, size))
+            maps: dict[str, Any] = backbone(torch.zeros(1, 3, height, width))
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"{spec.model} does not take images of {size} x {size}: {error}") from error
+        raise UserError(f"{spec.model} does not take images of {height} x {width}: {error}") from error
     for layer, values in maps.items():
         shape = tuple(values.shape[1:]) if isinstance(values, Tensor) else type(values).__name__
         if len(shape) != 3 or shape[1] != shape[2]:

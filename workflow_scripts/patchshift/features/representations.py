@@ -26,7 +26,7 @@ from patchshift.errors import UserError
 from patchshift.features.interpolation import interpolation_matrix
 from patchshift.features.store import FeatureRows, LayerMaps
 from patchshift.plan.loading import did_you_mean
-from patchshift.plan.specs import RepresentationSpec
+from patchshift.plan.representation_specs import RepresentationSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from patchshift.errors import UserError
-from patchshift.plan.specs import ScatteringSpec
+from patchshift.plan.backbone_specs import ScatteringSpec
 
 CENTRE_FREQUENCY = 3 * math.pi / 4
 """Of the finest wavelet, in radians per pixel; the customary choice for Morlet scattering."""

@@ -5,19 +5,13 @@ from typing import Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from patchshift.plan.backbone_specs import BACKBONE_SOURCES, BackboneSpec
 from patchshift.plan.base import Name, Spec
 from patchshift.plan.data_specs import DatasetSpec, SplitSpec
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.experiments import POOLS, Alias, Selectors
 from patchshift.plan.loading import did_you_mean, explain
-from patchshift.plan.specs import (
-    BackboneSpec,
-    DetectorSpec,
-    EvaluationSpec,
-    PretrainedSpec,
-    ScatteringSpec,
-    ThresholdSpec,
-)
+from patchshift.plan.specs import DetectorSpec, EvaluationSpec, ThresholdSpec
 
 
 class Ids(Spec):
@@ -44,7 +38,6 @@ class Catalog(Ids):
 
 
 KINDS = tuple(Ids.model_fields)
-BACKBONE_SOURCES = {"scattering": ScatteringSpec, "timm": PretrainedSpec, "torchvision": PretrainedSpec}
 
 
 def check_entries(raw: Mapping[str, Any], where: str, mistakes: list[str], model: type[Ids]) -> None:

@@ -41,8 +41,8 @@ def _can_be_fetched(address: str) -> str:
 
 
 def _is_checksum(text: str) -> str:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", text):
-        raise ValueError("must be sha256: and 64, or md5: and 32 digits 0-9a-f")
+    if not re.fullmatch(r"sha256:[0-9a-f]{8,64}|md5:[0-9a-f]{32}", text):
+        raise ValueError("must be sha256: and 64 (or the first 8 or more of them), or md5: and 32 digits 0-9a-f")
     return text
 
 

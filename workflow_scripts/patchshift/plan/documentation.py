@@ -12,20 +12,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec, TilingSpec
 from patchshift.plan.catalog import Catalog
 from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SplitSpec
 from patchshift.plan.domain_specs import AugmentationSpec, CropSpec, DiffusionSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.experiments import Experiment, Filter, Selection
-from patchshift.plan.specs import (
-    DetectorSpec,
-    EvaluationSpec,
-    ImageScoreSpec,
-    PretrainedSpec,
-    RepresentationSpec,
-    SamplerSpec,
-    ScatteringSpec,
-    ThresholdSpec,
-)
+from patchshift.plan.inspection_specs import InspectionSpec
+from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
+from patchshift.plan.specs import DetectorSpec, EvaluationSpec, ImageScoreSpec, SamplerSpec, ThresholdSpec
 from patchshift.plan.study import StudyConfig
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -45,6 +39,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`select`", Selection),
     ("`experiments.{name}`", Experiment),
     ("One entry of `include` or `exclude`", Filter),
+    ("`inspection`", InspectionSpec),
     ("The catalog", Catalog),
     ("`datasets.{id}`", DatasetSpec),
     ("One entry of `datasets.{id}.mirrors`", ArchiveSpec),
@@ -57,8 +52,11 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`domains.{id}.synthesis.diffusion`", DiffusionSpec),
     ("`backbones.{id}` with `source: scattering`", ScatteringSpec),
     ("`backbones.{id}` with `source: timm` or `torchvision`", PretrainedSpec),
+    ("`backbones.{id}` with `source: file`", FileSpec),
+    ("`backbones.{id}.tiling`", TilingSpec),
     ("`detectors.{id}`", DetectorSpec),
     ("`detectors.{id}.representation`", RepresentationSpec),
+    ("`detectors.{id}.representation.reduction`", ReductionSpec),
     ("`detectors.{id}.sampler`", SamplerSpec),
     ("`detectors.{id}.image_score`", ImageScoreSpec),
     ("`thresholds.{id}`", ThresholdSpec),

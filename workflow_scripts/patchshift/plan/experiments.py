@@ -203,6 +203,7 @@ class StudyPlan(Spec):
     datasets: dict[Name, list[Name]]
     pools: dict[Name, list[str]]
     aliases: dict[Name, Alias] = Field({})
+    weights: dict[Name, str] = Field({})  # backbone -> its weight file, `random` or `none`
 
     def cells(self) -> dict[str, list[Cell]]:
         """Experiment, in the order of the config -> its cells, in a fixed order, each once.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from patchshift.plan.study import Study
+from patchshift.plan.weights import weight_file
 
 
 def missing_inputs(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
@@ -76,7 +77,7 @@ def _missing_folder(study: Study, dataset: str, category: str) -> str:
 
 
 def _missing_weights(study: Study, backbone: str) -> str:
-    path = study.weight_file(backbone)
+    path = weight_file(study, backbone)
     if path is None or path.is_file():
         return ""
     return (

@@ -1,5 +1,5 @@
-"""The config models of one id each: what a backbone, detector or threshold can say (datasets, splits: `data_specs`;
-domains: `domain_specs`).
+"""The config models of one id each: what a detector or threshold can say (datasets, splits: `data_specs`; domains:
+`domain_specs`; backbones: `backbone_specs`; representations: `representation_specs`).
 
 A stage's script gets exactly one of these as canonical JSON (`canonical`), so a key that a stage does not read
 cannot rerun it. Field descriptions are the text of docs/config.md.
@@ -7,83 +7,10 @@ cannot rerun it. Field descriptions are the text of docs/config.md.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
-from patchshift.plan.base import Deviation, Distinct, Layers, Name, RelativePath, Seed, Share, Spec, Threads
-from patchshift.plan.loading import did_you_mean
-
-
-class ScatteringSpec(Spec):
-    """Wavelet scattering: no weights, no download."""
-
-    source: Literal["scattering"]
-    image_size: int = Field(224, ge=32, description="Input height and width in pixels; images are resized to it.")
-    octaves: int = Field(4, ge=2, le=6, description="Number of wavelet scales J.")
-    orientations: int = Field(4, ge=1, le=16, description="Number of wavelet angles L.")
-    stride: int = Field(8, ge=2, description="Pixels per output position; a power of two that divides image_size.")
-    batch_size: int = Field(8, ge=1, description="Images per forward pass.")
-    threads: Threads = Field(2, description="Numerical threads.")
-
-    @property
-    def layers(self) -> list[str]:
-        """Low-passed colours, first-order and second-order scattering coefficients: all at one resolution."""
-        return ["colour", "first_order", "second_order"]
-
-    @model_validator(mode="after")
-    def _stride_fits(self) -> "ScatteringSpec":
-        if self.stride & (self.stride - 1) or self.image_size % self.stride:
-            raise ValueError(f"stride {self.stride} must be a power of two that divides image_size {self.image_size}")
-        return self
-
-
-class PretrainedSpec(Spec):
-    """A timm or torchvision network, cut after the deepest layer asked for."""
-
-    source: Literal["timm", "torchvision"]
-    model: str = Field(description="Model name in timm or torchvision.")
-    weights: RelativePath = Field(description="Weight file (safetensors) under `weights_dir`.")
-    layers: Layers = Field(description="Layers to cache, by module name.")
-    image_size: int = Field(224, ge=32, description="Input height and width in pixels; images are resized to it.")
-    mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="Channel means of the input, RGB.")
-    std: tuple[Deviation, Deviation, Deviation] = Field(
-        (0.229, 0.224, 0.225), description="Channel deviations of the input."
-    )
-    batch_size: int = Field(16, ge=1, description="Images per forward pass.")
-    threads: Threads = Field(2, description="Numerical threads.")
-
-
-BackboneSpec = Annotated[ScatteringSpec | PretrainedSpec, Field(discriminator="source")]
-BACKBONE: TypeAdapter[ScatteringSpec | PretrainedSpec] = TypeAdapter(BackboneSpec)
-
-
-class RepresentationSpec(Spec):
-    """How cached layer maps become patch embeddings."""
-
-    layers: Layers | None = Field(None, description="Layers to use, of those cached; default: all.")
-    neighbourhood: Literal["none", "average"] = Field(
-        "average", description="`average`: mean over the 3 x 3 patches around each position, borders zero-padded."
-    )
-    fusion: Literal["concat"] = Field("concat", description="Layers are upsampled bilinearly and concatenated.")
-    logarithm: Distinct = Field(
-        [], description="Layers whose logarithm is taken, with a floor of 0.1 of each channel's training mean."
-    )
-    normalise: Literal["none", "standardise", "whiten"] = Field(
-        "none",
-        description="`standardise`: zero mean, unit deviation per channel; `whiten` adds (C + lambda I)^(-1/2).",
-    )
-    shrinkage: Annotated[float, Field(gt=0)] | None = Field(None, description="lambda of `whiten`, required by it.")
-
-    @model_validator(mode="after")
-    def _shrinkage_fits(self) -> "RepresentationSpec":
-        self._belongs(self.normalise == "whiten", f"normalise '{self.normalise}'", "shrinkage")
-        return self
-
-    @model_validator(mode="after")
-    def _logarithm_is_of_layers_in_use(self) -> "RepresentationSpec":
-        for layer in self.logarithm:
-            if self.layers is not None and layer not in self.layers:
-                raise ValueError(f"logarithm: '{layer}' is not among layers{did_you_mean(layer, self.layers)}")
-        return self
+from patchshift.plan.base import Name, Seed, Share, Spec, Threads
+from patchshift.plan.representation_specs import RepresentationSpec
 
 
 class SamplerSpec(Spec):
@@ -132,6 +59,9 @@ class FitSpec(Spec):
     method: Literal["patchcore"] = Field(description="Detection method.")
     representation: RepresentationSpec = Field(RepresentationSpec(), description="Layer maps to patch embeddings.")
     sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
+    chunk_mb: int = Field(
+        256, ge=16, description="Memory for the images embedded at a time, in MB; it changes no result."
+    )
     threads: Threads = Field(2, description="Numerical threads of fitting and scoring.")
 
 
@@ -146,13 +76,14 @@ class DetectorSpec(FitSpec):
 
     def scoring_spec(self) -> "ScoringSpec":
         """What scores depend on beside the bank."""
-        return ScoringSpec(image_score=self.image_score, threads=self.threads)
+        return ScoringSpec(image_score=self.image_score, chunk_mb=self.chunk_mb, threads=self.threads)
 
 
 class ScoringSpec(Spec):
     """The part of a detector that scoring needs beside its bank."""
 
     image_score: ImageScoreSpec
+    chunk_mb: int = Field(256, ge=16)
     threads: Threads
 
 

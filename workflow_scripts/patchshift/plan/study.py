@@ -1,19 +1,20 @@
 """One study: what the Snakefile asks for specs, paths and cells."""
 
-import hashlib
-import os
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from patchshift.errors import UserError
+from patchshift.plan.backbone_specs import ORIGIN
 from patchshift.plan.base import Name, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
 from patchshift.plan.experiments import POOLS, Cell, Experiment, Selection, StudyPlan
+from patchshift.plan.fingerprints import digest_times, list_folders
+from patchshift.plan.inspection_specs import InspectionSpec
 
 
 class StudyConfig(Spec):
@@ -25,9 +26,23 @@ class StudyConfig(Spec):
     data_dir: str = Field("data", description="Folder that holds the datasets, one folder each.")
     weights_dir: str = Field("weights", description="Folder that holds weight files.")
     accept_licence: bool = Field(
-        False, description="Missing datasets may be downloaded: you have read their licences and accept them."
+        False,
+        description="Missing datasets and weights may be downloaded: you have read their licences and accept them.",
     )
     temp_domains: bool = Field(False, description="Delete the images of made domains once features and packs exist.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where backbones run; `auto`: on CUDA where there is any. No reason to make features anew."
+    )
+    num_workers: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="Processes that decode images; 0: the threads of the forward pass do. Default: 0, for CUDA all cores.",
+    )
+    batch_categories: int = Field(
+        1, ge=1, description="Targets that one job extracts with one loaded backbone (docs/backbones.md)."
+    )
+    inspection: InspectionSpec | None = Field(None, description="Look inside the features; default: no.")
     add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
     select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
     experiments: dict[Name, Experiment] = Field(min_length=1, description="Named products of ids.")
@@ -53,6 +68,7 @@ class Study:
             datasets={name: dataset.categories for name, dataset in self.catalog.datasets.items()},
             pools=self.catalog.pools,
             aliases=self.catalog.aliases,
+            weights={name: backbone.weights for name, backbone in self.catalog.backbones.items()},
         )
 
     def plan_spec(self, experiment: str | None = None) -> str:
@@ -64,6 +80,7 @@ class Study:
         used |= {cell.origin.dataset for name in names for cell in self.cells[name]}
         used |= {dataset for bank in banks for dataset, _ in self.members(bank.dataset, bank.category)}
         aliases = {cell.domain for name in names for cell in self.cells[name]}
+        backbones = {cell.bank.backbone for name in names for cell in self.cells[name]}
         return self.plan.model_copy(
             update={
                 "order": names,
@@ -71,6 +88,7 @@ class Study:
                 "datasets": {name: categories for name, categories in self.plan.datasets.items() if name in used},
                 "pools": {name: members for name, members in self.plan.pools.items() if name in pools},
                 "aliases": {name: leads for name, leads in self.plan.aliases.items() if name in aliases},
+                "weights": {name: label for name, label in self.plan.weights.items() if name in backbones},
             }
         ).canonical()
 
@@ -151,8 +169,8 @@ class Study:
         lists = [root / spec.manifest] if spec.manifest else []
         if spec.adapter == "visa":
             lists.append(self.dataset_folder(dataset) / VISA_SPLIT)
-        watched = [*_list_folders(root), *(path for path in lists if path.is_file())]
-        return _digest_times(watched, root)
+        watched = [*list_folders(root), *(path for path in lists if path.is_file())]
+        return digest_times(watched, root)
 
     def dataset_spec(self, dataset: str) -> str:
         """What indexing depends on."""
@@ -184,7 +202,7 @@ class Study:
 
     def backbone_spec(self, backbone: str) -> str:
         """What features depend on."""
-        return self.catalog.backbones[backbone].canonical()
+        return self.catalog.backbones[backbone].canonical(exclude=ORIGIN)
 
     def fit_spec(self, detector: str) -> str:
         """What a bank depends on: all of the detector but how images are scored."""
@@ -229,7 +247,7 @@ class Study:
     def own_defects_fingerprint(self, domain: str) -> str:
         """Changes when a file of the user's folder comes, goes or is renamed."""
         own = self.own_defects(domain)
-        return _digest_times(_list_folders(own), own) if own else ""
+        return digest_times(list_folders(own), own) if own else ""
 
     def paints(self, domain: str) -> bool:
         """Whether a diffusion model makes a domain's defects."""
@@ -240,20 +258,6 @@ class Study:
         """Whether a dataset may have ignore masks: of its own, or named in its list of images."""
         spec = self.catalog.datasets[dataset]
         return bool(spec.ignore_mask or spec.manifest)
-
-    def weights(self, backbone: str) -> list[str]:
-        """The weight file of a backbone, if it has one and it is there (`plan.inputs` says if it is not)."""
-        path = self.weight_file(backbone)
-        return [str(path)] if path and path.is_file() else []
-
-    def weights_option(self, backbone: str) -> list[str]:
-        """What tells a script where weight files are; nothing for a backbone that has none."""
-        return ["--weights-dir", self.config.weights_dir] if self.weight_file(backbone) else []
-
-    def weight_file(self, backbone: str) -> Path | None:
-        """Where a backbone's weight file should be; None for a backbone that has none."""
-        spec = self.catalog.backbones[backbone]
-        return None if spec.source == "scattering" else Path(self.config.weights_dir, spec.weights)
 
     def card_spec(self, dataset: str) -> str:
         """What a dataset's card says of where it comes from."""
@@ -276,19 +280,3 @@ class Study:
         banks = {(cell.bank.training.dataset, cell.bank.training.category) for cell in self.all_cells()}
         trained = {member for bank in banks for member in self.members(*bank)}
         return trained | {(cell.target.dataset, cell.target.category) for cell in self.all_cells()}
-
-
-def _list_folders(root: Path) -> list[Path]:
-    """A folder and all below it; links to folders are followed, each folder once."""
-    found: dict[str, Path] = {}
-    for folder, below, _ in os.walk(root, followlinks=True):
-        if os.path.realpath(folder) in found:
-            below.clear()
-        else:
-            found[os.path.realpath(folder)] = Path(folder)
-    return list(found.values())
-
-
-def _digest_times(paths: Sequence[Path], root: Path) -> str:
-    content = sorted(f"{os.path.relpath(path, root)} {path.stat().st_mtime_ns}" for path in paths)
-    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]

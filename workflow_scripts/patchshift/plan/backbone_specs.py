@@ -1,0 +1,201 @@
+"""The config models of backbones: what turns images into layer maps, and where its weights come from.
+
+A stage's script gets one of these as canonical JSON. Field descriptions are the text of docs/config.md.
+Tested in tests/plan/test_backbone_specs.py.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
+
+from patchshift.plan.base import Deviation, Layers, RelativePath, Spec, Threads
+from patchshift.plan.data_specs import Address, ArchiveSpec, Checksum
+
+RANDOM = "random"
+"""Stands where a weight file's name can stand: a network as it is before training."""
+
+NO_WEIGHTS = "none"
+"""What tables say of a backbone that has no weights."""
+
+SAFE, PICKLED, MODULES = (".safetensors",), (".pth", ".pt", ".bin"), (".pt", ".pts", ".pt2")
+"""Suffixes of weight files, the safe one first, and of the modules of source `file`."""
+
+Side = Annotated[int, Field(ge=32, le=8192)]
+ImageSize = Side | tuple[Side, Side]
+Mean = tuple[float, float, float]
+Std = tuple[Deviation, Deviation, Deviation]
+
+
+def _name_blocks(layers: object) -> object:
+    """Blocks of a vision transformer are given by their index: 11 is `block11`."""
+    if not isinstance(layers, list):
+        return layers
+    return [f"block{layer}" if type(layer) is int and layer >= 0 else layer for layer in layers]
+
+
+def _is_weight_file(name: str) -> str:
+    if name != RANDOM and not name.endswith(SAFE + PICKLED):
+        raise ValueError(f"must be a weight file ({', '.join(SAFE + PICKLED)}) or '{RANDOM}'")
+    return name
+
+
+def _is_module_file(name: str) -> str:
+    if not name.endswith(MODULES):
+        raise ValueError("must be a TorchScript file (.pt, .pts) or an exported program (.pt2)")
+    return name
+
+
+WeightFile = Annotated[RelativePath, AfterValidator(_is_weight_file)]
+ModuleFile = Annotated[RelativePath, AfterValidator(_is_module_file)]
+LayerNames = Annotated[Layers, BeforeValidator(_name_blocks)]
+
+
+class TilingSpec(Spec):
+    """How a large image is cut into overlapping tiles, so that tiny defects keep their size."""
+
+    tile: ImageSize = Field(description="Height and width of a tile in pixels, a number or [height, width].")
+    overlap: int = Field(
+        ge=0, description="Pixels that neighbouring tiles share; each tile gives the half next to it. 0: none."
+    )
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """(height, width) of a tile in pixels."""
+        return _pair(self.tile)
+
+
+class _Backbone(Spec):
+    """What all backbones have."""
+
+    image_size: ImageSize = Field(
+        224, description="Input size in pixels, a number for a square or [height, width]; images are resized to it."
+    )
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="Of the forward pass on CUDA (autocast); on a CPU it is always float32."
+    )
+    threads: Threads = Field(2, description="Numerical threads.")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the input in pixels."""
+        return _pair(self.image_size)
+
+
+class ScatteringSpec(_Backbone):
+    """Wavelet scattering: no weights, no download."""
+
+    source: Literal["scattering"]
+    octaves: int = Field(4, ge=2, le=6, description="Number of wavelet scales J.")
+    orientations: int = Field(4, ge=1, le=16, description="Number of wavelet angles L.")
+    stride: int = Field(8, ge=2, description="Pixels per output position; a power of two that divides image_size.")
+    batch_size: int = Field(8, ge=1, description="Images per forward pass; CUDA halves it when memory is short.")
+
+    @property
+    def layers(self) -> list[str]:
+        """Low-passed colours, first-order and second-order scattering coefficients: all at one resolution."""
+        return ["colour", "first_order", "second_order"]
+
+    @property
+    def weights(self) -> str:
+        """What tables say of its weights."""
+        return NO_WEIGHTS
+
+    @model_validator(mode="after")
+    def _stride_fits(self) -> "ScatteringSpec":
+        if self.stride & (self.stride - 1) or any(side % self.stride for side in self.input_size):
+            raise ValueError(f"stride {self.stride} must be a power of two that divides image_size {self.image_size}")
+        return self
+
+
+class _Network(_Backbone):
+    """What backbones with weights have."""
+
+    mean: Mean = Field((0.485, 0.456, 0.406), description="Channel means of the input, RGB.")
+    std: Std = Field((0.229, 0.224, 0.225), description="Channel deviations of the input.")
+    tiling: TilingSpec | None = Field(None, description="Cut the resized image into overlapping tiles.")
+    batch_size: int = Field(16, ge=1, description="Images per forward pass; CUDA halves it when memory is short.")
+    address: Address | None = Field(None, description="Where the file is downloaded from when it is missing.")
+    checksum: Checksum | None = Field(
+        None, description="`sha256:...` of that file; its first 8 digits or more, as in torchvision's file names, do."
+    )
+    mirrors: list[ArchiveSpec] = Field([], description="Other places, tried in order when the address fails.")
+    licence: str = Field("", description="Licence of the weights, shown before a download.")
+
+    @property
+    def places(self) -> list[ArchiveSpec]:
+        """Where the file can be had, in the order to try."""
+        own = [ArchiveSpec(address=self.address, checksum=self.checksum)] if self.address else []
+        return [*own, *self.mirrors]
+
+    @model_validator(mode="after")
+    def _tiles_fit_the_image(self) -> "_Network":
+        if self.checksum and not self.address:
+            raise ValueError("checksum belongs to an address: give both, or neither")
+        if self.tiling is not None:
+            for side, tile in zip(self.input_size, self.tiling.tile_size, strict=True):
+                if tile > side or tile <= self.tiling.overlap:
+                    raise ValueError(
+                        f"tiling: a tile of {tile} pixels must be larger than the overlap of {self.tiling.overlap} and "
+                        f"no larger than the image's {side}"
+                    )
+        return self
+
+
+class PretrainedSpec(_Network):
+    """A timm or torchvision network, cut after the deepest layer asked for."""
+
+    source: Literal["timm", "torchvision"]
+    model: str = Field(description="Model name in timm or torchvision.")
+    weights: WeightFile = Field(
+        description="Weight file under `weights_dir` (safetensors, or .pth), or `random`: untrained, and every table "
+        "says so."
+    )
+    layers: LayerNames = Field(
+        description="Layers to cache: by module name; of a vision transformer (timm) by block index, 11 or `block11`."
+    )
+    final_norm: bool = Field(
+        False, description="Vision transformers: the tokens of each block go through the network's final norm."
+    )
+
+    @model_validator(mode="after")
+    def _random_weights_come_from_nowhere(self) -> "PretrainedSpec":
+        if self.weights == RANDOM and self.places:
+            raise ValueError("weights 'random' are not downloaded: remove address and mirrors")
+        return self
+
+
+class FileSpec(_Network):
+    """A module of your own: TorchScript or an exported program, normalised images in, layer maps out."""
+
+    source: Literal["file"]
+    weights: ModuleFile = Field(description="The module's file under `weights_dir`.")
+    layers: LayerNames = Field(
+        description="Names for the maps [B, C, h, w] that it returns, in order; where it returns a dict, its keys."
+    )
+
+
+BackboneSpec = Annotated[ScatteringSpec | PretrainedSpec | FileSpec, Field(discriminator="source")]
+BACKBONE: TypeAdapter[ScatteringSpec | PretrainedSpec | FileSpec] = TypeAdapter(BackboneSpec)
+NetworkSpec = PretrainedSpec | FileSpec
+
+BACKBONE_SOURCES: dict[str, type[ScatteringSpec | PretrainedSpec | FileSpec]] = {
+    "scattering": ScatteringSpec,
+    "timm": PretrainedSpec,
+    "torchvision": PretrainedSpec,
+    "file": FileSpec,
+}
+
+ORIGIN = {"address", "checksum", "mirrors", "licence"}
+"""Fields that say where a weight file comes from; features depend on the file alone."""
+
+
+class WeightsSpec(Spec):
+    """What the download of a weight file depends on: a part of `PretrainedSpec` and `FileSpec`."""
+
+    weights: str
+    licence: str = ""
+    places: list[ArchiveSpec] = Field(min_length=1)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
