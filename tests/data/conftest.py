@@ -1,10 +1,16 @@
-"""For the tests of downloads: what a terminal shows."""
+"""For the tests of downloads: what a terminal shows, scripts as processes of their own."""
 
 import os
 import select
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+DEADLINE = 60.0  # seconds
 
 
 @pytest.fixture
@@ -20,3 +26,26 @@ def read_lines() -> Callable[[int, int], str]:
         return drawn.decode()
 
     return read
+
+
+@pytest.fixture
+def start_script(repository: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a real script of the workflow; `under` is a command that runs it, if it is to run in another's hands."""
+
+    def start(name: str, *arguments: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        command = [sys.executable, str(repository / "workflow_scripts" / f"{name}.py"), *arguments]
+        environment = {**os.environ, "NO_PROXY": "*"}
+        return subprocess.Popen([*under, *command], env=environment, text=True, stderr=subprocess.PIPE)
+
+    return start
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    def wait(condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+    return wait

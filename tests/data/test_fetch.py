@@ -394,16 +394,6 @@ def test_a_failure_of_kaggles_client_is_told_in_its_words(
     assert left(tmp_path) == set()
 
 
-def script(repository: Path, data: Path, spec: dict[str, Any], **options: Any) -> subprocess.Popen[str]:
-    """The real script, as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(repository / "workflow_scripts" / "fetch_dataset.py"), *arguments(data, spec)],
-        env={**os.environ, "NO_PROXY": "*"},
-        text=True,
-        **{"stderr": subprocess.PIPE} | options,
-    )
-
-
 def arguments(data: Path, spec: dict[str, Any]) -> list[str]:
     return [
         *("--dataset", "parts", "--spec", json.dumps({"categories": ["bolt", "nut"]} | spec)),
@@ -411,20 +401,13 @@ def arguments(data: Path, spec: dict[str, Any]) -> list[str]:
     ]
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_a_process_killed_while_it_downloads_harms_nothing_and_the_next_goes_on(
-    server: Any, repository: Path, tmp_path: Path
+    server: Any, start_script: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path
 ) -> None:
     hold = threading.Event()
     half = 1 << 16  # a chunk, lest any byte of it be still on its way
     spec = {"address": server.put("parts.zip", ARCHIVE, {"cut_after": half, "hold": hold})}
-    first = script(repository, tmp_path, spec)
+    first = start_script("fetch_dataset", *arguments(tmp_path, spec))
     wait_until(
         lambda: (
             any(path.stat().st_size == half for path in tmp_path.glob(".parts.download/*.part"))
@@ -436,7 +419,7 @@ def test_a_process_killed_while_it_downloads_harms_nothing_and_the_next_goes_on(
     hold.set()
     assert {path.name for path in tmp_path.iterdir()} == {".parts.download", ".parts.lock"}
 
-    second = script(repository, tmp_path, spec)
+    second = start_script("fetch_dataset", *arguments(tmp_path, spec))
     _, said = second.communicate(timeout=DEADLINE)
     assert second.returncode == 0, said
     assert server.served[-1].sent == len(ARCHIVE) - half
@@ -473,7 +456,7 @@ fetch_dataset.main(sys.argv[1:])
 
 @pytest.mark.parametrize("place", ["unpacking", "before the move", "after the move"])
 def test_a_process_killed_while_it_unpacks_or_moves_leaves_no_half_dataset_and_the_next_completes_it(
-    server: Any, repository: Path, tmp_path: Path, place: str
+    server: Any, repository: Path, start_script: Callable[..., Any], tmp_path: Path, place: str
 ) -> None:
     spec = {"address": server.put("parts.zip", ARCHIVE)}
     program = KILLED.format(scripts=str(repository / "workflow_scripts"), place=place)
@@ -485,7 +468,7 @@ def test_a_process_killed_while_it_unpacks_or_moves_leaves_no_half_dataset_and_t
         assert 0 < len(found(tmp_path / ".parts.download" / "unpacked")) < len(FILES)
     (tmp_path / "parts.receipt.json").unlink(missing_ok=True)  # as Snakemake does with what a failed job leaves
 
-    second = script(repository, tmp_path, spec)
+    second = start_script("fetch_dataset", *arguments(tmp_path, spec))
     _, said = second.communicate(timeout=DEADLINE)
     assert second.returncode == 0, said
     assert len(server.served) == 1
@@ -494,12 +477,14 @@ def test_a_process_killed_while_it_unpacks_or_moves_leaves_no_half_dataset_and_t
     assert {path.name for path in tmp_path.iterdir()} == {"parts", "parts.receipt.json"}
 
 
-def test_of_two_processes_one_downloads_and_the_other_waits(server: Any, repository: Path, tmp_path: Path) -> None:
+def test_of_two_processes_one_downloads_and_the_other_waits(
+    server: Any, start_script: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path
+) -> None:
     hold = threading.Event()
     spec = {"address": server.put("parts.zip", ARCHIVE, {"hold": hold, "cut_after": 60_000})}
-    first = script(repository, tmp_path, spec)
+    first = start_script("fetch_dataset", *arguments(tmp_path, spec))
     wait_until(lambda: len(server.served) == 1)
-    second = script(repository, tmp_path, spec)
+    second = start_script("fetch_dataset", *arguments(tmp_path, spec))
     assert second.stderr is not None
     assert "another process is fetching this dataset" in second.stderr.readline()
     hold.set()
@@ -510,27 +495,6 @@ def test_of_two_processes_one_downloads_and_the_other_waits(server: Any, reposit
     assert sum(served.sent for served in server.served) == len(ARCHIVE)
     assert found(tmp_path / "parts") == FILES
     assert {path.name for path in tmp_path.iterdir()} == {"parts", "parts.receipt.json"}
-
-
-def test_a_lock_that_its_holder_removed_keeps_nobody_out_and_lets_only_one_in(tmp_path: Path) -> None:
-    alone, intrusions = threading.Lock(), []
-
-    def enter() -> None:
-        for _ in range(30):
-            with module._one_process(tmp_path / "lock"):
-                if not alone.acquire(blocking=False):
-                    intrusions.append(1)
-                    continue
-                time.sleep(0.001)  # time for an intruder to come in
-                alone.release()
-
-    threads = [threading.Thread(target=enter) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert intrusions == []
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_system_without_locks_is_named_and_used(
@@ -572,7 +536,7 @@ def test_the_bar_is_drawn_on_the_terminal_that_a_descriptor_leads_to(
 
 
 def test_the_script_reads_a_tar_and_says_mistakes_without_a_traceback(
-    server: Any, tmp_path: Path, repository: Path
+    server: Any, start_script: Callable[..., Any], tmp_path: Path
 ) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:xz") as archive:
@@ -581,7 +545,7 @@ def test_the_script_reads_a_tar_and_says_mistakes_without_a_traceback(
         archive.addfile(info, io.BytesIO(b"one"))
     import_module("fetch_dataset").main(arguments(tmp_path, {"address": server.put("parts.tar.xz", buffer.getvalue())}))
     assert found(tmp_path / "parts") == {"bolt/0.png": b"one"}
-    process = script(repository, tmp_path / "other", {"address": f"{server.address}/gone.zip"})
+    process = start_script("fetch_dataset", *arguments(tmp_path / "other", {"address": f"{server.address}/gone.zip"}))
     _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1
     assert "error: dataset 'parts' could not be downloaded:" in said

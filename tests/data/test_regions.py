@@ -9,7 +9,7 @@ from PIL import Image
 
 from patchshift.data.index import ImageRow, add_digests
 from patchshift.data.packs import write_pack
-from patchshift.data.regions import ignore_patches, read_ignored_patches
+from patchshift.data.regions import ignore_patches, measure_patch_shares, read_ignored_patches
 from patchshift.errors import UserError
 
 LENGTHS = st.integers(1, 13)
@@ -35,6 +35,17 @@ def test_a_patch_is_ignored_if_more_than_half_of_its_area_is(
                 (shared(top, bottom, y) * shared(left, right, x) for y, x in np.argwhere(ignore).tolist()), Fraction(0)
             )
             assert found[row, column] == (2 * area > Fraction(height * width, rows * columns))
+
+
+@settings(deadline=None)
+@given(LENGTHS, LENGTHS, LENGTHS, LENGTHS, st.integers(0, 999))
+def test_shares_of_patches_add_up_to_the_mask(height: int, width: int, rows: int, columns: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    shares = measure_patch_shares(mask, (rows, columns))
+    assert shares.shape == (rows, columns)
+    assert ((shares >= 0) & (shares <= 1)).all()
+    assert shares.mean() == pytest.approx(mask.mean())
+    np.testing.assert_array_equal(shares > 0.5, ignore_patches(mask, (rows, columns)))
 
 
 def test_half_a_patch_is_not_ignored_whatever_the_rounding() -> None:

@@ -3,6 +3,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from patchshift.plan import Study, licences_to_show, missing_inputs
 
 Settings = dict[str, Any]
@@ -23,8 +25,8 @@ def test_what_is_missing_is_named_with_its_folder_key_and_address(study: Setting
     Path("images/parts/bolt").mkdir(parents=True)
     needed = jobs("parts/bolt", "parts/nut")
     assert missing_inputs(load(), needed) == [
-        "backbone 'resnet': weight file weights/resnet.safetensors does not exist. Bring it there, or set "
-        "`weights_dir` (now 'weights') to the folder that holds it",
+        "backbone 'resnet': weight file weights/resnet.safetensors does not exist. No address is known for it: bring "
+        "'resnet.safetensors' there, or set `weights_dir` (now 'weights') to the folder that holds it",
         "dataset 'parts': folder images/parts/nut does not exist. Set `data_dir` (now 'images') to the folder that "
         "holds 'parts', or get it from https://example.org/parts",
     ]
@@ -32,13 +34,19 @@ def test_what_is_missing_is_named_with_its_folder_key_and_address(study: Setting
     Path("weights").mkdir()
     Path("weights/resnet.safetensors").touch()
     assert missing_inputs(load(), needed) == []
-    assert load().weights("resnet") == ["weights/resnet.safetensors"]
 
 
 def test_only_what_jobs_read_is_asked_for(load: Load) -> None:
     (line,) = missing_inputs(load(), jobs("cloth/weave", backbone="waves"))
     assert line.startswith("dataset 'cloth': folder data/cloth/weave does not exist")
     assert missing_inputs(load(), [("fit_detector", {"backbone": "resnet"})]) == []
+
+
+def test_attention_needs_images_and_weights_as_extraction_does(load: Load) -> None:
+    place = {"dataset": "cloth", "category": "weave", "domain": "clean", "split": "plan", "backbone": "resnet"}
+    weights, folder = missing_inputs(load(), [("trace_attention", place)])
+    assert weights.startswith("backbone 'resnet': weight file weights/resnet.safetensors does not exist")
+    assert folder.startswith("dataset 'cloth': folder data/cloth/weave does not exist")
 
 
 def test_the_built_in_dataset_misses_nothing(catalog: Settings, load: Load) -> None:
@@ -95,6 +103,74 @@ def test_a_folder_that_is_there_needs_no_consent(load: Load) -> None:
     Path("data/parts/bolt").mkdir(parents=True)
     assert missing_inputs(load(), FETCH) == []
     assert licences_to_show(load(), FETCH) == []
+
+
+FETCH_WEIGHTS = [("fetch_weights", {"weights": "resnet.safetensors"})]
+
+
+@pytest.fixture
+def from_the_web(catalog: Settings, load: Load) -> None:
+    """The backbone's weights can be had from an address, the images are there."""
+    Path("data/parts/bolt").mkdir(parents=True)
+    catalog["backbones"]["resnet"] |= {"address": "https://example.org/resnet.pth", "licence": "BSD-3-Clause"}
+
+
+@pytest.mark.usefixtures("from_the_web")
+def test_no_weights_are_downloaded_before_their_licence_is_accepted(study: Settings, load: Load) -> None:
+    needed = [*FETCH_WEIGHTS, *jobs("parts/bolt")]
+    assert missing_inputs(load(), needed) == [
+        "backbone 'resnet': weight file weights/resnet.safetensors does not exist. Its licence: BSD-3-Clause. Read it, "
+        "and set `accept_licence: true` (or --config accept_licence=true) to download it from "
+        "https://example.org/resnet.pth; or bring 'resnet.safetensors' from there by hand, as "
+        "weights/resnet.safetensors; or set `weights_dir` (now 'weights') to the folder that holds it"
+    ]
+    study["accept_licence"] = True
+    assert missing_inputs(load(), needed) == []
+    assert licences_to_show(load(), needed) == [
+        "downloading weight file 'resnet.safetensors' to weights/resnet.safetensors; its licence, as you accept it: "
+        "BSD-3-Clause"
+    ]
+
+
+@pytest.mark.usefixtures("from_the_web")
+def test_consent_names_the_backbones_that_run_and_else_all_that_share_the_file(catalog: Settings, load: Load) -> None:
+    catalog["backbones"]["deep"] = catalog["backbones"]["resnet"] | {"layers": ["layer4"]}
+    catalog["backbones"]["shallow"] = catalog["backbones"]["resnet"] | {"layers": ["layer1"]}
+    (line,) = missing_inputs(load(), [*FETCH_WEIGHTS, *jobs("parts/bolt"), *jobs("parts/bolt", backbone="deep")])
+    assert line.startswith("backbones 'deep', 'resnet': weight file weights/resnet.safetensors does not exist")
+    (line,) = missing_inputs(load(), FETCH_WEIGHTS)
+    assert line.startswith("backbones 'deep', 'resnet', 'shallow': weight file")
+
+
+@pytest.mark.usefixtures("from_the_web")
+def test_weights_that_are_there_need_no_consent(load: Load) -> None:
+    Path("weights").mkdir()
+    Path("weights/resnet.safetensors").touch()
+    needed = [*FETCH_WEIGHTS, *jobs("parts/bolt")]
+    assert missing_inputs(load(), needed) == licences_to_show(load(), needed) == []
+
+
+@pytest.mark.usefixtures("from_the_web")
+def test_weights_that_were_deleted_can_be_had_again_without_their_receipt(load: Load) -> None:
+    Path("weights").mkdir()
+    Path("weights/resnet.safetensors.receipt.json").touch()
+    (line,) = missing_inputs(load(), jobs("parts/bolt"))
+    assert line == (
+        "backbone 'resnet': weight file weights/resnet.safetensors does not exist. It was downloaded once: delete "
+        "weights/resnet.safetensors.receipt.json to download it again, or bring it back"
+    )
+
+
+@pytest.mark.usefixtures("from_the_web")
+def test_nothing_is_asked_for_where_weights_are_random_or_there_are_none(catalog: Settings, load: Load) -> None:
+    catalog["backbones"]["untrained"] = {
+        "source": "torchvision",
+        "model": "resnet18",
+        "weights": "random",
+        "layers": ["layer2"],
+    }
+    for backbone in ("untrained", "waves"):
+        assert missing_inputs(load(), jobs("parts/bolt", backbone=backbone)) == []
 
 
 def set_time(path: Path, seconds: int) -> None:

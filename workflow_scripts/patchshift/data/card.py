@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from patchshift.errors import UserError
-from patchshift.plan.experiments import CLEAN
+from patchshift.plan.cells import CLEAN
 from patchshift.runtime.files import write_json
 
 PATCH, INPUT_SIZE = 8, 224

@@ -3,25 +3,18 @@
 Tested in tests/data/test_fetch.py.
 """
 
-import errno
-import fcntl
-import hashlib
 import logging
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
 from patchshift.data.archives import ArchiveDamaged, ArchiveRefused, Unpacked, extract
-from patchshift.data.download import Patience, Unavailable, check_download, download
-from patchshift.data.progress import Progress
+from patchshift.data.download import Patience, Unavailable
+from patchshift.data.places import bring
 from patchshift.errors import UserError
-from patchshift.plan.data_specs import KAGGLE, ArchiveSpec, FetchSpec
+from patchshift.plan.data_specs import ArchiveSpec, FetchSpec
 from patchshift.runtime.files import read_json, remove, write_json
+from patchshift.runtime.locks import one_process
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +85,7 @@ def fetch_dataset(
         raise UserError(f"{folder} is not a folder: move it away, or set the dataset's `folder`")
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.parent / f".{folder.name}.download"
-    with _one_process(folder.parent / f".{folder.name}.lock"):
+    with one_process(folder.parent / f".{folder.name}.lock", "fetching this dataset"):
         if not folder.is_dir():
             _bring(dataset, spec, folder, work, terminal, patience)
         write_json(receipt, asdict(_read_receipt(work) or _found(dataset, spec, folder)))
@@ -107,70 +100,18 @@ def _found(dataset: str, spec: FetchSpec, folder: Path) -> Receipt:
 def _bring(
     dataset: str, spec: FetchSpec, folder: Path, work: Path, terminal: TextIO | None, patience: Patience | None
 ) -> None:
-    """Try the addresses in turn."""
     log.info("dataset '%s': its licence, accepted in the config: %s", dataset, spec.licence or "none stated")
     for stale in ("unpacked", "whole", "receipt.json"):
         remove(work / stale)
-    work.mkdir(exist_ok=True)
-    failures = []
-    for source in spec.archives:
-        log.info("dataset '%s': from %s", dataset, source.address)
-        try:
-            archive = _obtain(source.address, work, terminal, patience)
-            sha256 = check_download(source.address, archive, source.checksum)
-            unpacked = _unpack(source.address, archive, work / "unpacked", spec.unpacked_gigabytes)
-        except (Unavailable, ArchiveRefused) as failure:
-            log.warning("%s", failure)
-            failures.append(str(failure))
-            continue
+
+    def accept(place: ArchiveSpec, archive: Path, sha256: str) -> None:
+        unpacked = _unpack(place.address, archive, work / "unpacked", spec.unpacked_gigabytes)
         log.info("dataset '%s': unpacked %d files, %d bytes", dataset, unpacked.files, unpacked.bytes)
-        _move_into_place(work, folder, set(spec.categories), _receipt(dataset, spec, source, sha256, archive, unpacked))
-        return
-    reasons = failures or ["the catalog has no address for it"]
-    remedy = f"Bring it by hand: unpack it to {folder} and run again, a folder that exists is used as it is"
-    if any(work.iterdir()):
-        remedy += f". What was downloaded is kept in {work}, delete it to begin anew"
-    else:
-        work.rmdir()
-    raise UserError("\n  ".join([f"dataset '{dataset}' could not be downloaded:", *reasons]) + f"\n{remedy}")
+        receipt = _receipt(dataset, spec, place, sha256, archive, unpacked)
+        _move_into_place(work, folder, set(spec.categories), receipt)
 
-
-def _obtain(address: str, work: Path, terminal: TextIO | None, patience: Patience | None) -> Path:
-    """The archive of an address, downloaded now or by a run that was interrupted while unpacking."""
-    archive = work / hashlib.sha256(address.encode()).hexdigest()[:12]
-    if archive.is_file():
-        log.info("%s: already downloaded", address)
-    elif address.startswith(KAGGLE):
-        download_from_kaggle(address, archive)
-    else:
-        name = address.rstrip("/").rpartition("/")[2]
-        download(address, archive, progress=Progress(name, terminal), patience=patience)
-    return archive
-
-
-def download_from_kaggle(address: str, final: Path) -> None:
-    """Download the archive of `kaggle:owner/dataset` by Kaggle's command-line client, which knows the user's account.
-
-    Raises:
-        Unavailable: if there is no such client, it fails, or it leaves anything but one file.
-    """
-    client = shutil.which("kaggle")
-    if client is None:
-        raise Unavailable(f"{address}: passed over, Kaggle's command-line client is not installed (pip install kaggle)")
-    folder = final.with_name(f"{final.name}.kaggle")
-    remove(folder)
-    folder.mkdir(parents=True)
-    command = [client, "datasets", "download", "-d", address.removeprefix(KAGGLE), "-p", str(folder)]
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    files = [path for path in folder.iterdir() if path.is_file()]
-    if run.returncode or len(files) != 1:
-        remove(folder)
-        said = (run.stderr.strip() or run.stdout.strip() or "nothing").splitlines()[-1]
-        raise Unavailable(
-            f"{address}: Kaggle's client ended with code {run.returncode} and {len(files)} files, saying: {said}"
-        )
-    files[0].replace(final)
-    remove(folder)
+    by_hand = f"Bring it by hand: unpack it to {folder} and run again, a folder that exists is used as it is"
+    bring(f"dataset '{dataset}'", spec.archives, work, accept, by_hand=by_hand, terminal=terminal, patience=patience)
 
 
 def _unpack(address: str, archive: Path, folder: Path, gigabytes: float) -> Unpacked:
@@ -181,6 +122,8 @@ def _unpack(address: str, archive: Path, folder: Path, gigabytes: float) -> Unpa
         remove(folder)
         if isinstance(error, ArchiveDamaged):
             remove(archive)
+        if isinstance(error, ArchiveRefused):
+            raise Unavailable(str(error)) from error
         raise
 
 
@@ -239,41 +182,3 @@ def _read_receipt(work: Path) -> Receipt | None:
     if (work / "whole").exists() or not (work / "receipt.json").is_file():
         return None
     return Receipt(**read_json(work / "receipt.json"))
-
-
-@contextmanager
-def _one_process(lock: Path) -> Iterator[None]:
-    """Let one process in at a time; the operating system lets the next one in when that one ends, however it ends."""
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _lock(descriptor, lock)
-            if not _is_at(lock, descriptor):
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-        finally:
-            os.close(descriptor)
-
-
-def _is_at(lock: Path, descriptor: int) -> bool:
-    """Whether the locked file is still there: its last holder removed it, and a third process may have made another."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), lock.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _lock(descriptor: int, lock: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("another process is fetching this dataset (%s): waiting for it", lock)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        log.warning("%s: this file system has no locks: do not fetch the dataset twice at a time", lock)

@@ -1,4 +1,4 @@
-"""Ignored regions of images on the grid of their patches.
+"""Ignored regions and defects of images on the grid of their patches.
 
 Tested in tests/data/test_regions.py.
 """
@@ -28,10 +28,18 @@ def ignore_patches(ignore: Bool, grid: tuple[int, int]) -> Bool:
     Returns:
         [rows, columns].
     """
-    down, across = (_overlaps(length, patches) for length, patches in zip(ignore.shape, grid, strict=True))
-    covered = down @ ignore.astype(np.float64) @ across.T
-    halved: Bool = 2 * covered > ignore.size  # all are whole numbers, so half is exactly half
+    halved: Bool = 2 * _covered_areas(ignore, grid) > ignore.size  # all are whole numbers, so half is exactly half
     return halved
+
+
+def measure_patch_shares(mask: Bool, grid: tuple[int, int]) -> Float64:
+    """Which share of each patch's area a mask covers: [rows, columns] in [0, 1]; patches lie as in `ignore_patches`.
+
+    Args:
+        mask: [H, W] of the image.
+        grid: (rows, columns) of patches.
+    """
+    return _covered_areas(mask, grid) / mask.size
 
 
 def read_ignored_patches(pack: Path, images: Sequence[str], grid: tuple[int, int]) -> Bool | None:
@@ -53,6 +61,13 @@ def read_ignored_patches(pack: Path, images: Sequence[str], grid: tuple[int, int
         for image, row in enumerate(rows):
             ignored[image] = ignore_patches(opened.ignore(row), grid)
         return ignored
+
+
+def _covered_areas(mask: Bool, grid: tuple[int, int]) -> Float64:
+    """[rows, columns] the area of each patch that a mask covers, whole numbers; a whole patch's is the mask's size."""
+    down, across = (_overlaps(length, patches) for length, patches in zip(mask.shape, grid, strict=True))
+    covered: Float64 = down @ mask.astype(np.float64) @ across.T
+    return covered
 
 
 def _overlaps(pixels: int, patches: int) -> Float64:

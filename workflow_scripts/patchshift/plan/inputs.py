@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from patchshift.plan.study import Study
-from patchshift.plan.weights import weight_file
+from patchshift.plan.weights import weight_file, weight_name, weight_receipt, weights_spec
+
+Jobs = Iterable[tuple[str, Mapping[str, str]]]
+
+FORWARD = ("extract_features", "trace_attention")
+"""Rules that pass images through a backbone."""
 
 
-def missing_inputs(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
+def missing_inputs(study: Study, jobs: Jobs) -> list[str]:
     """One line per dataset folder, weight file or consent that is not there, of those that jobs need.
 
     Args:
@@ -18,44 +23,62 @@ def missing_inputs(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]]) 
         jobs: rule and wildcards of each job that is to run.
     """
     jobs = list(jobs)
-    fetched = {wildcards["dataset"] for rule, wildcards in jobs if rule == "fetch_dataset"}
+    fetched, weights = _fetched(jobs, "fetch_dataset", "dataset"), _fetched(jobs, "fetch_weights", "weights")
     lines = [_missing_consent(study, dataset) for dataset in fetched]
+    lines += [_missing_consent_to_weights(study, name, _backbones(study, name, jobs)) for name in weights]
     for rule, wildcards in jobs:
         if wildcards.get("dataset") not in fetched and _reads_originals(study, rule, wildcards):
             lines.append(_missing_folder(study, wildcards["dataset"], wildcards["category"]))
-        if rule == "extract_features":
+        if rule in FORWARD and weight_name(study, wildcards["backbone"]) not in weights:
             lines.append(_missing_weights(study, wildcards["backbone"]))
     return sorted(filter(None, set(lines)))
 
 
-def licences_to_show(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
-    """One line per dataset that jobs download: what it is, where it goes, and on which terms."""
-    datasets = sorted({wildcards["dataset"] for rule, wildcards in jobs if rule == "fetch_dataset"})
-    return [
-        f"downloading dataset '{name}' to {study.dataset_folder(name)}; its licence, as you accept it: "
-        f"{_terms(study, name)}"
-        for name in datasets
-        if not study.dataset_folder(name).is_dir()
+def licences_to_show(study: Study, jobs: Jobs) -> list[str]:
+    """One line per dataset or weight file that jobs download: what it is, where it goes, and on which terms."""
+    jobs = list(jobs)
+    downloads = [
+        (f"dataset '{name}'", study.dataset_folder(name), study.catalog.datasets[name].licence)
+        for name in sorted(_fetched(jobs, "fetch_dataset", "dataset"))
+    ] + [
+        (f"weight file '{name}'", Path(study.config.weights_dir, name), weights_spec(study, name).licence)
+        for name in sorted(_fetched(jobs, "fetch_weights", "weights"))
     ]
+    return [
+        f"downloading {what} to {place}; its licence, as you accept it: {_terms(licence)}"
+        for what, place, licence in downloads
+        if not place.exists()
+    ]
+
+
+def _fetched(jobs: Jobs, rule: str, wildcard: str) -> set[str]:
+    return {wildcards[wildcard] for name, wildcards in jobs if name == rule}
+
+
+def _backbones(study: Study, weights: str, jobs: Jobs) -> list[str]:
+    """The backbones of jobs that a weight file is for; where there are none, all that it could be for."""
+    asked = {wildcards["backbone"] for rule, wildcards in jobs if rule in FORWARD}
+    owners = [name for name in study.catalog.backbones if weight_name(study, name) == weights]
+    return [name for name in owners if name in asked] or owners
 
 
 def _reads_originals(study: Study, rule: str, wildcards: Mapping[str, str]) -> bool:
     if rule in ("index_images", "synthesize_shift", "crop_defects", "synthesize_defects"):
         return True
-    return rule in ("pack_images", "extract_features") and not study.is_made(wildcards["domain"])
+    return rule in ("pack_images", *FORWARD) and not study.is_made(wildcards["domain"])
 
 
 def _missing_consent(study: Study, dataset: str) -> str:
-    folder, archives = study.dataset_folder(dataset), study.catalog.datasets[dataset].archives
+    folder, spec = study.dataset_folder(dataset), study.catalog.datasets[dataset]
     if folder.is_dir():
         return ""
-    if not archives:
+    if not spec.archives:
         return f"dataset '{dataset}': folder {folder} does not exist, and no address is known: bring it there"
     if study.config.accept_licence:
         return ""
-    address = archives[0].address
+    address = spec.archives[0].address
     return (
-        f"dataset '{dataset}': folder {folder} does not exist. Its licence: {_terms(study, dataset)}. Read it, and set "
+        f"dataset '{dataset}': folder {folder} does not exist. Its licence: {_terms(spec.licence)}. Read it, and set "
         f"`accept_licence: true` (or --config accept_licence=true) to download it from {address}; or set `data_dir` "
         f"(now {study.config.data_dir!r}) to the folder that holds it"
     )
@@ -76,15 +99,38 @@ def _missing_folder(study: Study, dataset: str, category: str) -> str:
     return f"dataset '{dataset}': folder {root} does not exist. {remedy}"
 
 
-def _missing_weights(study: Study, backbone: str) -> str:
-    path = weight_file(study, backbone)
-    if path is None or path.is_file():
+def _missing_consent_to_weights(study: Study, weights: str, backbones: list[str]) -> str:
+    path, spec = Path(study.config.weights_dir, weights), weights_spec(study, weights)
+    if path.exists() or study.config.accept_licence:
         return ""
+    address = spec.places[0].address
     return (
-        f"backbone '{backbone}': weight file {path} does not exist. Bring it there, or set "
-        f"`weights_dir` (now {study.config.weights_dir!r}) to the folder that holds it"
+        f"{_of(backbones)}: weight file {path} does not exist. Its licence: {_terms(spec.licence)}. Read it, and set "
+        f"`accept_licence: true` (or --config accept_licence=true) to download it from {address}; or bring "
+        f"'{weights}' from there by hand, as {path}; or set `weights_dir` (now {study.config.weights_dir!r}) to the "
+        "folder that holds it"
     )
 
 
-def _terms(study: Study, dataset: str) -> str:
-    return study.catalog.datasets[dataset].licence or "none stated by its authors"
+def _missing_weights(study: Study, backbone: str) -> str:
+    path, name = weight_file(study, backbone), weight_name(study, backbone)
+    if path is None or name is None or path.is_file():
+        return ""
+    receipt = weight_receipt(study, name)
+    if receipt.is_file():
+        remedy = f"It was downloaded once: delete {receipt} to download it again, or bring it back"
+    else:
+        remedy = (
+            f"No address is known for it: bring '{name}' there, or set `weights_dir` (now "
+            f"{study.config.weights_dir!r}) to the folder that holds it"
+        )
+    return f"{_of([backbone])}: weight file {path} does not exist. {remedy}"
+
+
+def _of(backbones: list[str]) -> str:
+    names = ", ".join(f"'{name}'" for name in backbones)
+    return f"backbone{'s' * (len(backbones) > 1)} {names}"
+
+
+def _terms(licence: str) -> str:
+    return licence or "none stated by its authors"

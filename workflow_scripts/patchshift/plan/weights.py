@@ -1,20 +1,30 @@
 """Weight files of a study's backbones: where they are, and where they come from.
 
+Several backbones may share a file; it is enough that one of them says where it can be had.
+
 Tested in tests/plan/test_weights.py.
 """
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import RANDOM, FileSpec, NetworkSpec, PretrainedSpec, WeightsSpec
+from patchshift.plan.data_specs import KAGGLE
 from patchshift.plan.study import Study
 
 
 def weight_file(study: Study, backbone: str) -> Path | None:
     """Where a backbone's weight file should be; None for a backbone that has none."""
-    spec = _network(study, backbone)
-    return None if spec is None or spec.weights == RANDOM else Path(study.config.weights_dir, spec.weights)
+    name = weight_name(study, backbone)
+    return None if name is None else Path(study.config.weights_dir, name)
+
+
+def weight_name(study: Study, backbone: str) -> str | None:
+    """The name of a backbone's weight file under the folder of weight files; None for a backbone that has none."""
+    spec = study.catalog.backbones[backbone]
+    return _name(spec) if isinstance(spec, PretrainedSpec | FileSpec) and spec.weights != RANDOM else None
 
 
 def weight_inputs(study: Study, backbone: str) -> list[str]:
@@ -22,11 +32,11 @@ def weight_inputs(study: Study, backbone: str) -> list[str]:
 
     `plan.inputs` says if it is not.
     """
-    file, spec = weight_file(study, backbone), _network(study, backbone)
-    if file is None or spec is None:
+    name = weight_name(study, backbone)
+    if name is None:
         return []
-    receipt = weight_receipt(study, spec.weights)
-    if receipt.is_file() or (spec.places and not file.is_file()):
+    file, receipt = Path(study.config.weights_dir, name), weight_receipt(study, name)
+    if receipt.is_file() or (name in _downloads(study) and not file.is_file()):
         return [str(receipt)]
     return [str(file)] if file.is_file() else []
 
@@ -41,7 +51,7 @@ def fetchable_weights(study: Study) -> str:
     return "|".join(sorted(map(re.escape, _downloads(study)))) or "(?!)"
 
 
-def weights_spec(study: Study, weights: str) -> str:
+def weights_spec(study: Study, weights: str) -> WeightsSpec:
     """What the download of a weight file depends on.
 
     Raises:
@@ -50,14 +60,40 @@ def weights_spec(study: Study, weights: str) -> str:
     spec = _downloads(study).get(weights)
     if spec is None:
         raise UserError(f"no backbone says where weight file '{weights}' can be had: bring it by hand")
-    return WeightsSpec(weights=weights, licence=spec.licence, places=spec.places).canonical()
+    return WeightsSpec(weights=weights, licence=spec.licence, places=spec.places)
+
+
+def find_weight_mistakes(study: Study) -> Iterator[str]:
+    """One line per backbone whose weights cannot be downloaded as it says."""
+    first: dict[str, tuple[str, NetworkSpec]] = {}
+    for backbone, spec in _networks(study):
+        for place in spec.places:
+            if place.address.startswith(KAGGLE):
+                yield (
+                    f"backbone '{backbone}': {place.address} is an archive, not a weight file: give an address that "
+                    "begins with https:// or http://"
+                )
+        if not spec.places:
+            continue
+        other, same = first.setdefault(_name(spec), (backbone, spec))
+        if (spec.places, spec.licence) != (same.places, same.licence):
+            yield (
+                f"backbones '{other}' and '{backbone}' name one weight file, '{_name(spec)}', with different "
+                "addresses, checksums or licences: say the same of it, or name another file"
+            )
 
 
 def _downloads(study: Study) -> dict[str, NetworkSpec]:
-    networks = (_network(study, name) for name in study.catalog.backbones)
-    return {spec.weights: spec for spec in networks if spec is not None and spec.places}
+    """Name of a weight file -> a backbone that says where it can be had."""
+    return {_name(spec): spec for _, spec in _networks(study) if spec.places}
 
 
-def _network(study: Study, backbone: str) -> NetworkSpec | None:
-    spec = study.catalog.backbones[backbone]
-    return spec if isinstance(spec, PretrainedSpec | FileSpec) else None
+def _networks(study: Study) -> Iterator[tuple[str, NetworkSpec]]:
+    for name, spec in study.catalog.backbones.items():
+        if isinstance(spec, PretrainedSpec | FileSpec):
+            yield name, spec
+
+
+def _name(spec: NetworkSpec) -> str:
+    """One name for one file: `./a.pth` is `a.pth`."""
+    return str(PurePosixPath(spec.weights))
