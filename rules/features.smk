@@ -2,7 +2,15 @@
 #
 # Needs  results/images/{dataset}/{category}.csv (clean) or results/domains/{dataset}/{category}/{domain};
 #        the backbone's weight file in weights_dir, if it has one
-# Makes  results/features/{dataset}/{category}/{domain}/{backbone}.h5
+# Makes  results/features/{dataset}/{category}/{domain}/{backbone}.h5; several in one job where the study says
+#        `batch_categories`: a rule without wildcards for each batch, which Snakemake prefers
+
+EXTRACTION_THREADS = max(2, study.config.num_workers or 0)
+EXTRACTION_RESOURCES = {
+    "mem_mb": 4000,
+    "gpu": int(study.config.device == "cuda"),  # `auto` may find none
+}
+EXTRACTION_MINUTES = 240  # per target
 
 
 rule extract_features:
@@ -17,20 +25,49 @@ rule extract_features:
         "results/benchmarks/extract_features/{dataset}/{category}/{domain}/{backbone}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: EXTRACTION_THREADS
     resources:
-        mem_mb=4000,
-        runtime=240,
+        **EXTRACTION_RESOURCES,
+        runtime=EXTRACTION_MINUTES,
     params:
         index=domain_index,
         root=domain_root,
-        weights=lambda wildcards: options(
-            weights_dir=[study.config.weights_dir]
-            * bool(weights.weight_file(study, wildcards.backbone))
-        ),
+        weights=lambda wildcards: weights_options(wildcards.backbone),
+        device=device_options,
         spec=lambda wildcards: study.backbone_spec(wildcards.backbone),
         stage=stage_version("extract_features"),
     shell:
         "python workflow_scripts/extract_features.py"
-        " --index {params.index:q} --root {params.root:q} {params.weights:q}"
+        " --index {params.index:q} --root {params.root:q} {params.weights:q} {params.device:q}"
         " --spec {params.spec:q} --stage {params.stage:q} --features {output.features:q} > {log:q} 2>&1"
+
+
+for batch in batches.list_batches(study):
+
+    rule:
+        name:
+            batch.rule
+        input:
+            images=[domain_inputs(target) for target in batch.targets],
+            weights=weights.weight_inputs(study, batch.backbone),
+        output:
+            features=batch.features,
+        log:
+            f"results/logs/extract_features/{batch.name}.log",
+        benchmark:
+            f"results/benchmarks/extract_features/{batch.name}.tsv"
+        conda:
+            rules.extract_features.rule.conda_env
+        threads: EXTRACTION_THREADS
+        resources:
+            **EXTRACTION_RESOURCES,
+            runtime=EXTRACTION_MINUTES * len(batch.targets),
+        params:
+            index=for_each_target(batch, find_index),
+            root=for_each_target(batch, find_root),
+            weights=weights_options(batch.backbone),
+            device=device_options,
+            spec=study.backbone_spec(batch.backbone),
+            stage=stage_version("extract_features"),
+        shell:
+            rules.extract_features.rule.shellcmd

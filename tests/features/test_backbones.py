@@ -1,4 +1,6 @@
+import copy
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ from torch import nn
 
 from patchshift.errors import UserError
 from patchshift.features.backbones import BUILDERS, build_backbone
-from patchshift.plan.backbone_specs import PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import BACKBONE, BACKBONE_SOURCES, PretrainedSpec, ScatteringSpec
+from patchshift.plan.loading import read_yaml
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 make_torchvision_importable()
@@ -65,14 +68,15 @@ def first_convolution(source: str) -> str:
     return next(name for name, value in full_network(source).state_dict().items() if value.ndim == 4)
 
 
-def test_truncated_networks_equal_the_full_ones(source: str, weights: Path) -> None:
-    spec, network = spec_of(source), full_network(source)
+@pytest.mark.parametrize("size", [(SIZE, SIZE), (SIZE, 180)])
+def test_truncated_networks_equal_the_full_ones(source: str, weights: Path, size: tuple[int, int]) -> None:
+    spec, network = spec_of(source, image_size=size), full_network(source)
     expected: dict[str, torch.Tensor] = {}
     for layer in spec.layers:
         network.get_submodule(layer).register_forward_hook(
             lambda _module, _inputs, output, layer=layer: expected.update({layer: output})
         )
-    images = torch.rand(2, 3, SIZE, SIZE)
+    images = torch.rand(2, 3, *size)
     with torch.inference_mode():
         maps = build_backbone(spec, weights_dir=weights.parent)(images)
         network((images - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1))
@@ -120,7 +124,9 @@ def test_damaged_weight_files_are_refused(source: str, weights: Path) -> None:
 
 
 def test_absent_weight_files_are_never_replaced_by_random_weights(source: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no weight file .*weights\.safetensors: put a safetensors file"):
+    with pytest.raises(
+        UserError, match=rf"no weight file .*weights\.safetensors: put the {source} weights of .* there"
+    ):
         build_backbone(spec_of(source), weights_dir=tmp_path)
     with pytest.raises(UserError, match="set weights_dir"):
         build_backbone(spec_of(source))
@@ -141,9 +147,7 @@ def test_layers_that_give_no_map_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_source_of_the_specs_has_a_builder() -> None:
-    sources = [PretrainedSpec, ScatteringSpec]
-    named = {name for spec in sources for name in spec.model_fields["source"].annotation.__args__}  # type: ignore[union-attr]
-    assert named == BUILDERS.keys()
+    assert BUILDERS.keys() == BACKBONE_SOURCES.keys()
 
 
 def test_scattering_needs_no_weights() -> None:
@@ -157,9 +161,18 @@ def test_backbones_are_ready_for_inference(source: str, weights: Path) -> None:
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
+def test_copies_of_a_backbone_are_as_ready_as_the_first(source: str, weights: Path) -> None:
+    backbone = build_backbone(spec_of(source), weights_dir=weights.parent)
+    copied = copy.deepcopy(backbone)
+    assert not any(module.training for module in copied.modules())
+    images = torch.rand(2, 3, SIZE, SIZE)
+    for layer, values in copied(images).items():
+        assert torch.equal(values, backbone(images)[layer])
+
+
 def test_scattering_loads_neither_timm_nor_torchvision() -> None:
     code = (
-        "import sys, patchshift.features.backbones as b; from patchshift.plan.specs import ScatteringSpec; "
+        "import sys, patchshift.features.backbones as b; from patchshift.plan.backbone_specs import ScatteringSpec; "
         "b.build_backbone(ScatteringSpec(source='scattering')); "
         "sys.exit(str({'timm', 'torchvision'} & sys.modules.keys() or ''))"
     )
@@ -174,6 +187,79 @@ def test_torchvision_guard_can_run_again_and_leaves_models_usable() -> None:
     make_torchvision_importable()
     assert hasattr(torch.ops.torchvision, "nms")
     assert torchvision.models.get_model("squeezenet1_1") is not None
+
+
+@pytest.mark.parametrize(("model", "layers"), [("test_resnet", ["layer2"]), ("test_vit", [2])])
+def test_random_weights_are_the_same_everywhere_and_say_so(
+    model: str, layers: list[str | int], caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = spec_of("timm", model=model, weights="random", layers=layers)
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        expected = torch.Generator().manual_seed(seed)
+        states.append(build_backbone(spec).state_dict())
+        assert torch.equal(torch.rand(3), torch.rand(3, generator=expected))  # the global generator is as it was
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert caplog.messages == [f"{model} has random weights, as its config says: it is untrained"] * 2
+
+
+def test_weights_from_a_file_leave_the_global_generator_alone_and_warn_of_nothing(
+    source: str, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(3)
+    build_backbone(spec_of(source), weights_dir=weights.parent)
+    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(3)))
+    assert caplog.messages == []
+
+
+def test_pickled_weights_give_the_same_network_as_safetensors(source: str, weights: Path) -> None:
+    torch.save(load_file(weights), weights.with_suffix(".pth"))
+    images = torch.rand(1, 3, SIZE, SIZE)
+    expected = build_backbone(spec_of(source), weights_dir=weights.parent)(images)
+    maps = build_backbone(spec_of(source, weights="weights.pth"), weights_dir=weights.parent)(images)
+    assert all(torch.equal(values, expected[layer]) for layer, values in maps.items())
+
+
+def test_maps_with_channels_last_are_refused() -> None:
+    # 32 rows, 96 columns, 96 channels: the shape alone could be that of 32 channels.
+    spec = spec_of("torchvision", model="swin_t", weights="random", layers=["features.1"], image_size=[128, 384])
+    with pytest.raises(UserError, match=r"layer 'features\.1' of swin_t gives \(32, 96, 96\), not a map"):
+        build_backbone(spec)
+
+
+CATALOG = {
+    name: BACKBONE.validate_python(entry)
+    for name, entry in read_yaml(Path(__file__).parents[2] / "configs" / "catalog.yaml")["backbones"].items()
+}
+LIBRARIES = {library: {name: spec for name, spec in CATALOG.items() if spec.source == library} for library in SOURCES}
+
+
+@pytest.mark.parametrize("name", LIBRARIES["torchvision"])
+def test_the_catalog_agrees_with_torchvision_about_its_weights(name: str) -> None:
+    spec = LIBRARIES["torchvision"][name]
+    assert isinstance(spec, PretrainedSpec)
+    weights = torchvision.models.get_model_weights(spec.model).IMAGENET1K_V1
+    assert spec.address == weights.url
+    assert spec.weights == weights.url.rsplit("/", 1)[1]
+    assert spec.checksum == f"sha256:{re.search('-([0-9a-f]{8}).pth$', weights.url)[1]}"  # type: ignore[index]
+    assert (spec.mean, spec.std) == (tuple(weights.transforms().mean), tuple(weights.transforms().std))
+
+
+@pytest.mark.parametrize("name", LIBRARIES["timm"])
+def test_the_catalog_agrees_with_timm_about_its_weights(name: str) -> None:
+    spec = LIBRARIES["timm"][name]
+    assert isinstance(spec, PretrainedSpec)
+    config = timm.get_pretrained_cfg(spec.model, allow_unregistered=False)
+    assert spec.address == f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
+    assert config.hf_hub_filename is None
+    assert spec.weights == f"{config.hf_hub_id.removeprefix('timm/')}.safetensors"
+    assert (spec.mean, spec.std) == (config.mean, config.std)
+    assert spec.licence.lower().startswith(config.license)
+    if name.endswith("_timm"):  # what timm, and so anomalib, takes where no tag is given
+        assert timm.get_pretrained_cfg(spec.model.split(".")[0]).tag == spec.model.split(".")[1]
+    if "dinov2" not in name:  # those of 518 pixels cost too much to be a default
+        assert spec.input_size == config.input_size[1:]
 
 
 @pytest.mark.skipif("PATCHSHIFT_SHARED" not in os.environ, reason="PATCHSHIFT_SHARED (folder of real weights) is unset")

@@ -1,6 +1,10 @@
 import logging
+import os
+import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,12 +15,13 @@ from safetensors.torch import save_file
 
 from patchshift.data.images import read_resized
 from patchshift.errors import UserError
-from patchshift.features import extraction
+from patchshift.features import decoding, devices, extraction
 from patchshift.features.backbones import build_backbone
-from patchshift.features.extraction import extract_features
+from patchshift.features.extraction import Extractor
 from patchshift.features.store import FeatureStore
 from patchshift.plan.backbone_specs import PretrainedSpec, ScatteringSpec
 from patchshift.runtime.files import digest_file
+from patchshift.runtime.pace import count_images
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 make_torchvision_importable()
@@ -54,11 +59,48 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-def extract(
-    spec: ScatteringSpec | PretrainedSpec, images: dict[str, Path], path: Path, weights_dir: Path
-) -> dict[str, dict[str, bytes]]:
+@pytest.fixture
+def use_backbone(monkeypatch: pytest.MonkeyPatch) -> Callable[[torch.nn.Module], None]:
+    """Let this module be what every spec builds."""
+    return lambda module: monkeypatch.setattr(extraction, "build_backbone", lambda spec, weights_dir: module)
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A CUDA device that computes on the CPU; what was asked of it."""
+    asked: dict[str, Any] = {"sent": [], "autocast": [], "pinned": 0}
+
+    def send(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+        asked["sent"].append((str(device), len(pixels)))
+        return pixels
+
+    def autocast(device: torch.device, precision: str) -> Any:
+        asked["autocast"].append(precision)
+        return torch.autocast("cpu", enabled=False)
+
+    def pin(batch: decoding.Batch) -> decoding.Batch:
+        asked["pinned"] += 1
+        return batch
+
+    monkeypatch.setattr(extraction, "choose_device", lambda wanted: torch.device("cuda", 0))
+    monkeypatch.setattr(extraction, "describe_device", lambda device: "cuda: Fake")
+    monkeypatch.setattr(devices, "describe_device", lambda device: "cuda: Fake")
+    monkeypatch.setattr(devices, "place", lambda backbone, device: backbone)
+    monkeypatch.setattr(devices, "open_copy_stream", lambda device: None)
+    monkeypatch.setattr(devices, "release_memory", lambda device: None)
+    monkeypatch.setattr(devices, "send", send)
+    monkeypatch.setattr(devices, "autocast", autocast)
+    monkeypatch.setattr(decoding.Batch, "pin_memory", pin)
+    return asked
+
+
+def extract(spec: Any, images: dict[str, Path], path: Path, weights_dir: Path | None = None, **options: Any) -> None:
+    options = {"device": "cpu", **options}
+    Extractor(spec, weights_dir=weights_dir, **options).extract(images, path, provenance={"stage": "extract_features"})
+
+
+def read_maps(path: Path) -> dict[str, dict[str, bytes]]:
     """Image key -> layer -> bytes of its maps."""
-    extract_features(spec, images, path, weights_dir=weights_dir, provenance={"stage": "extract_features"})
     with h5py.File(path) as file:
         return {
             key: {layer: array[row].tobytes() for layer, array in file["layers"].items()}
@@ -70,23 +112,37 @@ def extract(
 def test_features_do_not_depend_on_the_images_around(
     spec: ScatteringSpec | PretrainedSpec, images: dict[str, Path], tmp_path: Path, weights_dir: Path
 ) -> None:
-    everything = extract(spec, images, tmp_path / "all.h5", weights_dir)
+    extractor = Extractor(spec, weights_dir=weights_dir, device="cpu")
+    extractor.extract(images, tmp_path / "all.h5", provenance={})
+    everything = read_maps(tmp_path / "all.h5")
     assert list(everything) == list(images)
     for chosen in (list(images)[::-1], list(images)[3:4], list(images)[2:8]):
-        some = extract(spec, {key: images[key] for key in chosen}, tmp_path / "some.h5", weights_dir)
-        assert some == {key: everything[key] for key in chosen}
+        extractor.extract({key: images[key] for key in chosen}, tmp_path / "some.h5", provenance={})
+        assert read_maps(tmp_path / "some.h5") == {key: everything[key] for key in chosen}
 
 
 @pytest.mark.parametrize("spec", [SCATTERING, NETWORK], ids=["scattering", "network"])
-def test_features_do_not_depend_on_the_number_of_threads(
+def test_a_store_has_the_same_bytes_whoever_decodes_and_however_many_threads_compute(
     spec: ScatteringSpec | PretrainedSpec, images: dict[str, Path], tmp_path: Path, weights_dir: Path
 ) -> None:
     stores = []
-    for threads in (1, 3):
-        path = tmp_path / f"{threads}.h5"
-        extract(spec.model_copy(update={"threads": threads}), images, path, weights_dir)
+    for threads, workers in ((1, 0), (3, 0), (2, 1), (1, 2)):
+        path = tmp_path / f"{threads}_{workers}.h5"
+        chosen = spec.model_copy(update={"threads": threads})
+        extract(chosen, images, path, weights_dir, num_workers=workers)
         stores.append(path.read_bytes())
-    assert stores[0] == stores[1]
+    assert stores[1:] == stores[:1] * 3
+
+
+def test_stores_made_with_one_loaded_backbone_equal_those_made_alone(
+    images: dict[str, Path], tmp_path: Path, weights_dir: Path
+) -> None:
+    parts = {"first": dict(list(images.items())[:6]), "second": dict(list(images.items())[6:])}
+    extractor = Extractor(NETWORK, weights_dir=weights_dir, device="cpu")
+    for name, part in parts.items():
+        extractor.extract(part, tmp_path / f"{name}.h5", provenance={"stage": "extract_features"})
+        extract(NETWORK, part, tmp_path / "alone.h5", weights_dir)
+        assert (tmp_path / f"{name}.h5").read_bytes() == (tmp_path / "alone.h5").read_bytes()
 
 
 def test_the_store_holds_the_backbones_maps_in_half_precision(
@@ -107,14 +163,22 @@ def test_the_store_holds_the_backbones_maps_in_half_precision(
             np.testing.assert_allclose(stored[0], values[0].permute(1, 2, 0).numpy(), rtol=2e-3, atol=1e-5)
 
 
-def test_all_unusable_images_are_listed_and_no_store_is_left(images: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_all_unusable_images_are_listed_and_no_store_is_left(
+    images: dict[str, Path], tmp_path: Path, workers: int, device: str, request: pytest.FixtureRequest
+) -> None:
+    if device == "cuda":
+        request.getfixturevalue("fake_cuda")
     text = tmp_path / "text.png"
     text.write_text("no image")
     digests = {key: digest_file(path) for key, path in images.items()} | {"good/009.png": "0" * 64, "a": "", "b": ""}
     broken = {"a": text, **images, "b": tmp_path / "absent.png"}
     digests["a"] = digest_file(text)
+    extractor = Extractor(SCATTERING, device=device, num_workers=workers)
     with pytest.raises(UserError, match="3 files cannot be used") as caught:
-        extract_features(SCATTERING, broken, tmp_path / "out" / "store.h5", digests=digests, provenance={})
+        extractor.extract(broken, tmp_path / "out" / "store.h5", digests=digests, provenance={})
     for name in ("text.png", "absent.png", "009.png: changed since it was indexed"):
         assert name in str(caught.value)
     assert list((tmp_path / "out").iterdir()) == []
@@ -122,47 +186,133 @@ def test_all_unusable_images_are_listed_and_no_store_is_left(images: dict[str, P
 
 def test_matching_digests_are_accepted(images: dict[str, Path], tmp_path: Path) -> None:
     digests = {key: digest_file(path) for key, path in images.items()}
-    extract_features(SCATTERING, images, tmp_path / "store.h5", digests=digests, provenance={})
+    Extractor(SCATTERING, device="cpu").extract(images, tmp_path / "store.h5", digests=digests, provenance={})
     assert (tmp_path / "store.h5").is_file()
 
 
 def test_no_images_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no images"):
-        extract_features(SCATTERING, {}, tmp_path / "store.h5", provenance={})
+        extract(SCATTERING, {}, tmp_path / "store.h5")
 
 
 def test_features_beyond_half_precision_name_the_image(
-    images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: dict[str, Path], tmp_path: Path, use_backbone: Callable[[torch.nn.Module], None]
 ) -> None:
     class Exploding(torch.nn.Module):
         def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"layer": batch * 1e6}
 
-    monkeypatch.setattr(extraction, "build_backbone", lambda spec, weights_dir: Exploding())
+    use_backbone(Exploding())
     with pytest.raises(UserError, match=r"layer 'layer' is not finite .*good/000\.png"):
-        extract_features(SCATTERING, images, tmp_path / "store.h5", provenance={})
+        extract(SCATTERING, images, tmp_path / "store.h5")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_backbone_stops_the_job_and_its_threads(
-    images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_failing_backbone_stops_the_job_its_threads_and_its_processes(
+    images: dict[str, Path], tmp_path: Path, use_backbone: Callable[[torch.nn.Module], None], workers: int
 ) -> None:
     class Failing(torch.nn.Module):
         def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("no such operation")
 
-    monkeypatch.setattr(extraction, "build_backbone", lambda spec, weights_dir: Failing())
+    use_backbone(Failing())
     running, torch_threads = threading.active_count(), torch.get_num_threads()
-    with pytest.raises(RuntimeError, match="out of memory"):
-        extract_features(SCATTERING, images, tmp_path / "store.h5", provenance={})
+    with pytest.raises(RuntimeError, match="no such operation"):
+        extract(SCATTERING, images, tmp_path / "store.h5", num_workers=workers)
     assert threading.active_count() == running
     assert torch.get_num_threads() == torch_threads
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_ends_with_all_images(
+def test_a_killed_worker_ends_the_job_with_what_to_do(
+    images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_killed(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(decoding, "read_resized", be_killed)  # in workers, which are copies of this process
+    with pytest.raises(UserError, match=r"ended before its work was done .*`num_workers` to fewer than 2, or to 0"):
+        extract(SCATTERING, images, tmp_path / "store.h5", num_workers=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_ends_with_how_it_was_done_and_how_many_images_passed(
     images: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        extract_features(SCATTERING, images, tmp_path / "store.h5", provenance={})
-    assert "11 of 11 images" in caplog.messages[-1]
+        extract(SCATTERING, images, tmp_path / "store.h5")
+    progress, used, passed = caplog.messages[-3:]
+    assert "11 of 11 images" in progress
+    assert used == f"{tmp_path}/store.h5: on cpu, float32, 4 images per pass"
+    assert count_images(passed) == 11
+
+
+class Hungry(torch.nn.Module):
+    """Has memory for two images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return {"layer": batch}
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_on_cuda_a_batch_is_halved_for_good_when_memory_is_short(
+    fake_cuda: dict[str, Any],
+    images: dict[str, Path],
+    tmp_path: Path,
+    use_backbone: Callable[[torch.nn.Module], None],
+    caplog: pytest.LogCaptureFixture,
+    workers: int,
+) -> None:
+    hungry = Hungry()
+    use_backbone(hungry)
+    with caplog.at_level(logging.INFO):
+        extract(SCATTERING, images, tmp_path / "halved.h5", device="cuda", num_workers=workers)
+    assert hungry.sizes == [4] + [2] * 6  # 11 images
+    assert fake_cuda["pinned"] == (3 if workers == 0 else 0)  # torch's own thread pins what workers send
+    assert {device for device, _ in fake_cuda["sent"]} == {"cuda:0"}
+    assert "the memory of cuda: Fake is short: going on with 2 images per pass" in caplog.messages
+    assert caplog.messages[-2].endswith("on cuda: Fake, float32, 2 images per pass")
+    extract(SCATTERING.model_copy(update={"batch_size": 1}), images, tmp_path / "single.h5", device="cuda")
+    assert read_maps(tmp_path / "halved.h5") == read_maps(tmp_path / "single.h5")
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+def test_on_cuda_features_equal_those_of_a_cpu_where_the_arithmetic_does(
+    fake_cuda: dict[str, Any], images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = SCATTERING.model_copy(update={"precision": "float16"})
+    extractor, threads = Extractor(half, device="cuda", num_workers=1), torch.get_num_threads()
+    torch.set_num_threads(1)  # of an operation, as in the threads of a CPU's forward passes
+    extractor.extract(images, tmp_path / "cuda.h5", provenance={"stage": "extract_features"})
+    torch.set_num_threads(threads)
+    assert extractor.provenance == {"device": "cuda: Fake", "precision": "float16"}
+    assert fake_cuda["autocast"] == ["float16"] * 3
+    monkeypatch.setattr(extraction, "choose_device", lambda wanted: torch.device("cpu"))
+    extract(half, images, tmp_path / "cpu.h5")
+    assert (tmp_path / "cuda.h5").read_bytes() == (tmp_path / "cpu.h5").read_bytes()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_on_a_real_cuda_device_features_agree_with_those_of_the_cpu(
+    images: dict[str, Path], tmp_path: Path, weights_dir: Path, precision: str
+) -> None:
+    spec = NETWORK.model_copy(update={"precision": precision})
+    for name, options in {"cpu": {"device": "cpu"}, "cuda": {}, "again": {}, "threads": {"num_workers": 0}}.items():
+        extract(spec, images, tmp_path / f"{name}.h5", weights_dir, **{"device": "cuda", **options})
+    for name in ("again", "threads"):
+        assert (tmp_path / f"{name}.h5").read_bytes() == (tmp_path / "cuda.h5").read_bytes()
+    with FeatureStore(tmp_path / "cpu.h5") as cpu, FeatureStore(tmp_path / "cuda.h5") as cuda:
+        for layer in NETWORK.layers:
+            expected, values = (store.read(layer, np.arange(len(images))) for store in (cpu, cuda))
+            tolerance = (2e-3 if precision == "float32" else 2e-2) * np.abs(expected).max()
+            np.testing.assert_allclose(values, expected, rtol=0, atol=tolerance)

@@ -139,7 +139,47 @@ def test_float16_holds_the_coefficients_of_extreme_images() -> None:
             assert values.half().isfinite().all()
 
 
-def test_wavelets_wider_than_the_image_are_refused() -> None:
-    spec = ScatteringSpec(source="scattering", image_size=32, octaves=5)
-    with pytest.raises(UserError, match="wider than an image of 32 pixels"):
+@pytest.mark.parametrize("size", [(64, 128), (128, 64)])
+def test_rectangles_of_repeated_squares_have_repeated_maps(size: tuple[int, int]) -> None:
+    """Images are continued periodically, so a square and two of it side by side are the same signal."""
+    square = random_images(2, 64)
+    repeats = (1, 1, size[0] // 64, size[1] // 64)
+    spec = ScatteringSpec(source="scattering", image_size=size)
+    expected, maps = scatter(SMALL, square), scatter(spec, square.repeat(repeats))
+    for layer, values in expected.items():
+        torch.testing.assert_close(maps[layer], values.repeat(repeats), rtol=1e-4, atol=1e-3)
+
+
+def test_turned_rectangles_have_turned_colours_and_rows_stay_rows() -> None:
+    images = torch.rand(1, 3, 64, 96)
+    upright = scatter(ScatteringSpec(source="scattering", image_size=(64, 96)), images)
+    turned = scatter(ScatteringSpec(source="scattering", image_size=(96, 64)), images.mT)
+    assert {layer: values.shape[2:] for layer, values in upright.items()} == dict.fromkeys(upright, (8, 12))
+    torch.testing.assert_close(turned["colour"].mT, upright["colour"], rtol=1e-4, atol=1e-3)
+    angles = [2, 1, 0, 3]  # of a turned image: angle a becomes pi / 2 - a
+    first_order = turned["first_order"].mT.unflatten(1, (4, 4))[:, :, angles].flatten(1, 2)
+    torch.testing.assert_close(first_order, upright["first_order"], rtol=1e-4, atol=1e-3)
+
+
+def test_all_constants_move_with_the_module() -> None:
+    maps = ScatteringTransform(SMALL).to("meta")(torch.rand(1, 3, 64, 64, device="meta"))
+    assert {values.device.type for values in maps.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_neither_overflows_nor_changes_much(dtype: torch.dtype) -> None:
+    board = (torch.arange(64)[:, None] + torch.arange(64)[None]) % 2
+    images = torch.cat([random_images(1, 64), board.float().expand(1, 3, 64, 64)])
+    exact = scatter(SMALL, images)
+    with torch.autocast("cpu", dtype=dtype):
+        rounded = scatter(SMALL, images)
+    for layer, values in exact.items():
+        assert rounded[layer].isfinite().all()
+        torch.testing.assert_close(rounded[layer].float(), values, rtol=0.05, atol=0.01 * values.max().item())
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(32, "32 x 32"), ((32, 256), "32 x 256"), ((256, 32), "256 x 32")])
+def test_wavelets_wider_than_the_image_are_refused(size: int | tuple[int, int], pixels: str) -> None:
+    spec = ScatteringSpec(source="scattering", image_size=size, octaves=5)
+    with pytest.raises(UserError, match=f"wider than an image of {pixels} pixels"):
         ScatteringTransform(spec)

@@ -1,11 +1,15 @@
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore, FeatureWriter, pool
 from patchshift.runtime.files import atomic_path
+from patchshift.runtime.hdf5 import create_hdf5
 
 IMAGES = [f"good/{number:03}.png" for number in range(7)]
 SHAPES = {"fine": (4, 5, 2), "coarse": (2, 3, 6)}
@@ -61,7 +65,7 @@ def test_a_selection_is_in_the_order_of_its_names(path: Path) -> None:
     with FeatureStore(path) as store:
         chosen = store.select(names)
         assert (chosen.images, len(chosen)) == (names, 3)
-        (maps,) = chosen.chunks(["coarse"])
+        (maps,) = chosen.chunks(["coarse"], 3)
         np.testing.assert_array_equal(maps["coarse"], store.read("coarse", np.array([6, 0, 1])))
 
 
@@ -86,9 +90,28 @@ def test_a_pool_reads_one_store_after_the_other(path: Path, tmp_path: Path) -> N
         together = pool([first.select(IMAGES[:2]), second.select(["d.png", "a.png"])])
         assert together.images == [*IMAGES[:2], "d.png", "a.png"]
         assert (together.input_size, together.layer_shapes) == ((32, 40), SHAPES)
-        maps = np.concatenate([chunk["fine"] for chunk in together.chunks(["fine"])])
+        maps = np.concatenate([chunk["fine"] for chunk in together.chunks(["fine"], 32)])
         expected = [first.read("fine", np.array([0, 1])), second.read("fine", np.array([3, 0]))]
         np.testing.assert_array_equal(maps, np.concatenate(expected))
+
+
+def test_a_pool_of_features_made_in_different_ways_is_told_of_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = {"a": ("cpu", "float32"), "b": ("cpu", "float32"), "c": ("cuda: Card", "float16")}
+    maps = {"fine": np.zeros((1, 4, 5, 2), np.float16)}
+    for name, (device, precision) in made.items():
+        provenance = {"device": device, "precision": precision}
+        with FeatureWriter(tmp_path / f"{name}.h5", [name], (32, 40), provenance) as writer:
+            writer.write(0, maps)
+    with ExitStack() as stack:
+        a, b, c = (stack.enter_context(FeatureStore(tmp_path / f"{name}.h5")).select([name]) for name in made)
+        pool([a, b])
+        assert caplog.messages == []
+        assert pool([a, b, c]).images == ["a", "b", "c"]
+    (message,) = caplog.messages
+    assert f"{tmp_path}/a.h5 and {tmp_path}/c.h5 were made with different settings" in message
+    assert "device 'cpu' and 'cuda: Card', precision 'float32' and 'float16'" in message
 
 
 def test_stores_of_different_sizes_do_not_pool(path: Path, tmp_path: Path) -> None:
@@ -101,7 +124,7 @@ def test_stores_of_different_sizes_do_not_pool(path: Path, tmp_path: Path) -> No
         pool([first.select(IMAGES), second.select(IMAGES)])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused_with_layer_and_image(tmp_path: Path, value: float) -> None:
     maps = np.zeros((3, 2, 2, 1), np.float16)
     maps[1, 0, 1, 0] = value
@@ -110,6 +133,72 @@ def test_values_that_are_not_finite_are_refused_with_layer_and_image(tmp_path: P
         pytest.raises(UserError, match=r"layer 'fine' is not finite .* for good/003\.png: "),
     ):
         writer.write(2, {"fine": maps})
+
+
+def test_reading_widens_every_finite_float16_exactly(tmp_path: Path) -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    maps = every[np.isfinite(every)].reshape(1, 2, -1, 4)
+    with FeatureWriter(tmp_path / "store.h5", ["a.png"], (8, 8), {}) as writer:
+        writer.write(0, {"all": maps})
+    with FeatureStore(tmp_path / "store.h5") as store:
+        read = store.read("all", np.array([0]))
+    np.testing.assert_array_equal(read.view(np.uint32), maps.astype(np.float32).view(np.uint32))  # signs of zero too
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("count", [1, 7])
+def test_files_are_those_that_hdf5_writes_by_itself(tmp_path: Path, batch: int, count: int) -> None:
+    """So stores from before chunks were written directly are the same, byte by byte."""
+    generator = np.random.default_rng(0)
+    shapes = {"fine": (28, 28, 128), "coarse": (14, 14, 256)}  # as large as real ones: HDF5 caches chunks up to 1 MB
+    maps = {layer: generator.normal(size=(count, *shape)).astype(np.float16) for layer, shape in shapes.items()}
+    with FeatureWriter(tmp_path / "store.h5", IMAGES[:count], (32, 40), {"a": 1}) as writer:
+        for start in range(0, count, batch):
+            writer.write(start, {layer: values[start : start + batch] for layer, values in maps.items()})
+    with create_hdf5(tmp_path / "plain.h5") as file:
+        file.create_dataset("images", data=IMAGES[:count], dtype=h5py.string_dtype(), track_times=False)
+        layers = file.create_group("layers", track_order=True)
+        file.attrs["input_size"] = np.array((32, 40), np.int64)
+        file.attrs["provenance"] = '{"a": 1}'
+        for start in range(0, count, batch):
+            for layer, values in maps.items():
+                if not start:
+                    chunk = (1, *shapes[layer])
+                    layers.create_dataset(layer, values.shape, np.float16, chunks=chunk, track_times=False)
+                layers[layer][start : start + batch] = values[start : start + batch]
+    assert (tmp_path / "store.h5").read_bytes() == (tmp_path / "plain.h5").read_bytes()
+
+
+def test_maps_in_another_order_of_memory_are_stored_as_they_are(tmp_path: Path) -> None:
+    maps = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float16)
+    with FeatureWriter(tmp_path / "store.h5", ["a.png", "b.png"], (8, 8), {}) as writer:
+        writer.write(0, {"turned": maps.transpose(0, 2, 3, 1)})
+    with FeatureStore(tmp_path / "store.h5") as store:
+        np.testing.assert_array_equal(store.read("turned", np.arange(2)), maps.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(np.float32, {"chunks": (1, 4, 5, 2)}), (np.float16, {"chunks": (2, 4, 5, 2)}), (np.float16, {"chunks": None}),
+     (np.float16, {"chunks": (1, 4, 5, 2), "compression": "gzip"})],
+)  # fmt: skip
+def test_layers_laid_out_in_another_way_are_refused(path: Path, dtype: type, options: dict[str, Any]) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["layers/fine"]
+        file.create_dataset("layers/fine", data=np.zeros((7, 4, 5, 2), dtype), **options)
+    with pytest.raises(UserError, match=r"layer '/layers/fine' is not float16 with one uncompressed chunk per image"):
+        FeatureStore(path)
+
+
+def test_images_that_were_never_written_are_an_error(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file["layers/fine"]
+        file.create_dataset("layers/fine", (7, 4, 5, 2), np.float16, chunks=(1, 4, 5, 2))
+    with (
+        FeatureStore(path) as store,
+        pytest.raises(UserError, match=r"damaged in layer 'fine' .*run again"),
+    ):
+        store.read("fine", np.arange(7))
 
 
 def test_equal_features_give_equal_bytes(path: Path, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -121,3 +122,23 @@ def test_a_run_that_lacks_its_images_is_refused_and_summed_up_as_failed(study: S
 def test_a_run_that_lacks_nothing_starts(study: Study, log: Path) -> None:
     start_run(study, [("generate_dataset", {"dataset": "parts", "category": "weave"})], log)
     assert not (FOLDER / "summary.json").exists()
+
+
+def test_the_summary_counts_the_images_that_this_run_passed_through_backbones(study: Study, log: Path) -> None:
+    started = datetime(2026, 2, 3, 4, 5, 6).timestamp()
+    line = "2026-02-03 04:05:07,000 INFO store.h5: passed {} images through the backbone in 1.5 s\n"
+    for name, text, seconds in (
+        ("extract_features/parts/weave/clean/new.log", line.format(7) + line.format(5), 60),
+        ("extract_features/parts/weave/clean/old.log", line.format(100), -60),
+        ("trace_attention/parts/weave/clean/plan/new.log", line.format(3), 60),
+        ("score_images/parts/weave/clean/new.log", line.format(1000), 60),
+    ):
+        path = Path("results/logs") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (started + seconds, started + seconds))
+    (FOLDER / "report.html").parent.mkdir(parents=True)
+    (FOLDER / "report.html").touch()
+    (FOLDER / "results.txt").write_text("the table\n")
+    assert "Images passed through a backbone in this run: 15\n" in finish_run(study, log, failed=False)
+    assert read_json(FOLDER / "summary.json")["images_through_backbones"] == 15

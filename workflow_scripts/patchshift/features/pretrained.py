@@ -1,21 +1,35 @@
-"""Networks of timm and torchvision with weights from a local file, cut after the deepest layer used.
+"""Networks of timm and torchvision, cut after the deepest layer used, with weights from a local file.
 
-Tested in tests/features/test_backbones.py.
+Tested in tests/features/test_backbones.py, and with every network of the catalog in
+tests/features/test_backbone_contract.py.
 """
 
 import difflib
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from patchshift.errors import UserError
-from patchshift.plan.backbone_specs import PretrainedSpec
+from patchshift.features.transformers import (
+    TransformerBlocks,
+    is_torchvision_transformer,
+    is_vision_transformer,
+    prune_blocks,
+    resize_positions,
+)
+from patchshift.features.weights import fill_weights
+from patchshift.plan.backbone_specs import RANDOM, PretrainedSpec
 from patchshift.plan.loading import did_you_mean
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
+
+RANDOM_SEED = 0
+"""Of the initial weights that `weights: random` asks for: one untrained network per model, the same everywhere."""
+
+log = logging.getLogger(__name__)
 
 
 class PretrainedNetwork(nn.Module):
@@ -41,17 +55,27 @@ def build_pretrained(spec: PretrainedSpec, weights_dir: Path | None) -> nn.Modul
     """Build a truncated network with the weights of `weights_dir / spec.weights`; see `build_backbone`.
 
     Everything behind the deepest layer is left out, so it costs no time and its weights may be absent from the file.
+    Only with `weights: random` are the initial weights kept.
 
     Raises:
         UserError: if the model, a layer or the file does not exist, if the file does not fit the layers kept, or if a
-            layer gives no square map.
+            layer gives no map at this image size.
     """
-    path = _find_weights(spec, weights_dir)
+    path = None if spec.weights == RANDOM else _find_weights(spec, weights_dir)
     network = _create_network(spec).eval()
-    truncated = _truncate(network, spec)
-    _load_weights(truncated, path, known=network.state_dict().keys(), model=spec.model)
+    known = set(network.state_dict())
+    transformer = is_vision_transformer(network)
+    truncated = prune_blocks(network, spec) if transformer else _truncate(network, spec)
+    if path is None:
+        log.warning("%s has random weights, as its config says: it is untrained", spec.model)
+    else:
+        fill_weights(truncated, path, known=known, model=spec.model)
+    if transformer:
+        resize_positions(truncated, spec.input_size)  # behind the weights, whose positions are those of the original
+        truncated = TransformerBlocks(truncated, spec.layers, final_norm=spec.final_norm)
     backbone = PretrainedNetwork(truncated.to(memory_format=torch.channels_last), spec.mean, spec.std).eval()  # type: ignore[call-overload]
-    _check_maps(backbone, spec)
+    if not transformer:  # which gives maps by construction
+        _check_maps(backbone, spec)
     return backbone
 
 
@@ -61,13 +85,14 @@ def _find_weights(spec: PretrainedSpec, weights_dir: Path | None) -> Path:
     path = weights_dir / spec.weights
     if not path.is_file():
         raise UserError(
-            f"no weight file {path}: put a safetensors file with the {spec.source} weights of {spec.model} there, or "
-            "set weights_dir to the folder that holds it"
+            f"no weight file {path}: put the {spec.source} weights of {spec.model} there under this name, or set "
+            "weights_dir to the folder that holds it"
         )
     return path
 
 
 def _create_network(spec: PretrainedSpec) -> nn.Module:
+    """The whole network with its initial weights, which leave no trace in torch's global generator."""
     make_torchvision_importable()
     if spec.source == "timm":
         import timm  # importing costs seconds, which other sources need not pay
@@ -80,7 +105,11 @@ def _create_network(spec: PretrainedSpec) -> nn.Module:
     architecture = spec.model.split(".")[0]  # timm allows a tag of weights behind the architecture
     if architecture not in names:
         raise UserError(f"{spec.source} has no model '{spec.model}'{_nearest(architecture, names)}")
-    network: nn.Module = create(spec.model, **({"pretrained": False} if spec.source == "timm" else {"weights": None}))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(RANDOM_SEED)  # on the CPU alone, where networks are made
+        network: nn.Module = create(
+            spec.model, **({"pretrained": False} if spec.source == "timm" else {"weights": None})
+        )
     return network
 
 
@@ -88,54 +117,44 @@ def _truncate(network: nn.Module, spec: PretrainedSpec) -> nn.Module:
     """The part of the network that the layers need, traced; parameters keep their names."""
     from torchvision.models.feature_extraction import create_feature_extractor  # slow to import
 
+    if is_torchvision_transformer(network):
+        raise UserError(f"{spec.model} of torchvision gives no maps: take a vision transformer of timm (source: timm)")
+    if spec.final_norm:
+        raise UserError(f"{spec.model} is no vision transformer of timm and does not use final_norm: remove it")
     modules = [name for name, _ in network.named_modules() if name]
     for layer in spec.layers:
         if layer not in modules:
             raise UserError(f"{spec.model} has no layer '{layer}'{_nearest(layer, modules)}")
     try:
-        truncated: nn.Module = create_feature_extractor(network, list(spec.layers), suppress_diff_warning=True)
+        extractor = create_feature_extractor(network, list(spec.layers), suppress_diff_warning=True)
     except Exception as error:  # tracing can fail anywhere in the model's own code
         raise UserError(
             f"{spec.model} cannot be cut after {', '.join(spec.layers)} ({error}): choose other layers or another model"
         ) from error
-    return truncated
-
-
-def _load_weights(truncated: nn.Module, path: Path, *, known: Iterable[str], model: str) -> None:
-    """Fill all parameters from a file, which may hold more layers of the same model, and nothing else."""
-    expected = truncated.state_dict()
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            weights = {name: file.get_tensor(name) for name in stored if name in expected}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): fetch it again") from error
-    # Counters of seen batches play no part in inference, and older weight files lack them.
-    missing = [name for name in expected if name not in stored and not name.endswith("num_batches_tracked")]
-    foreign = sorted(stored.keys() - set(known))
-    misshapen = [
-        f"{name} {list(stored[name])} instead of {list(expected[name].shape)}"
-        for name in weights
-        if stored[name] != tuple(expected[name].shape)
-    ]
-    for fault, names in (("lacks", missing), ("has the wrong shape of", misshapen), ("has unknown weights", foreign)):
-        if names:
-            listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            raise UserError(f"{path} does not fit {model}: it {fault} {listed}; bring the weights of this model")
-    truncated.load_state_dict(weights, strict=False)  # only counters can be missing here
+    # The extractor has another graph for training, and copies of it would come out in training mode.
+    return fx.GraphModule(extractor, extractor.graph)
 
 
 def _check_maps(backbone: PretrainedNetwork, spec: PretrainedSpec) -> None:
+    """Every layer is a map: its rows and columns change places with the image's, its channels do not."""
     height, width = spec.input_size
+    maps = _shapes(backbone, spec, height, width)
+    turned = maps if height == width else _shapes(backbone, spec, width, height)
+    for layer, shape in maps.items():
+        if len(shape) != 3 or turned[layer] != (shape[0], shape[2], shape[1]):
+            raise UserError(f"layer '{layer}' of {spec.model} gives {shape}, not a map (channels, rows, columns)")
+
+
+def _shapes(backbone: PretrainedNetwork, spec: PretrainedSpec, height: int, width: int) -> dict[str, tuple[Any, ...]]:
     try:
         with torch.inference_mode():
             maps: dict[str, Any] = backbone(torch.zeros(1, 3, height, width))
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"{spec.model} does not take images of {height} x {width}: {error}") from error
-    for layer, values in maps.items():
-        shape = tuple(values.shape[1:]) if isinstance(values, Tensor) else type(values).__name__
-        if len(shape) != 3 or shape[1] != shape[2]:
-            raise UserError(f"layer '{layer}' of {spec.model} gives {shape}, not a map (channels, rows, columns)")
+    return {
+        layer: tuple(values.shape[1:]) if isinstance(values, Tensor) else (type(values).__name__,)
+        for layer, values in maps.items()
+    }
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ resolution its wavelet's scale allows, and not finer. docs/design/003-scattering
 Tested in tests/features/test_scattering.py; measured in benchmarks/extraction.py.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -31,11 +32,14 @@ SUPPORT = 3.0
 INTENSITY = 255.0
 """Images count as 0 .. 255: float16 then keeps full relative precision of all but vanishing coefficients."""
 
+AXES = ("down", "across")
+"""The averaging matrices of the rows' axis and of the columns' axis."""
+
 
 class ScatteringTransform(nn.Module):
     """Scattering coefficients of orders zero (colours), one and two; see `build_backbone` for the contract.
 
-    With J octaves, L orientations and an image of S x S pixels, the layers have S / stride rows and columns, and
+    With J octaves, L orientations and an image of H x W pixels, layers have H / stride rows and W / stride columns, and
 
     - `colour`: 3 channels, the locally averaged image;
     - `first_order`: J L channels, octave by octave, the averaged moduli of the luminance's wavelet responses;
@@ -54,18 +58,18 @@ class ScatteringTransform(nn.Module):
         for octave, step in enumerate(self.steps):
             for step_before in {1, *self.steps[:octave]}:
                 bank = morlet_bank(2**octave / step_before, spec.orientations, step // step_before)
-                if bank.shape[-1] > spec.image_size // step_before:
+                if bank.shape[-1] > min(spec.input_size) // step_before:
+                    height, width = spec.input_size
                     raise UserError(
-                        f"scattering: wavelets of {spec.octaves} octaves are wider than an image of {spec.image_size} "
+                        f"scattering: wavelets of {spec.octaves} octaves are wider than an image of {height} x {width} "
                         "pixels: set fewer octaves, fewer orientations or a larger image_size"
                     )
                 self.register_buffer(f"wavelets_{octave}_{step_before}", bank)
-        for step in {1, *self.steps}:
-            matrix = averaging_matrix(spec.image_size // step, spec.stride // step)
-            self.register_buffer(f"average_{step}", matrix)
+        for step, (axis, side) in itertools.product({1, *self.steps}, zip(AXES, spec.input_size, strict=True)):
+            self.register_buffer(f"{axis}_{step}", averaging_matrix(side // step, spec.stride // step))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images [B, 3, S, S] in [0, 1] -> layer name -> [B, C, S / stride, S / stride]."""
+        """Images [B, 3, H, W] in [0, 1] -> layer name -> [B, C, H / stride, W / stride]."""
         # One image at a time: its maps stay in the cache (twice as fast), and no other image can touch its result.
         scattered = [self._scatter(image) for image in images.contiguous() * INTENSITY]
         return {layer: torch.stack([maps[layer] for maps in scattered]) for layer in scattered[0]}
@@ -87,18 +91,29 @@ class ScatteringTransform(nn.Module):
         }
 
     def _modulus(self, maps: Tensor, octave: int, step: int) -> Tensor:
-        """Moduli of each map's responses to an octave's wavelets: [C, n, n], `step` pixels a sample -> [C L, m, m]."""
+        """Moduli of each map's responses to an octave's wavelets, at the octave's own resolution.
+
+        Args:
+            maps: [C, n, m], `step` pixels a sample.
+            octave: whose wavelets.
+            step: pixels a sample; the octave's own is a multiple of it.
+
+        Returns:
+            [C L, n step / s, m step / s] with s the octave's own step.
+        """
         wavelets = self.get_buffer(f"wavelets_{octave}_{step}")
         stride = self.steps[octave] // step
         margin = (wavelets.shape[-1] - stride) // 2
         periodic = functional.pad(maps[:, None], (margin,) * 4, mode="circular")
-        real, imaginary = functional.conv2d(periodic, wavelets, stride=stride).square_().chunk(2, dim=1)
+        # Squares of responses to an image of 0 .. 255 do not fit into float16, which autocast may compute them in.
+        responses = functional.conv2d(periodic, wavelets, stride=stride).float()
+        real, imaginary = responses.square_().chunk(2, dim=1)
         return (real + imaginary).sqrt_().flatten(0, 1)
 
     def _average(self, maps: Tensor, step: int) -> Tensor:
-        """Local averages of maps [C, n, n] with `step` pixels per sample: [C, S / stride, S / stride]."""
-        matrix = self.get_buffer(f"average_{step}")
-        return matrix @ (maps @ matrix.T)
+        """Local averages of maps [C, n, m] with `step` pixels per sample: [C, H / stride, W / stride]."""
+        down, across = (self.get_buffer(f"{axis}_{step}") for axis in AXES)
+        return down @ (maps @ across.T)
 
 
 def morlet_bank(scale: float, orientations: int, step: int) -> Tensor:

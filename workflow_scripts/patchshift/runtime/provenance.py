@@ -16,9 +16,11 @@ LIBRARIES = {  # imported name -> distribution
     "numpy": "numpy",
     "scipy": "scipy",
     "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
     "timm": "timm",
     "torch": "torch",
     "torchvision": "torchvision",
+    "umap": "umap-learn",
 }
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 
 from patchshift.errors import UserError
 from patchshift.plan import Study, licences_to_show, missing_inputs, record_ids
+from patchshift.plan.inputs import FORWARD
 from patchshift.runtime.files import write_json, write_text
+from patchshift.runtime.pace import count_images
+
+LOGS = Path("results/logs")
 
 
 def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: Path) -> None:
@@ -53,6 +57,7 @@ def finish_run(study: Study, log: Path, *, failed: bool) -> str:
     for name in (f"run_{started:%Y%m%d_%H%M%S}.log", "run.log"):
         write_text(folder / name, log.read_text(encoding="utf-8", errors="replace"))
     experiments = [_experiment(study, name, failed) for name in study.cells]
+    images = _images_through_backbones(started.timestamp())
     write_json(
         folder / "summary.json",
         {
@@ -63,6 +68,7 @@ def finish_run(study: Study, log: Path, *, failed: bool) -> str:
             "total_experiments": len(experiments),
             "successful": sum(experiment["status"] == "finished" for experiment in experiments),
             "failed": sum(experiment["status"] == "failed" for experiment in experiments),
+            "images_through_backbones": images,
             "experiments": experiments,
             "report": f"{study.folder}/report.html",
             "versions": {
@@ -76,7 +82,14 @@ def finish_run(study: Study, log: Path, *, failed: bool) -> str:
     report = folder / "report.html"
     if not report.exists() or report.stat().st_mtime < started.timestamp():  # single artifacts were asked for
         return ""
-    return f"\n{(folder / 'results.txt').read_text(encoding='utf-8')}\nReport: {report}"
+    table = (folder / "results.txt").read_text(encoding="utf-8")
+    return f"\n{table}\nImages passed through a backbone in this run: {images}\nReport: {report}"
+
+
+def _images_through_backbones(started: float) -> int:
+    """How many forward passes this run's jobs made: their logs are those written since it started."""
+    logs = (path for rule in FORWARD for path in (LOGS / rule).rglob("*.log") if path.stat().st_mtime >= started)
+    return sum(count_images(path.read_text(encoding="utf-8", errors="replace")) for path in logs)
 
 
 def _experiment(study: Study, name: str, failed: bool) -> dict[str, str]:

@@ -1,0 +1,56 @@
+"""How fast a long job gets on, in its log; and how many images went through a backbone, read from there.
+
+Tested in tests/runtime/test_pace.py.
+"""
+
+import logging
+import re
+import time
+
+REPORT_SECONDS = 10.0
+
+PASSED = "%s: passed %d images through the backbone in %.3f s"
+"""The last line about a store, with its path; `read_passes` reads it."""
+
+_PASSED_LINE = re.compile(
+    r"^(?:\S+ \S+ [A-Z]+ )?(.+): passed (\d+) images through the backbone in (\d+\.\d+) s$", re.MULTILINE
+)
+
+log = logging.getLogger(__name__)
+
+
+class Pace:
+    """Logs the pace of a long job now and then.
+
+    Args:
+        name: what is made; each line begins with it.
+        total: number of images.
+    """
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total = name, total
+        self.start = self.last = time.monotonic()
+
+    def report(self, done: int) -> None:
+        """Log images per second and the remaining time, if the last such line is old or all images are done."""
+        now = time.monotonic()
+        if now - self.last < REPORT_SECONDS and done < self.total:
+            return
+        self.last = now
+        pace = done / max(now - self.start, 1e-9)
+        left = (self.total - done) / pace
+        log.info("%s: %d of %d images, %.1f images/s, %.0f s left", self.name, done, self.total, pace, left)
+
+    def finish(self) -> None:
+        """Log that all images have been passed through the backbone."""
+        log.info(PASSED, self.name, self.total, time.monotonic() - self.start)
+
+
+def count_images(log_text: str) -> int:
+    """How many images the stores that a log tells of were made from, each with one forward pass."""
+    return sum(int(images) for _, images, _ in _PASSED_LINE.findall(log_text))
+
+
+def read_passes(log_text: str) -> dict[str, tuple[int, float]]:
+    """Path of each store that a log tells of -> its images, and the seconds from file to map, without start-up."""
+    return {path: (int(images), float(seconds)) for path, images, seconds in _PASSED_LINE.findall(log_text)}
