@@ -16,6 +16,27 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 WHITENED = RepresentationSpec(logarithm=["coarse"], normalise="whiten", shrinkage=0.3)
 
 
+REDUCED = RepresentationSpec.model_validate(
+    {"normalise": "whiten", "shrinkage": 0.3, "reduction": {"method": "pca", "dimension": 5}}
+)
+REPRESENTATIONS = [
+    WHITENED,
+    REDUCED,
+    RepresentationSpec(fusion="adaptive", normalise="standardise"),
+    RepresentationSpec(fusion="weighted", weights={"fine": 2, "coarse": 1}, width=3),
+    RepresentationSpec.model_validate(
+        {
+            "neighbourhood": "adaptive",
+            "pooled_width": 8,
+            "reduction": {"method": "random_projection", "dimension": 6, "distribution": "sparse"},
+        }
+    ),
+    RepresentationSpec.model_validate({"reduction": {"method": "channel_subset", "dimension": 6}}),
+    RepresentationSpec.model_validate({"reduction": {"method": "channel_pooling", "dimension": 6}}),
+    RepresentationSpec(fusion="single", layers=["coarse"]),
+]
+
+
 def spec(**options: Any) -> FitSpec:
     return FitSpec.model_validate({"method": "patchcore", "sampler": {"share": 0.2}, **options})
 
@@ -41,7 +62,7 @@ def test_scores_are_the_distances_to_the_nearest_vector(make_features: Any) -> N
     bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
     features = make_features(seed=2)
     scores = bank.score(features, ImageScoreSpec())
-    (maps,) = features.chunks(bank.representation.layers)
+    (maps,) = features.chunks(bank.representation.layers, len(features))
     patches = bank.representation.transform(maps)
     expected = np.linalg.norm(patches[..., None, :] - bank.vectors, axis=-1).min(-1)
     np.testing.assert_allclose(scores.maps, expected, rtol=1e-5)
@@ -100,22 +121,56 @@ def test_an_image_with_every_patch_ignored_is_named(make_features: Any) -> None:
         bank.score(features, ImageScoreSpec(), ignore)
 
 
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
 @pytest.mark.parametrize(
     "image_score", [{"method": "top_share", "share": 0.1}, {"method": "max", "reweight_neighbours": 3}]
 )
 def test_a_bank_scores_the_same_after_a_round_trip(
-    make_features: Any, tmp_path: Path, image_score: dict[str, Any]
+    make_features: Any, tmp_path: Path, image_score: dict[str, Any], representation: RepresentationSpec
 ) -> None:
     rule = ImageScoreSpec.model_validate(image_score)
-    bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
+    bank = fit_detector(spec(representation=representation), make_features(), seed=1)
     bank.save(tmp_path / "bank.h5", {"seed": 1})
     loaded = Bank.load(tmp_path / "bank.h5")
     assert (loaded.spec, loaded.covering_radius) == (bank.spec, bank.covering_radius)
     assert loaded.representation.layer_shapes == bank.representation.layer_shapes
+    assert loaded.representation.dimension == bank.vectors.shape[1]
+    assert loaded.representation.state.keys() == bank.representation.state.keys()
+    for name, values in bank.representation.state.items():
+        assert loaded.representation.state[name].dtype == values.dtype
+        np.testing.assert_array_equal(loaded.representation.state[name], values)
     features = make_features(seed=2)
     scores, again = bank.score(features, rule), loaded.score(features, rule)
     np.testing.assert_array_equal(scores.maps, again.maps)
     np.testing.assert_array_equal(scores.image_scores, again.image_scores)
+    loaded.save(tmp_path / "again.h5", {"seed": 1})
+    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "bank.h5").read_bytes()
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_scores_come_with_the_length_of_the_embeddings(make_features: Any, representation: RepresentationSpec) -> None:
+    bank = fit_detector(spec(representation=representation), make_features(), seed=1)
+    scores = bank.score(make_features(2, seed=2), ImageScoreSpec())
+    assert scores.feature_dim == bank.vectors.shape[1]
+    assert scores.maps.shape[1:] == bank.representation.grid
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_the_memory_for_images_changes_neither_picks_nor_scores(
+    make_features: Any, monkeypatch: pytest.MonkeyPatch, representation: RepresentationSpec
+) -> None:
+    monkeypatch.setattr("patchshift.features.embedding.BYTES", 100_000)  # so that few of the small images fit
+    features, target = make_features(40), make_features(23, seed=2)
+    banks = [
+        fit_detector(spec(representation=representation, chunk_mb=chunk_mb), features, seed=1)
+        for chunk_mb in (16, 1500)
+    ]
+    sizes = [bank.representation.images_within(bank.spec.chunk_mb) for bank in banks]
+    assert sizes[0] < 5 < sizes[1]
+    np.testing.assert_allclose(banks[0].vectors, banks[1].vectors, rtol=1e-4, atol=1e-5)
+    small, large = (bank.score(target, ImageScoreSpec(), chunk_mb=bank.spec.chunk_mb) for bank in banks)
+    np.testing.assert_allclose(small.maps, large.maps, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(small.image_scores, large.image_scores, rtol=1e-4, atol=1e-5)
 
 
 def test_scores_of_an_image_do_not_depend_on_the_images_beside_it(make_features: Any) -> None:

@@ -46,7 +46,7 @@ def test_patches_are_embedded_in_the_order_of_the_images(make_features: Any) -> 
     features = make_features(40)  # more than one chunk
     representation = fit_representation(RepresentationSpec(), features)
     patches = embed(representation, features)
-    (maps,) = features.parts[0][0].select(["image37"]).chunks(representation.layers)
+    (maps,) = features.parts[0][0].select(["image37"]).chunks(representation.layers, 1)
     expected = representation.transform(maps).reshape(48, -1)
     np.testing.assert_allclose(patches.reshape(40, 48, -1)[37], expected, rtol=1e-6)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.scores.maps, SCORES.maps)
     assert (read.images, read.input_size) == (["a/é.png", "b.png"], (64, 96))
     assert read.provenance == {"stage": "score_images"}
+
+
+@pytest.mark.parametrize("feature_dim", [None, 384])
+def test_the_length_of_the_embeddings_is_kept_where_it_is_known(tmp_path: Path, feature_dim: int | None) -> None:
+    scores = replace(SCORES, feature_dim=feature_dim)
+    write_scores(tmp_path / "scores.h5", scores, ["a", "b"], (64, 96), {})
+    assert read_scores(tmp_path / "scores.h5").scores.feature_dim == feature_dim
 
 
 def test_equal_scores_give_equal_bytes(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_limits
 
 from patchshift.errors import UserError
 from patchshift.features.representations import Representation, fit_representation
 from patchshift.features.store import FeatureRows, FeatureStore, FeatureWriter, LayerMaps
-from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -31,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 
 def fit(store: FeatureStore, **options: Any) -> tuple[Representation, LayerMaps]:
     rows = store.select(store.images)
-    (maps,) = rows.chunks(list(store.layer_shapes))
+    (maps,) = rows.chunks(list(store.layer_shapes), len(rows))
     return fit_representation(RepresentationSpec(**options), rows), maps
 
 
@@ -42,6 +44,19 @@ def test_average_then_upsampling_then_concatenation_equals_the_reference() -> No
     shapes = {layer: values.shape[1:] for layer, values in maps.items()}
     embeddings = Representation(RepresentationSpec(), shapes, {}).transform(maps)
     assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings.reshape(expected.shape), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_adaptive_neighbourhoods_equal_the_published_code() -> None:
+    with np.load(GOLDEN / "official_patch_embedding.npz") as golden:
+        maps = {layer: golden[layer].transpose(0, 2, 3, 1) for layer in ("layer2", "layer3")}
+        preprocessed, expected = golden["preprocessed"], golden["embedding"]
+    shapes = {layer: values.shape[1:] for layer, values in maps.items()}
+    adaptive = RepresentationSpec(neighbourhood="adaptive", pooled_width=24)
+    blocks = Representation(adaptive, shapes, {}).transform(maps)
+    np.testing.assert_allclose(blocks.reshape(preprocessed.shape), preprocessed, rtol=1e-4, atol=1e-6)
+    pooled = adaptive.model_copy(update={"reduction": ReductionSpec(method="channel_pooling", dimension=20)})
+    embeddings = Representation(pooled, shapes, {}).transform(maps)
     np.testing.assert_allclose(embeddings.reshape(expected.shape), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -112,16 +127,65 @@ def test_a_channel_that_is_zero_in_training_stays_finite(tmp_path: Path) -> None
         assert np.isfinite(representation.transform(maps)).all()
 
 
-def test_fitted_state_does_not_depend_on_the_chunks(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"logarithm": ["fine"], "normalise": "whiten", "shrinkage": 0.5}
-    whole, _ = fit(store, **options)
+EVERY_STEP: list[dict[str, Any]] = [
+    {"logarithm": ["fine"], "normalise": "whiten", "shrinkage": 0.5, "reduction": {"method": "pca", "dimension": 4}},
+    {"logarithm": ["fine"], "normalise": "standardise", "fusion": "adaptive"},
+    {"fusion": "weighted", "weights": {"fine": 1, "coarse": 2}, "reduction": {"method": "pca", "dimension": 4}},
+    {"neighbourhood": "adaptive", "pooled_width": 8, "reduction": {"method": "random_projection", "dimension": 5}},
+]
+
+
+@pytest.mark.parametrize("options", EVERY_STEP)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_neither_chunks_nor_threads_change_a_bit_of_the_embeddings(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], threads: int
+) -> None:
+    whole, maps = fit(store, **options)
     chunks = FeatureRows.chunks
-    monkeypatch.setattr(FeatureRows, "chunks", lambda rows, layers: chunks(rows, layers, size=2))
+    monkeypatch.setattr(FeatureRows, "chunks", lambda rows, layers, size: chunks(rows, layers, 2))
     rows = store.select(store.images)
-    pieces = fit_representation(RepresentationSpec(**options), rows)
-    assert whole.state.keys() == pieces.state.keys()
-    for name, values in whole.state.items():
-        np.testing.assert_allclose(values, pieces.state[name], rtol=1e-5, atol=1e-6)
+    with threadpool_limits(threads, "blas"):
+        pieces = fit_representation(RepresentationSpec.model_validate(options), rows)
+        assert whole.state.keys() == pieces.state.keys()
+        for name, values in whole.state.items():
+            np.testing.assert_allclose(values, pieces.state[name], rtol=1e-5, atol=1e-6)
+        alone = [whole.transform({layer: values[i : i + 1] for layer, values in maps.items()}) for i in range(7)]
+    np.testing.assert_array_equal(np.concatenate(alone), whole.transform(maps))
+
+
+def test_chunks_are_as_large_as_the_memory_allows(
+    keep: Callable[..., Any], draw_maps: Callable[..., LayerMaps]
+) -> None:
+    maps = {layer: np.tile(values, (1, 8, 8, 1)) for layer, values in draw_maps(40).items()}
+    spec = RepresentationSpec(normalise="whiten", shrinkage=0.1, reduction=ReductionSpec(method="pca", dimension=2))
+    sizes = {}
+    for chunk_mb in (4, 16):
+        features = keep(maps)
+        representation = fit_representation(spec, features, chunk_mb=chunk_mb)
+        sizes[chunk_mb] = features.sizes
+        assert representation.images_within(chunk_mb) >= representation.images_within(chunk_mb, held=3) >= 1
+    assert all(small <= large for small, large in zip(sizes[4], sizes[16], strict=True))
+    assert sizes[4][-1] < 20 < sizes[16][-1]
+    assert representation.images_within(0) == 1  # one image is needed at least
+
+
+def test_fitting_needs_as_much_memory_for_many_images_as_for_a_few(
+    keep: Callable[..., Any], draw_maps: Callable[..., LayerMaps]
+) -> None:
+    one = {layer: np.tile(values, (1, 4, 4, 1)) for layer, values in draw_maps(1, fine=24, coarse=24).items()}
+    options = {"normalise": "standardise", "fusion": "adaptive", "reduction": {"method": "pca", "dimension": 5}}
+    spec = RepresentationSpec.model_validate(options)
+    peaks = []
+    for images in (16, 64):
+        many = keep(one)
+        shown = {layer: np.broadcast_to(values, (images, *values.shape[1:])) for layer, values in many.maps.items()}
+        many.maps.update(shown)  # of one image's memory
+        tracemalloc.start()
+        fit_representation(spec, many, chunk_mb=2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
+    assert peaks[1] < 6e6  # two chunks: the generator's and the one at work
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,45 @@ def test_a_detector_cannot_ask_for_a_layer_that_its_backbone_does_not_cache(
     ]
 
 
+@pytest.mark.parametrize(
+    ("representation", "mistake"),
+    [
+        (
+            {"fusion": "single"},
+            "detector 'fused' takes a single layer, but backbone 'resnet' caches layer2, layer3: name one in "
+            "representation.layers, or exclude this pair",
+        ),
+        (
+            {"fusion": "weighted", "weights": {"layer2": 1}},
+            "detector 'fused' has no weight for layer3 of backbone 'resnet': add it to representation.weights, or "
+            "leave it out of representation.layers",
+        ),
+        (
+            {"fusion": "weighted", "weights": {"layer2": 1, "layer4": 1}},
+            "detector 'fused' uses layer 'layer4', which backbone 'resnet' does not cache (did you mean 'layer3'?): "
+            "exclude this pair, or choose other layers",
+        ),
+        ({"fusion": "single", "layers": ["layer3"]}, None),
+        ({"fusion": "weighted", "weights": {"layer2": 1, "layer3": 2}}, None),
+        ({"fusion": "weighted", "weights": {"layer3": 2}, "layers": ["layer3"]}, None),
+    ],
+)
+def test_a_fusion_fits_the_layers_that_the_backbone_caches(
+    catalog: Settings,
+    study: Settings,
+    load: Load,
+    mistakes: Mistakes,
+    representation: Settings,
+    mistake: str | None,
+) -> None:
+    catalog["detectors"]["fused"] = {"method": "patchcore", "representation": representation}
+    study["select"] |= {"backbones": ["resnet"], "detectors": ["fused"]}
+    if mistake is None:
+        assert load().all_cells()
+    else:
+        assert mistakes() == [f"study.yaml: {mistake}"]
+
+
 def test_a_pair_that_is_excluded_need_not_fit(study: Settings, load: Load) -> None:
     study["select"] |= {"backbones": ["waves", "resnet"], "detectors": ["logged"]}
     study["experiments"]["clean"]["exclude"] = [{"backbone": "resnet", "detector": "logged"}]
@@ -88,3 +127,8 @@ def test_the_rules_of_made_domains_share_no_domain(defects: Settings, load: Load
         assert study.is_made(domain) == (domain != "clean")
     assert study.domain_split("crops_plan") == "plan"
     assert study.domain_split("dim") is None
+
+
+def test_a_backbone_to_look_into_is_one_that_the_study_uses(study: Settings, mistakes: Mistakes) -> None:
+    study["inspection"] = {"backbones": ["wave"]}
+    assert mistakes() == ["study.yaml: inspection.backbones: 'wave' is not used by this study (did you mean 'waves'?)"]

@@ -7,6 +7,8 @@ Tested in tests/detectors/test_bank.py.
 """
 
 import json
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +22,10 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from patchshift.detectors.image_scores import score_images
+from patchshift.detectors.pace import ScoringPace
 from patchshift.detectors.scores import Scores
 from patchshift.errors import UserError
-from patchshift.features.representations import Representation
+from patchshift.features.representations import CHUNK_MB, Representation
 from patchshift.features.store import FeatureRows
 from patchshift.plan.specs import FitSpec, ImageScoreSpec
 from patchshift.runtime.files import atomic_path
@@ -31,6 +34,10 @@ from patchshift.runtime.hdf5 import create_hdf5
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+
+EMBEDDINGS_HELD = 3  # arrays of their size in `nearest`: the patches, the nearest vectors and the difference
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,23 @@ class Bank:
         index.add(self.vectors - self._centre)
         return index
 
-    def score(self, features: FeatureRows, image_score: ImageScoreSpec, ignore: Bool | None = None) -> Scores:
+    def score(
+        self,
+        features: FeatureRows,
+        image_score: ImageScoreSpec,
+        ignore: Bool | None = None,
+        *,
+        chunk_mb: int = CHUNK_MB,
+    ) -> Scores:
         """Score images by the Euclidean distance of their patches to the nearest bank vector.
 
         Args:
             features: n images, from the backbone that the bank was fitted on.
             image_score: how patch distances become one score per image.
             ignore: [n, rows, columns] patches that image scores do not look at; None: none. Maps have all distances.
+            chunk_mb: memory for the images embedded at a time, in MB.
+
+        The log ends with what it took (`detectors.pace`).
 
         Raises:
             UserError: if the features have other layers, channels or input size than the bank, or if all patches of an
@@ -79,22 +96,31 @@ class Bank:
         self._check_same_backbone(features)
         if ignore is not None:
             _check_something_is_left(ignore, features.images)
-        scores = Scores(
-            np.empty(len(features), np.float32), np.empty((len(features), *self.representation.grid), np.float32)
-        )
-        first = 0
-        for maps in features.chunks(self.representation.layers):
-            patches = self.representation.transform(maps)
+        representation = self.representation
+        image_scores = np.empty(len(features), np.float32)
+        all_maps = np.empty((len(features), *representation.grid), np.float32)
+        size = representation.images_within(chunk_mb, held=EMBEDDINGS_HELD)
+        embedding = searching = 0.0
+        first, _ = 0, self._index  # made before the clock starts
+        clock = time.perf_counter()
+        for maps in features.chunks(representation.layers, size):
+            patches = representation.transform(maps)
+            embedding += time.perf_counter() - clock
+            clock = time.perf_counter()
             images, rows, columns, dimension = patches.shape
             patches = patches.reshape(images, rows * columns, dimension)
             distances, nearest = self.nearest(patches.reshape(-1, dimension))
             distances, nearest = distances.reshape(images, -1), nearest.reshape(images, -1)
             chunk = slice(first, first + images)
-            scores.maps[chunk] = distances.reshape(images, rows, columns)
+            all_maps[chunk] = distances.reshape(images, rows, columns)
             looked_past = None if ignore is None else ignore[chunk].reshape(images, -1)
-            scores.image_scores[chunk] = score_images(image_score, distances, nearest, patches, self, looked_past)
+            image_scores[chunk] = score_images(image_score, distances, nearest, patches, self, looked_past)
             first += images
-        return scores
+            del maps, patches, nearest  # before the next are read: memory holds one chunk
+            searching += time.perf_counter() - clock
+            clock = time.perf_counter()
+        log.info(ScoringPace(len(features), embedding, searching).describe())
+        return Scores(image_scores, all_maps, representation.dimension)
 
     def nearest(self, patches: Float32) -> tuple[Float32, Int64]:
         """Euclidean distance of each patch to its nearest vector, and that vector's row.
@@ -141,7 +167,7 @@ class Bank:
                 spec = FitSpec.model_validate_json(file.attrs["spec"])
                 height, width = file.attrs["input_size"]
                 shapes = {layer: tuple(int(size) for size in shape[:]) for layer, shape in file["layers"].items()}
-                state: dict[str, Float32] = {}
+                state: dict[str, npt.NDArray[Any]] = {}
 
                 def collect(name: str, item: Any) -> None:
                     if isinstance(item, h5py.Dataset):

@@ -8,13 +8,12 @@ blocked matrix product. docs/design/002-lazy-greedy-coreset.md tells why the pic
 Tested in tests/detectors/test_coreset.py; measured in benchmarks/coreset.py.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_info, threadpool_limits
+
+from patchshift.features.parallel import one_blas_thread
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -86,7 +85,7 @@ def trace_greedy(points: Float32, size: int, *, start: int, candidates: int | No
         raise ValueError(f"start must be a row in [0, {len(points) - 1}], got {start}")
     points = np.ascontiguousarray(points, np.float32)
     count = min(len(points), candidates or max(FEWEST_CANDIDATES, CANDIDATE_VALUES // points.shape[1]))
-    with _one_blas_thread() as threads:
+    with one_blas_thread() as threads:
         picks, nearest_picks = _pick(_Cover(points, threads), size, start, count)
     reach = np.zeros(size)
     reach[: len(picks)] = np.sqrt(_squared_distances(points, np.array(picks), np.array(nearest_picks)))
@@ -148,7 +147,7 @@ def covering_radius(points: Float32, rows: Int64) -> float:
         ValueError: if a point is not finite.
     """
     rows = rows[np.unique(points[rows], axis=0, return_index=True)[1]]  # equal ones would tie at every point
-    with _one_blas_thread() as threads:
+    with one_blas_thread() as threads:
         cover = _Cover(points, threads)
         for first in range(0, len(rows), MOST_PENDING):
             cover.add(rows[first : first + MOST_PENDING])
@@ -260,15 +259,6 @@ def _squared_distances(points: Float32, left: Int64, right: Int64) -> Float64:
         difference *= difference
         difference.sum(axis=1, out=squared[block])
     return squared
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[int]:
-    """Let BLAS use one thread meanwhile; yields how many it may use otherwise, to be used around it."""
-    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    threads = max((library["num_threads"] for library in libraries), default=1)
-    with threadpool_limits(1, "blas"):
-        yield threads
 
 
 def _check_size(points: Float32, size: int) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from patchshift.detectors.bank import Bank
 from patchshift.detectors.coreset import covering_radius, random_subset, trace_greedy
 from patchshift.errors import UserError
-from patchshift.features.representations import Representation, fit_representation
+from patchshift.features.representations import CHUNK_MB, Representation, fit_representation
 from patchshift.features.store import FeatureRows
 from patchshift.plan.specs import FitSpec, SamplerSpec
 
@@ -27,30 +27,37 @@ def fit_patchcore(spec: FitSpec, features: FeatureRows, *, seed: int) -> Bank:
     Args:
         spec: representation and sampler.
         features: the normal training images.
-        seed: of the first pick, the projection and the random subset.
+        seed: of a random reduction, the first pick, the projection and the random subset.
 
     Raises:
-        UserError: if there is no training image, if a layer is not cached, or if the sampler asks for more patches
-            than there are.
+        UserError: if there is no training image, if the representation does not fit the features, or if the sampler
+            asks for more patches than there are.
     """
-    representation = fit_representation(spec.representation, features)
-    patches = embed(representation, features)
+    representation = fit_representation(spec.representation, features, seed=seed, chunk_mb=spec.chunk_mb)
+    patches = embed(representation, features, chunk_mb=spec.chunk_mb)
     log.info("%d training images, %d patches of dimension %d", len(features), *patches.shape)
     rows, radius = choose(spec.sampler, patches, seed=seed)
     log.info("kept %d patches, covering radius %.4g", len(rows), radius)
     return Bank(spec, patches[rows], representation, features.input_size, radius)
 
 
-def embed(representation: Representation, features: FeatureRows) -> Float32:
-    """All patch embeddings of some images: [N, D] float32, image by image, row by row."""
+def embed(representation: Representation, features: FeatureRows, *, chunk_mb: int = CHUNK_MB) -> Float32:
+    """All patch embeddings of some images: [N, D] float32, image by image, row by row.
+
+    Args:
+        representation: a fitted one.
+        features: the images.
+        chunk_mb: memory beside the result for the images embedded at a time, in MB.
+    """
     rows, columns = representation.grid
     per_image = rows * columns
     patches = np.empty((len(features) * per_image, representation.dimension), np.float32)
     first = 0
-    for maps in features.chunks(representation.layers):
+    for maps in features.chunks(representation.layers, representation.images_within(chunk_mb)):
         embeddings = representation.transform(maps).reshape(-1, representation.dimension)
         patches[first : first + len(embeddings)] = embeddings
         first += len(embeddings)
+        del maps, embeddings  # before the next are read: memory holds one chunk
     return patches
 
 

@@ -1,7 +1,7 @@
 """Scores of images and patches, as a detector computes them and as they lie on disk.
 
 Layout of a scores file: datasets `images` (keys), `image_scores` [n], `maps` [n, rows, columns], float32; attributes
-`input_size` and `provenance` (JSON).
+`input_size`, `feature_dim` (where it is known) and `provenance` (JSON).
 Tested in tests/detectors/test_scores.py.
 """
 
@@ -29,10 +29,12 @@ class Scores:
     Attributes:
         image_scores: [n] float32.
         maps: [n, rows, columns] float32, at patch resolution.
+        feature_dim: length of the patch embeddings that were compared; None: not known.
     """
 
     image_scores: Float32
     maps: Float32
+    feature_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def write_scores(
         file.create_dataset("image_scores", data=scores.image_scores, track_times=False)
         file.create_dataset("maps", data=scores.maps, track_times=False)
         file.attrs["input_size"] = np.array(input_size, np.int64)
+        if scores.feature_dim is not None:
+            file.attrs["feature_dim"] = scores.feature_dim
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
 
 
@@ -81,8 +85,11 @@ def read_scores(path: Path) -> ScoresFile:
     try:
         with h5py.File(path, "r") as file:
             height, width = file.attrs["input_size"]
+            feature_dim = file.attrs.get("feature_dim")
             return ScoresFile(
-                Scores(file["image_scores"][:], file["maps"][:]),
+                Scores(
+                    file["image_scores"][:], file["maps"][:], feature_dim if feature_dim is None else int(feature_dim)
+                ),
                 [str(name) for name in file["images"].asstr()[:]],
                 (int(height), int(width)),
                 json.loads(file.attrs["provenance"]),

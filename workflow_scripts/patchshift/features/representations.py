@@ -1,29 +1,35 @@
 """Turn cached layer maps into patch embeddings.
 
-The order of steps, for maps of shape [n, rows, columns, channels]:
+docs/protocol.md, "Representations", states every step and formula. In their order, for maps of shape
+[n, rows, columns, channels]:
 
-1. logarithm (layers that ask for it): log(max(x, 0) + floor), floor = 0.1 of the channel's training mean;
-2. standardise (`standardise`, `whiten`): training mean and deviation per channel, at the layer's own resolution;
-3. 3 x 3 average with zero padding, stride 1, at the layer's own resolution (Roth et al. 2022, Eq. 2, with the mean);
-4. bilinear upsampling (half-pixel centres, no aligned corners) to the grid of the finest chosen layer;
-5. concatenation along channels;
-6. whitening (`whiten`): (C + lambda I)^(-1/2), symmetric, with C the second moments of the training features after
-   steps 1, 2, 4 and 5. It is linear, without offset, so it commutes with steps 3 and 4: this is the same as
-   whitening before the average, and C is that of single patches.
+1. logarithm (layers that ask for it);
+2. standardisation per layer and channel;
+3. the 3 x 3 neighbourhood, zero-padded;
+4. bilinear upsampling to the grid of the finest chosen layer;
+5. fusion of the layers;
+6. whitening;
+7. reduction.
 
-With zero padding after step 2, a border patch sees average training features outside the image.
+Every step is fitted on the training features after the steps before it.
 Tested in tests/features/test_representations.py.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from patchshift.errors import UserError
-from patchshift.features.interpolation import interpolation_matrix
+from patchshift.features import fusion
+from patchshift.features.embedding import BYTES, EmbeddingPlan, count_within, scale
+from patchshift.features.moments import channel_moments, second_moments, sum_image
+from patchshift.features.parallel import map_rows
+from patchshift.features.planning import finest_grid, fused_dimension, plan_embedding
+from patchshift.features.reduction import check_reduction, fit_reduction
 from patchshift.features.store import FeatureRows, LayerMaps
 from patchshift.plan.loading import did_you_mean
 from patchshift.plan.representation_specs import RepresentationSpec
@@ -31,9 +37,12 @@ from patchshift.plan.representation_specs import RepresentationSpec
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 LayerShapes = dict[str, tuple[int, int, int]]
+State = dict[str, npt.NDArray[Any]]
+Result = TypeVar("Result")
 
 FLOOR_SHARE = 0.1
-CONSTANT = 1e-6  # a channel whose deviation is below this share of its magnitude is constant up to float16 rounding
+CHUNK_MB = 256  # for the images read and embedded at a time, where no config says
+MOMENT_BYTES = 2 * 4 + 8  # of a number of a map while sums are taken: twice in float32, once in float64
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,15 @@ class Representation:
     Attributes:
         spec: what was fitted.
         layer_shapes: chosen layer -> (rows, columns, channels), in the order of concatenation.
-        state: fitted arrays, float32. `floor/{layer}` [channels]: floor of the logarithm. `mean/{layer}`,
-            `deviation/{layer}` [channels]: of the training features after the logarithm. `whitening` [D, D].
+        state: fitted arrays, float32 but for indices. `floor/{layer}` [channels]: floor of the logarithm.
+            `mean/{layer}`, `deviation/{layer}` [channels]: of the training features after the logarithm.
+            `weight/{layer}`, `norm/{layer}` [1]: of `weighted` and `adaptive` fusion. `whitening` [D, D].
+            `reduction/...`: see `features.reduction`.
     """
 
     spec: RepresentationSpec
     layer_shapes: LayerShapes
-    state: Mapping[str, Float32]
+    state: Mapping[str, npt.NDArray[Any]]
 
     @property
     def layers(self) -> list[str]:
@@ -59,13 +70,12 @@ class Representation:
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of the embeddings: those of the finest chosen layer."""
-        rows, columns, _ = max(self.layer_shapes.values(), key=lambda shape: shape[0] * shape[1])
-        return rows, columns
+        return finest_grid(self.layer_shapes)
 
     @property
     def dimension(self) -> int:
-        """D, the length of one patch embedding."""
-        return sum(channels for _, _, channels in self.layer_shapes.values())
+        """Length of one patch embedding, after all steps."""
+        return self._plan.dimension
 
     def transform(self, maps: LayerMaps) -> Float32:
         """Patch embeddings of a few images.
@@ -74,105 +84,135 @@ class Representation:
             maps: layer -> [n, rows, columns, channels] float32, at least the chosen layers.
 
         Returns:
-            [n, rows, columns, D] float32 on the grid of the finest chosen layer.
+            [n, rows, columns, dimension] float32 on the grid of the finest chosen layer. An image's embeddings do not
+            depend on the images beside it, nor on the number of threads.
         """
-        embeddings = self._merge(maps, average=self.spec.neighbourhood == "average")
-        if "whitening" in self.state:  # as one matrix product, not one per image row
-            embeddings = (embeddings.reshape(-1, self.dimension) @ self.state["whitening"]).reshape(embeddings.shape)
-        return embeddings
+        return self._plan.embed(maps)
 
-    def _merge(self, maps: LayerMaps, *, average: bool) -> Float32:
-        """Steps 1 to 5."""
-        rows, columns = self.grid
-        count = len(maps[self.layers[0]])
-        merged = np.empty((count, rows, columns, self.dimension), np.float32)
-        first = 0
-        for layer, (layer_rows, layer_columns, channels) in self.layer_shapes.items():
-            values = self._scale(layer, maps[layer])
-            down = _resample(layer_rows, rows, average=average)
-            across = _resample(layer_columns, columns, average=average)
-            with threadpool_limits(1, "blas"):  # many small products: waking threads for each costs more than it gains
-                values = (down @ values.reshape(count, layer_rows, -1)).reshape(count, rows, layer_columns, channels)
-                np.matmul(across, values, out=merged[..., first : first + channels])
-            first += channels
-        return merged
+    def images_within(self, chunk_mb: int, *, held: int = 1) -> int:
+        """How many images can be embedded at a time in `chunk_mb` MB; at least one.
 
-    def _scale(self, layer: str, values: Float32) -> Float32:
-        """Steps 1 and 2."""
-        if f"floor/{layer}" in self.state:
-            values = np.maximum(values, 0)
-            values += self.state[f"floor/{layer}"]
-            np.log(values, out=values)
-        if f"mean/{layer}" in self.state:
-            values = values - self.state[f"mean/{layer}"]
-            values /= self.state[f"deviation/{layer}"]
-        return values
+        Args:
+            chunk_mb: memory for layer maps, what is computed from them on the way, and embeddings.
+            held: arrays of the size of the embeddings that the caller has in use at a time, with the embeddings.
+        """
+        return self._plan.images_within(chunk_mb, held=held)
+
+    @cached_property
+    def _plan(self) -> EmbeddingPlan:
+        return plan_embedding(self.spec, self.layer_shapes, self.state)
 
 
-def fit_representation(spec: RepresentationSpec, features: FeatureRows) -> Representation:
-    """Fit the state that a representation needs; sums run in float64 over chunks of images.
+def fit_representation(
+    spec: RepresentationSpec, features: FeatureRows, *, seed: int = 0, chunk_mb: int = CHUNK_MB
+) -> Representation:
+    """Fit the state that a representation needs; sums run in float64, image by image.
 
     Args:
         spec: which layers, and what is done to them.
         features: the training images.
+        seed: the detector seed, of random reductions.
+        chunk_mb: memory for the images that are read and embedded at a time, in MB; it changes no result.
 
     Raises:
-        UserError: if there is no training image, or if a layer that the spec names is not cached or not chosen.
+        UserError: if there is no training image, if a layer that the spec names is not cached or not chosen, if layers
+            do not fit the fusion, or if embeddings cannot be reduced as asked for.
     """
     if not len(features):
         raise UserError("no training images to fit on: check the split, and the pool if there is one")
     layers = list(features.layer_shapes) if spec.layers is None else spec.layers
     _check_known("representation.layers", layers, list(features.layer_shapes))
     _check_known("representation.logarithm", spec.logarithm, layers)
-    shapes = {layer: features.layer_shapes[layer] for layer in layers}
+    if spec.fusion == "single" and len(layers) != 1:
+        raise UserError(f"fusion 'single' takes one layer, not {', '.join(layers)}: choose it by representation.layers")
+    weights = fusion.given_weights(spec.weights, layers) if spec.weights is not None else None
+    fit = _Fit(spec, {layer: features.layer_shapes[layer] for layer in layers}, features, chunk_mb)
+    dimension = fused_dimension(spec, fit.shapes)
+    if spec.reduction is not None:
+        check_reduction(spec.reduction, dimension)
 
-    state: dict[str, Float32] = {}
-    fitted = Representation(spec, shapes, state)  # each step is fitted on the outcome of the steps before it
+    state: State = {}
     for layer in spec.logarithm:
-        mean, _ = _moments(maps[layer] for maps in features.chunks([layer]))
+        mean, _ = fit.channel_moments(layer, state)
         state[f"floor/{layer}"] = np.where(mean > 0, FLOOR_SHARE * mean, 1).astype(np.float32)
-    if spec.normalise != "none":
-        for layer in layers:
-            mean, variance = _moments(fitted._scale(layer, maps[layer]) for maps in features.chunks([layer]))
-            deviation = np.sqrt(variance)
-            constant = deviation <= CONSTANT * np.abs(mean)
-            state[f"mean/{layer}"] = mean.astype(np.float32)
-            state[f"deviation/{layer}"] = np.where(constant, 1, deviation).astype(np.float32)
+    if spec.normalise != "none" or spec.fusion == "adaptive":
+        moments = {layer: fit.channel_moments(layer, state) for layer in layers}
+        if spec.fusion == "adaptive":  # before standardisation, which would make layers equally variable
+            shares = {layer: fusion.variability(*moments[layer]) for layer in layers}
+            weights = fusion.adaptive_weights(shares, inverse=spec.inverse)
+        if spec.normalise != "none":
+            for layer, (mean, variance) in moments.items():
+                state |= _standardisation(layer, mean, variance)
+    if weights is not None:
+        for layer, norm in fit.block_norms(state).items():
+            state[f"weight/{layer}"] = np.array([weights[layer]], np.float32)
+            state[f"norm/{layer}"] = np.array([norm], np.float32)
     if spec.shrinkage is not None:  # exactly where `normalise` is `whiten`
-        merged = (fitted._merge(maps, average=False) for maps in features.chunks(layers))
-        state["whitening"] = _whitening(merged, spec.shrinkage)
-    return fitted
+        state["whitening"] = _whitening(fit.embeddings(state, average=False), spec.shrinkage)
+    if spec.reduction is not None:
+        state |= fit_reduction(spec.reduction, dimension, fit.embeddings(state), seed=seed)
+    return Representation(spec, fit.shapes, state)
 
 
-def _moments(chunks: Iterator[Float32]) -> tuple[Float64, Float64]:
-    """Mean and variance per channel (the last axis)."""
-    count, total, squares = 0, np.zeros(1), np.zeros(1)
-    for chunk in chunks:
-        values = chunk.reshape(-1, chunk.shape[-1]).astype(np.float64)
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + np.einsum("nc,nc->c", values, values)
-    mean = np.asarray(total / count)
-    return mean, np.asarray(np.maximum(squares / count - mean**2, 0))
+@dataclass(frozen=True)
+class _Fit:
+    """Passes over the training features, after the steps fitted so far (`state`)."""
+
+    spec: RepresentationSpec
+    shapes: LayerShapes
+    features: FeatureRows
+    chunk_mb: int
+
+    def channel_moments(self, layer: str, state: State) -> tuple[Float64, Float64]:
+        """Mean and variance per channel of a layer."""
+        rows, columns, channels = self.shapes[layer]
+        numbers = rows * columns * channels
+        size = count_within(self.chunk_mb, BYTES * numbers, MOMENT_BYTES * numbers)
+        return channel_moments(
+            map_rows(self.features, [layer], size, lambda maps: sum_image(scale(maps[layer], layer, state)))
+        )
+
+    def block_norms(self, state: State) -> dict[str, float]:
+        """Root of the mean squared length of each layer's vectors after steps 1 to 4; 1 where all are zero."""
+        plan = plan_embedding(self.spec, self.shapes, state, until="blocks")
+        places = [steps.place for steps in plan.layers.values()]
+
+        def squares(vectors: Float32) -> Float64:
+            blocks = (vectors[:, place].astype(np.float64) for place in places)
+            return np.array([np.einsum("nd,nd->", block, block) for block in blocks])
+
+        total = sum(self._embed(plan, squares), np.zeros(len(places)))
+        count = len(self.features) * plan.grid[0] * plan.grid[1]
+        roots = np.sqrt(np.asarray(total) / count)
+        return dict(zip(plan.layers, np.where(roots > 0, roots, 1).tolist(), strict=True))
+
+    def embeddings(self, state: State, *, average: bool = True) -> Iterator[Float32]:
+        """[n, D] of each image, before the reduction."""
+        plan = plan_embedding(self.spec, self.shapes, state, until="fusion", average=average)
+        return self._embed(plan, lambda vectors: vectors)
+
+    def _embed(self, plan: EmbeddingPlan, function: Callable[[Float32], Result]) -> Iterator[Result]:
+        def embed(maps: LayerMaps) -> Result:
+            vectors = np.empty((*plan.grid, plan.dimension), np.float32)
+            plan.embed_image(maps, out=vectors)
+            return function(vectors.reshape(-1, plan.dimension))
+
+        return map_rows(self.features, list(plan.layers), plan.images_within(self.chunk_mb), embed)
 
 
-def _whitening(chunks: Iterator[Float32], shrinkage: float) -> Float32:
-    """(C + shrinkage I)^(-1/2) with C the second moments of the last axis; the symmetric root."""
-    count, products = 0, np.zeros((1, 1))
-    for chunk in chunks:
-        values = chunk.reshape(-1, chunk.shape[-1]).astype(np.float64)
-        count += len(values)
-        products = products + values.T @ values
-    eigenvalues, vectors = np.linalg.eigh(np.asarray(products / count))
+def _standardisation(layer: str, mean: Float64, variance: Float64) -> State:
+    deviation = np.sqrt(variance)
+    constant = deviation <= fusion.CONSTANT * np.abs(mean)
+    return {
+        f"mean/{layer}": mean.astype(np.float32),
+        f"deviation/{layer}": np.where(constant, 1, deviation).astype(np.float32),
+    }
+
+
+def _whitening(images: Iterator[Float32], shrinkage: float) -> Float32:
+    """(C + shrinkage I)^(-1/2) with C the second moments of the embeddings; the symmetric root."""
+    eigenvalues, vectors = np.linalg.eigh(second_moments(images))
     return np.asarray((vectors / np.sqrt(np.maximum(eigenvalues, 0) + shrinkage)) @ vectors.T, np.float32)
-
-
-def _resample(source: int, target: int, *, average: bool) -> Float32:
-    """[target, source] matrix of one axis: the mean of three neighbours (if asked for), then linear interpolation."""
-    matrix = interpolation_matrix(source, target)
-    if average:
-        matrix = matrix @ ((np.eye(source) + np.eye(source, k=1) + np.eye(source, k=-1)) / 3)
-    return matrix.astype(np.float32)
 
 
 def _check_known(key: str, names: list[str], known: list[str]) -> None:

@@ -5,7 +5,7 @@ Tested in tests/plan/test_compatibility.py.
 
 from collections.abc import Iterator
 
-from patchshift.plan.experiments import CLEAN, Cell
+from patchshift.plan.cells import CLEAN, Cell
 from patchshift.plan.loading import did_you_mean
 from patchshift.plan.study import Study
 
@@ -21,6 +21,7 @@ def find_mismatches(study: Study) -> list[str]:
         ),
         *(line for domain in _domains(cells) for line in _defects_as_images(study, domain)),
         *(line for cell in cells for line in _defects_of_threshold(study, cell)),
+        *_inspected_backbones(study, {cell.bank.backbone for cell in cells}),
     ]
     return list(dict.fromkeys(lines))
 
@@ -30,15 +31,35 @@ def _domains(cells: list[Cell]) -> list[str]:
 
 
 def _layers(study: Study, backbone: str, detector: str) -> Iterator[str]:
-    """Layers that a detector asks for and its backbone does not cache."""
+    """Layers that a detector asks for and its backbone does not cache, and fusions that do not fit those it caches."""
     representation = study.catalog.detectors[detector].representation
     cached = study.catalog.backbones[backbone].layers
-    for layer in dict.fromkeys([*(representation.layers or []), *representation.logarithm]):
-        if layer not in cached:
-            yield (
-                f"detector '{detector}' uses layer '{layer}', which backbone '{backbone}' does not cache"
-                f"{did_you_mean(layer, cached)}: exclude this pair, or choose other layers"
-            )
+    named = [*(representation.layers or []), *representation.logarithm, *(representation.weights or {})]
+    unknown = [layer for layer in dict.fromkeys(named) if layer not in cached]
+    for layer in unknown:
+        yield (
+            f"detector '{detector}' uses layer '{layer}', which backbone '{backbone}' does not cache"
+            f"{did_you_mean(layer, cached)}: exclude this pair, or choose other layers"
+        )
+    used = representation.layers or cached
+    if representation.fusion == "single" and len(used) != 1:
+        yield (
+            f"detector '{detector}' takes a single layer, but backbone '{backbone}' caches {', '.join(used)}: name one "
+            "in representation.layers, or exclude this pair"
+        )
+    lacking = [layer for layer in used if representation.weights is not None and layer not in representation.weights]
+    if lacking and not unknown:
+        yield (
+            f"detector '{detector}' has no weight for {', '.join(lacking)} of backbone '{backbone}': add it to "
+            "representation.weights, or leave it out of representation.layers"
+        )
+
+
+def _inspected_backbones(study: Study, used: set[str]) -> Iterator[str]:
+    """Backbones to look into that the study makes no features with."""
+    for name in (study.config.inspection and study.config.inspection.backbones) or []:
+        if name not in used:
+            yield f"inspection.backbones: '{name}' is not used by this study{did_you_mean(name, sorted(used))}"
 
 
 def _defects_as_images(study: Study, domain: str) -> Iterator[str]:
