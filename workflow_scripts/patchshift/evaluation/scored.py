@@ -30,6 +30,7 @@ class ScoredImages:
         scores: [n] float32 image scores, higher is more anomalous.
         maps: [n, rows, columns] float32 patch distances.
         input_size: (height, width) of the network input in pixels.
+        feature_dim: length of the patch embeddings that were compared; None: not known.
     """
 
     images: list[str]
@@ -39,6 +40,12 @@ class ScoredImages:
     scores: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     input_size: tuple[int, int]
+    feature_dim: int | None
+
+    @property
+    def patches_per_image(self) -> int:
+        """Rows times columns of a map."""
+        return int(self.maps.shape[1] * self.maps.shape[2])
 
     @classmethod
     def read(cls, scores: Path, pack: Path, split: Path, *, part: Literal["val", "test"]) -> Self:
@@ -84,6 +91,7 @@ class ScoredImages:
             scores=scored.scores.image_scores[rows],
             maps=scored.scores.maps[rows],
             input_size=scored.input_size,
+            feature_dim=scored.scores.feature_dim,
         )
 
     def join(self, other: Self) -> Self:

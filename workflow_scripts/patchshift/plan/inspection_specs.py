@@ -24,5 +24,5 @@ class InspectionSpec(Spec):
     distances: bool = Field(
         True, description="Measure how far each target's features are from those that its banks were fitted on."
     )
-    resamples: int = Field(200, ge=20, description="Bootstrap resamples of the distances' intervals.")
+    resamples: int = Field(200, ge=20, description="Bootstrap resamples of distances and separabilities.")
     seed: Seed = Field(0, description="Seed of the choice of patches and images, the maps and the resamples.")

@@ -1,0 +1,71 @@
+# Measure how far targets' features are from those that banks are fitted on; only where a study looks inside.
+#
+# Needs  results/features/{dataset}/{category}/{domain}/{backbone}.h5, results/splits/{dataset}/{category}/{split}.csv
+#        (of what is trained on, each member of a pool, and of the target)
+# Makes  results/distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/<target>.json,
+#        results/studies/{study}/distances.csv and distances.png
+
+
+rule measure_distances:
+    input:
+        features=lambda wildcards: [
+            f"results/features/{dataset}/{category}/{wildcards.domain}/{wildcards.backbone}.h5"
+            for dataset, category in study.members(
+                wildcards.dataset, wildcards.category
+            )
+        ],
+        splits=lambda wildcards: [
+            f"results/splits/{dataset}/{category}/{wildcards.split}.csv"
+            for dataset, category in study.members(
+                wildcards.dataset, wildcards.category
+            )
+        ],
+        target_features="results/features/{target_dataset}/{target_category}/{target_domain}/{backbone}.h5",
+        target_split="results/splits/{target_dataset}/{target_category}/{split}.csv",
+    output:
+        distances="results/distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/{target_dataset}/{target_category}/{target_domain}.json",
+    log:
+        "results/logs/measure_distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/{target_dataset}/{target_category}/{target_domain}.log",
+    benchmark:
+        "results/benchmarks/measure_distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/{target_dataset}/{target_category}/{target_domain}.tsv"
+    conda:
+        "../envs/numeric.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=lambda wildcards: inspections.distance_spec(study),
+        stage=stage_version("measure_distances"),
+    shell:
+        "python workflow_scripts/measure_distances.py"
+        " --features {input.features:q} --splits {input.splits:q}"
+        " --target-features {input.target_features:q} --target-split {input.target_split:q}"
+        " --spec {params.spec:q} --stage {params.stage:q} --distances {output.distances:q} > {log:q} 2>&1"
+
+
+rule collect_distances:
+    input:
+        distances=[pair.path for pair in inspections.list_distances(study)],
+    output:
+        table=f"{study.folder}/distances.csv",
+        figure=report(
+            f"{study.folder}/distances.png",
+            category="Features",
+            labels={"figure": "distances between domains"},
+        ),
+    log:
+        f"results/logs/collect_distances/{study.name}.log",
+    benchmark:
+        f"results/benchmarks/collect_distances/{study.name}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        plan=study.plan_spec(),
+        backbones=inspections.inspected_backbones(study),
+        stage=stage_version("collect_distances"),
+    shell:
+        "python workflow_scripts/collect_distances.py --plan {params.plan:q} --backbones {params.backbones:q}"
+        " --table {output.table:q} --figure {output.figure:q} > {log:q} 2>&1"
