@@ -29,12 +29,15 @@ rule all:
 
 
 include: "rules/datasets.smk"
+include: "rules/weights.smk"
 include: "rules/images.smk"
 include: "rules/splits.smk"
 include: "rules/domains.smk"
 include: "rules/packs.smk"
 include: "rules/data_cards.smk"
 include: "rules/features.smk"
+include: "rules/inspections.smk"
+include: "rules/distances.smk"
 include: "rules/banks.smk"
 include: "rules/scores.smk"
 include: "rules/thresholds.smk"
@@ -49,7 +52,7 @@ onstart:
         for job in workflow.dag.needrun_jobs()
     ]
     try:
-        start_run(study, jobs, Path(log[0]))
+        start_run(study, batches.expand_jobs(study, jobs), Path(log[0]))
     except UserError as error:
         sys.exit(str(error))
 

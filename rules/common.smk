@@ -1,7 +1,14 @@
 # Bindings between the plan and the rules: the checked study, wildcard constraints, small input functions.
 
 from patchshift.errors import UserError
-from patchshift.plan import exhibits, open_study, stage_version, weights
+from patchshift.plan import (
+    batches,
+    exhibits,
+    inspections,
+    open_study,
+    stage_version,
+    weights,
+)
 from patchshift.runtime.summary import finish_run, start_run
 
 try:
@@ -16,6 +23,7 @@ wildcard_constraints:
     domain=study.constraint("domains"),
     split=study.constraint("splits"),
     backbone=study.constraint("backbones"),
+    weights=weights.fetchable_weights(study),
     detector=study.constraint("detectors"),
     seed=r"\d+",
     target_dataset=study.constraint("datasets"),
@@ -46,18 +54,24 @@ def domain_inputs(wildcards):
     return f"results/images/{wildcards.dataset}/{wildcards.category}.csv"
 
 
+def find_index(target, images):
+    """The index of a target's images, of which `images` is the input."""
+    return f"{images}/index.csv" if study.is_made(target.domain) else str(images)
+
+
+def find_root(target, images):
+    """The folder that this index is relative to."""
+    if study.is_made(target.domain):
+        return str(images)
+    return study.image_root(target.dataset, target.category)
+
+
 def domain_index(wildcards, input):
-    return (
-        f"{input.images}/index.csv"
-        if study.is_made(wildcards.domain)
-        else str(input.images)
-    )
+    return find_index(wildcards, input.images)
 
 
 def domain_root(wildcards, input):
-    if study.is_made(wildcards.domain):
-        return str(input.images)
-    return study.image_root(wildcards.dataset, wildcards.category)
+    return find_root(wildcards, input.images)
 
 
 def domain_split(wildcards):
@@ -76,3 +90,41 @@ def options(**values):
             *([value] if isinstance(value, str) else value),
         )
     ]
+
+
+def weights_options(backbone):
+    """Where extraction finds the weights of a backbone that has any."""
+    file = weights.weight_file(study, backbone)
+    return options(weights_dir=study.config.weights_dir if file else None)
+
+
+def device_options(wildcards, output):
+    """Where extraction runs and what decodes: with `output`, Snakemake does not compare it, so it reruns nothing."""
+    workers = study.config.num_workers
+    return options(
+        device=study.config.device,
+        num_workers=None if workers is None else str(workers),
+    )
+
+
+def for_each_target(batch, find):
+    """What `find_index` or `find_root` say of each target of a batch."""
+    return lambda wildcards, input: list(map(find, batch.targets, input.images))
+
+
+def ask(find, *names):
+    """What the plan says of the study; where it cannot, its message alone ends the run, not Snakemake's traceback."""
+    try:
+        return find(study, *names)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def find_look(wildcards):
+    """The look whose figures the study shows of a category and a backbone."""
+    return ask(
+        inspections.find_look,
+        wildcards.dataset,
+        wildcards.category,
+        wildcards.backbone,
+    )

@@ -1,7 +1,7 @@
 # Gather a study's results into tables, figures and the report.
 #
 # Needs  results/metrics, results/decisions, results/scores, results/packs  (of the study's cells)
-# Makes  results/studies/{study}/experiments/{experiment}/results.csv and figures,
+# Makes  results/studies/{study}/experiments/{experiment}/results.csv, costs.csv and figures,
 #        results/studies/{study}/shifts/{dataset}/{category}.png
 #        results/studies/{study}/{metrics,predictions,timings}.csv, results/studies/{study}/report.html
 
@@ -16,6 +16,7 @@ rule collect_experiment:
         ),
     output:
         results=f"{study.folder}/experiments/{{experiment}}/results.csv",
+        costs=f"{study.folder}/experiments/{{experiment}}/costs.csv",
     log:
         f"results/logs/collect_experiment/{study.name}/{{experiment}}.log",
     benchmark:
@@ -27,10 +28,14 @@ rule collect_experiment:
         runtime=10,
     params:
         plan=lambda wildcards: study.plan_spec(wildcards.experiment),
+        baseline=lambda wildcards: options(
+            baseline=study.config.experiments[wildcards.experiment].baseline
+        ),
         stage=stage_version("collect_experiment"),
     shell:
         "python workflow_scripts/collect_experiment.py"
-        " --plan {params.plan:q} --experiment {wildcards.experiment:q} --results {output.results:q} > {log:q} 2>&1"
+        " --plan {params.plan:q} --experiment {wildcards.experiment:q} {params.baseline:q}"
+        " --results {output.results:q} --costs {output.costs:q} > {log:q} 2>&1"
 
 
 rule collect_study:
@@ -53,9 +58,11 @@ rule collect_study:
         runtime=10,
     params:
         plan=study.plan_spec(),
+        # With `output`, Snakemake does not compare it: where times stand is no reason to gather them again.
+        batches=lambda wildcards, output: batches.list_benchmarks(study),
         stage=stage_version("collect_study"),
     shell:
-        "python workflow_scripts/collect_study.py --plan {params.plan:q}"
+        "python workflow_scripts/collect_study.py --plan {params.plan:q} --batches {params.batches:q}"
         " --metrics {output.metrics:q} --predictions {output.predictions:q} --timings {output.timings:q}"
         " --table {output.table:q}"
         " > {log:q} 2>&1"

@@ -26,7 +26,7 @@ from patchshift.detectors.scores import read_scores, write_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore
 from patchshift.plan import Study, exhibits, load_study
-from patchshift.plan.experiments import CLEAN, POOLS, Cell, Target
+from patchshift.plan.cells import CLEAN, POOLS, Cell, Target
 from patchshift.runtime import threads
 from patchshift.runtime.files import digest_file, read_json
 
@@ -48,7 +48,9 @@ add:
     synthetic_half: {synthesis: {split: half, part: val, count: 2}}
   thresholds:
     f1_max_joined: {policy: f1_max, defects_from: synthetic_half}
-  backbones: {small: {source: scattering, image_size: 64, octaves: 2, orientations: 2, stride: 8}}
+  backbones:
+    small: {source: scattering, image_size: 64, octaves: 2, orientations: 2, stride: 8}
+    small_resnet: {source: torchvision, model: resnet18, weights: small.safetensors, layers: [layer2]}
   detectors: {quick: {method: patchcore, representation: {normalise: whiten, shrinkage: 0.5}, sampler: {share: 0.2}}}
 select: {splits: [half], backbones: [small], detectors: [quick], thresholds: [f1_max]}
 experiments:
@@ -185,7 +187,13 @@ def show(study: Study) -> None:
     for name, experiment in study.config.experiments.items():
         folder = f"{study.folder}/experiments/{name}"
         results = f"{folder}/results.csv"
-        run("collect_experiment", plan=study.plan_spec(name), experiment=name, results=results)
+        run(
+            "collect_experiment",
+            plan=study.plan_spec(name),
+            experiment=name,
+            results=results,
+            costs=f"{folder}/costs.csv",
+        )
         run("plot_experiment", results=results, title=experiment.title, bars=f"{folder}/bars.png")
         if name in exhibits.list_ladders(study):
             ladder = f"{folder}/severity_ladder.png"
@@ -266,6 +274,12 @@ BANK = "results/banks/tiny/casting/clean/half/small/quick/seed0.h5"
 SPLIT = "results/splits/tiny/casting/half.csv"
 FEATURES = "results/features/tiny/casting/clean/small.h5"
 CROPS = "results/domains/strips/surface/crops_official"
+
+
+def test_metrics_say_how_long_embeddings_are_and_how_many_an_image_has(runs: list[Path], study: Study) -> None:
+    for cell in study.all_cells():
+        metrics = read_json(runs[0] / cell.metrics)
+        assert (metrics["feature_dim"], metrics["patches_per_image"]) == (3 + 4 + 4, 8 * 8)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -430,19 +444,19 @@ def test_images_that_changed_since_indexing_are_named(copied: Path, study: Study
 
 
 def test_a_missing_weight_file_is_named(copied: Path, study: Study) -> None:
-    with pytest.raises(UserError, match=r"weights/resnet18_layer3\.safetensors"):
-        extract(study, "resnet18")
+    with pytest.raises(UserError, match=r"weights/small\.safetensors"):
+        extract(study, "small_resnet")
 
 
 def test_a_weight_file_of_another_model_is_refused(copied: Path, study: Study) -> None:
-    path = Path("weights/resnet18_layer3.safetensors")
+    path = Path("weights/small.safetensors")
     path.parent.mkdir()
     save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}, path)
-    with pytest.raises(UserError, match=r"resnet18_layer3\.safetensors does not fit resnet18: it lacks bn1\.weight"):
-        extract(study, "resnet18")
+    with pytest.raises(UserError, match=r"small\.safetensors does not fit resnet18: it lacks bn1\.weight"):
+        extract(study, "small_resnet")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="is not a whole safetensors file"):
-        extract(study, "resnet18")
+        extract(study, "small_resnet")
     assert not Path("new.h5").exists()
 
 

@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ignore=map(pack.ignore, rows) if pack.has_ignore else None,
         )
     result["counts"]["relabelled"] = int(test.relabelled.sum())
+    result |= {"feature_dim": test.feature_dim, "patches_per_image": test.patches_per_image}
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split}
     provenance = describe("evaluate", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
     write_json(args.metrics, {**result, "provenance": provenance})

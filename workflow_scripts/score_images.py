@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             from patchshift.data.regions import read_ignored_patches
 
             ignore = read_ignored_patches(args.pack, selected.images, bank.representation.grid)
-        scores = bank.score(selected, args.spec.image_score, ignore)
+        scores = bank.score(selected, args.spec.image_score, ignore, chunk_mb=args.spec.chunk_mb)
     optional = {name: path for name, path in (("split", args.split), ("pack", args.pack)) if path}
     inputs = {"bank": args.bank, "features": args.features, **optional}
     provenance = describe("score_images", version=args.stage, spec=args.spec.canonical(), inputs=inputs)

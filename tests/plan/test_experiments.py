@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from patchshift.plan import Study
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 
 Settings = dict[str, Any]
 Load = Callable[[], Study]

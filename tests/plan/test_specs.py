@@ -170,9 +170,11 @@ def test_an_address_is_one_that_can_be_fetched(address: str) -> None:
 
 
 def test_a_checksum_names_its_kind() -> None:
-    for checksum in ("0" * 64, "sha256:" + "0" * 63, "sha1:" + "0" * 40):
-        with pytest.raises(ValidationError, match="must be sha256: and 64, or md5: and 32 digits"):
+    for checksum in ("0" * 64, "sha256:" + "0" * 65, "sha256:" + "0" * 7, "md5:" + "0" * 31, "sha1:" + "0" * 40):
+        with pytest.raises(ValidationError, match=r"must be sha256: and 64 \(or the first 8 or more of"):
             ArchiveSpec.model_validate({"address": "kaggle:a/b", "checksum": checksum})
+    for checksum in ("sha256:" + "0" * 64, "sha256:5c106cde", "md5:" + "0" * 32):
+        assert ArchiveSpec.model_validate({"address": "kaggle:a/b", "checksum": checksum}).checksum == checksum
 
 
 def test_compositions_are_shifts_of_known_transforms() -> None:

@@ -17,7 +17,8 @@ from patchshift.data.splits import Split, write_split
 from patchshift.detectors.scores import Scores, write_scores
 from patchshift.evaluation.evaluate import decide_target, evaluate_target
 from patchshift.evaluation.thresholds import calibrate
-from patchshift.plan.experiments import Cell, StudyPlan, Target
+from patchshift.plan.cells import Cell, Target
+from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.page import render_report
 from patchshift.report.results import StudyResults
@@ -47,6 +48,7 @@ class MadeStudy:
         gone: int = 0,
         ignore: bool = False,
         camera: bool = False,
+        weights: str = "net.safetensors",
         **experiments: object,
     ):
         self.validation = validation
@@ -66,6 +68,7 @@ class MadeStudy:
                 "datasets": {"d": ["a", "b"]} | ({"e": ["a", "b"]} if camera else {}),
                 "pools": {"all": ["d"]},
                 "aliases": {"camera_b": {"d": "e"}} if camera else {},
+                "weights": {"net": weights},
             }
         )
         self.plan = StudyPlan.model_validate_json(plan.canonical())  # as the scripts get it
@@ -176,7 +179,7 @@ class MadeStudy:
         ranking = evaluate_target(
             labels[test], scores[test], maps[test], masks[test], input_size=(SIZE, SIZE), spec=SPEC
         )
-        write_json(Path(cell.metrics), ranking)
+        write_json(Path(cell.metrics), ranking | {"feature_dim": 12, "patches_per_image": 16})
         reference = scores[~test] - (drift if cell.calibration != cell.target else 0)
         calibration = calibrate("f1_max", reference, labels[~test])
         images = [

@@ -1,6 +1,6 @@
 import pytest
 
-from patchshift.plan.experiments import Bank, Cell, NaturalShift, Target
+from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
 from patchshift.report.conditions import condition_of, reference_domain
 
 

@@ -3,7 +3,7 @@ from patchshift.report.labels import category_labels, group_labels
 ROW = {
     "train_dataset": "d", "train_category": "a", "train_domain": "clean",
     "target_dataset": "d", "target_category": "a", "target_domain": "clean",
-    "split": "s", "backbone": "net", "detector": "bank", "seed": 0, "policy": "p",
+    "split": "s", "backbone": "net", "weights": "net.safetensors", "detector": "bank", "seed": 0, "policy": "p",
 }  # fmt: skip
 
 
@@ -59,3 +59,13 @@ def test_what_an_alias_led_to_is_named_as_a_domain_of_its_product():
 
 def test_a_bank_of_another_datasets_category_is_named_in_full():
     assert group_labels([ROW, {**ROW, "train_dataset": "e"}]) == ["own category", "bank of e/a"]
+
+
+def test_random_weights_are_said_even_where_all_rows_have_them():
+    untrained = {**ROW, "weights": "random"}
+    assert group_labels([untrained]) == ["bank on net (random weights)"]
+    assert group_labels([untrained, {**untrained, "seed": 1}]) == [
+        "seed 0, net (random weights)",
+        "seed 1, net (random weights)",
+    ]
+    assert group_labels([ROW, {**untrained, "backbone": "other"}]) == ["net", "other (random weights)"]

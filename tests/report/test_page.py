@@ -167,3 +167,9 @@ def test_script_writes_the_page_and_equal_inputs_give_equal_bytes(make_study, tm
         pages.append((tmp_path / name).read_bytes())
     assert pages[0] == pages[1]
     assert not re.search(rb"20\d\d-\d\d-\d\d", pages[0])  # no time of writing
+
+
+def test_a_page_on_an_untrained_backbone_says_so_wherever_it_names_it(make_study):
+    text = render(make_study(clean={"title": "In domain", "train": ["d"]}, weights="random"))
+    assert "Use sharp on net (random weights)" in " ".join(text.split())
+    assert "(random weights)" not in render(make_study(clean={"title": "In domain", "train": ["d"]}))

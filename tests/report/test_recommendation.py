@@ -4,7 +4,7 @@ import numpy as np
 
 from patchshift.evaluation.image_metrics import count_decisions, image_auroc
 from patchshift.evaluation.undefined import Undefined
-from patchshift.plan.experiments import Bank, Cell, NaturalShift, Target
+from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.recommendation import recommend
 from patchshift.report.results import Images, StudyResults, Value

@@ -49,6 +49,15 @@ def test_timings_are_of_the_jobs_that_left_a_benchmark(results, tmp_path):
     assert timings([cell], Path("nowhere")).empty
 
 
+def test_targets_extracted_in_one_job_have_one_row_of_timings(results, tmp_path):
+    cells = results.cells["clean"]
+    path = tmp_path / "extract_features/batches/net/0.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t200\t2.5\n")
+    batches = {f"{cell.target.path}/net": "batches/net/0" for cell in cells}
+    assert list(timings(cells, tmp_path, batches).artifact) == ["batches/net/0"]
+
+
 def test_estimates_in_words():
     row = {"f1": 0.5, "f1_low": 0.25, "f1_high": 0.75, "floor": 0.5, "none": None, "nan": float("nan")}
     assert format_estimate(row, "f1") == "0.500 [0.250, 0.750]"
@@ -72,3 +81,10 @@ def test_results_name_the_alias_that_led_to_a_target_and_where_it_started(make_s
     text = text_table({"other": ("Two cameras", frame)})
     assert "e/a clean (camera_b)" in text
     assert "d/a clean " in text
+
+
+def test_every_table_says_which_weights_a_backbone_has(make_study):
+    study = make_study(detectors=("sharp",), weights="random")
+    for frame in (tidy_metrics(study.cells()), predictions(study.cells()), experiment_results(study.cells())):
+        assert set(frame.weights) == {"random"}
+    assert "weights random" in text_table({"clean": ("In domain", experiment_results(study.cells()))})

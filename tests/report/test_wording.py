@@ -1,6 +1,6 @@
 import pytest
 
-from patchshift.plan.experiments import Bank, Cell, NaturalShift, Target
+from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
 from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Share, Summary
 from patchshift.report.results import Value

@@ -172,7 +172,7 @@ def test_missing_data_is_named_before_any_job_starts(checkout: Any) -> None:
     run = checkout.run("--cores", "1", "--configfile", "configs/mtd.yaml", "all")
     assert run.returncode == 1
     assert "dataset 'mtd': folder data/mtd does not exist" in run.stderr
-    assert "weight file weights/resnet18_layer3.safetensors does not exist" in run.stderr
+    assert "weight file weights/resnet18-f37072fd.pth does not exist" in run.stderr
     assert not (checkout.folder / "results/images/mtd").exists()
     assert '"status": "failed"' in (checkout.folder / "results/studies/mtd/summary.json").read_text()
 
@@ -186,3 +186,20 @@ def test_mistakes_in_a_config_are_reported_together_without_a_traceback(
     assert "'tiny_splot' is not in splits (did you mean 'tiny_split'?)" in run.stderr
     assert "experiments.shifted.tilte: unknown key (did you mean 'title'?)" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("inspection", "message"),
+    [
+        ("", "study 'tiny' does not look inside its features: add `inspection: {}` to its config for these figures"),
+        ("inspection: {}\n", "study 'tiny' does not look inside tiny/weave of backbone 'resnet18', only inside"),
+    ],
+)
+def test_a_figure_that_the_study_does_not_make_is_refused_in_one_line(
+    make_checkout: MakeCheckout, tmp_path: Path, inspection: str, message: str
+) -> None:
+    figure = "results/studies/tiny/inspections/tiny/weave/resnet18/patch_map.png"
+    run = make_checkout(tmp_path / "checkout", STUDY + inspection).run("--cores", "1", "--dry-run", figure)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(message)
+    assert "Traceback" not in run.stdout + run.stderr

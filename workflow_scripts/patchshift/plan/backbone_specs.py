@@ -192,7 +192,7 @@ ORIGIN = {"address", "checksum", "mirrors", "licence"}
 class WeightsSpec(Spec):
     """What the download of a weight file depends on: a part of `PretrainedSpec` and `FileSpec`."""
 
-    weights: str
+    weights: RelativePath
     licence: str = ""
     places: list[ArchiveSpec] = Field(min_length=1)
 

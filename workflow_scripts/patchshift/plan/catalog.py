@@ -7,9 +7,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from patchshift.plan.backbone_specs import BACKBONE_SOURCES, BackboneSpec
 from patchshift.plan.base import Name, Spec
+from patchshift.plan.cells import POOLS
 from patchshift.plan.data_specs import DatasetSpec, SplitSpec
 from patchshift.plan.domain_specs import DomainSpec
-from patchshift.plan.experiments import POOLS, Alias, Selectors
+from patchshift.plan.experiments import Alias, Selectors
 from patchshift.plan.loading import did_you_mean, explain
 from patchshift.plan.specs import DetectorSpec, EvaluationSpec, ThresholdSpec
 

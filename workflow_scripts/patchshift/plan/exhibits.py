@@ -3,7 +3,8 @@
 Tested in tests/plan/test_exhibits.py.
 """
 
-from patchshift.plan.experiments import CLEAN, Target
+from patchshift.plan import inspections
+from patchshift.plan.cells import CLEAN, Target
 from patchshift.plan.study import Study
 
 
@@ -14,6 +15,8 @@ def list_figures(study: Study) -> list[str]:
         *(f"{study.folder}/experiments/{experiment}/severity_ladder.png" for experiment in list_ladders(study)),
         *(f"{study.folder}/shifts/{dataset}/{category}.png" for dataset, category in list_galleries(study)),
         *(f"results/data_cards/{dataset}.html" for dataset in card_datasets(study)),
+        *inspections.list_inspection_figures(study),
+        *([f"{study.folder}/distances.png"] if inspections.list_distances(study) else []),
     ]
 
 

@@ -60,7 +60,9 @@ class FitSpec(Spec):
     representation: RepresentationSpec = Field(RepresentationSpec(), description="Layer maps to patch embeddings.")
     sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
     chunk_mb: int = Field(
-        256, ge=16, description="Memory for the images embedded at a time, in MB; it changes no result."
+        256,
+        ge=16,
+        description="Memory for the images embedded at a time, in MB; the bank that is fitted comes on top.",
     )
     threads: Threads = Field(2, description="Numerical threads of fitting and scoring.")
 

@@ -13,24 +13,56 @@ LIBRARY = Path(__file__).parents[1]
 
 VERSIONS = {
     "fetch_dataset": 1,
+    "fetch_weights": 1,
     "generate_dataset": 1,
     "index_images": 2,
     "split_images": 2,
     "synthesize_shift": 2,
     "crop_defects": 1,
     "synthesize_defects": 1,
-    "extract_features": 1,
-    "fit_detector": 2,
-    "score_images": 1,
+    "extract_features": 2,
+    "trace_attention": 1,
+    "fit_detector": 3,
+    "score_images": 2,
 }
+
+REPRESENTATIONS = [
+    f"features/{module}.py"
+    for module in ("embedding", "fusion", "interpolation", "moments", "neighbourhoods", "parallel", "planning")
+] + ["features/reduction.py", "features/representations.py", "features/store.py"]
 
 SOURCES = {
     "pack_images": ["data/packs.py", "data/images.py"],
     "write_data_card": ["data/card.py", "data/card_measures.py", "data/splits.py", "report"],
+    "measure_distances": [
+        *REPRESENTATIONS,
+        "evaluation/distance_intervals.py",
+        "evaluation/domain_distances.py",
+        "evaluation/feature_samples.py",
+        "evaluation/ranking.py",
+        "evaluation/statistics.py",
+        "evaluation/undefined.py",
+        "data/splits.py",
+        "data/streams.py",
+    ],
+    "collect_distances": ["report", "plan/inspections.py"],
+    "inspect_features": [
+        *REPRESENTATIONS,
+        "evaluation",
+        "features/activation.py",
+        "data/index.py",
+        "data/inspected.py",
+        "data/packs.py",
+        "data/regions.py",
+        "data/splits.py",
+        "data/streams.py",
+    ],
+    "plot_inspection": ["report", "evaluation/inspection_store.py", "evaluation/separability.py"],
+    "plot_attention": ["report", "evaluation/head_groups.py", "features/attention_store.py"],
     "calibrate_threshold": ["evaluation", "data/packs.py", "data/splits.py"],
     "evaluate": ["evaluation", "data/packs.py", "data/splits.py", "features/interpolation.py"],
     "decide": ["evaluation", "data/packs.py", "data/splits.py"],
-    "collect_experiment": ["report/tables.py"],
+    "collect_experiment": ["report/tables.py", "report/costs.py", "detectors/pace.py"],
     "collect_study": ["report/tables.py"],
     "plot_experiment": ["report"],
     "plot_severities": ["report"],

@@ -11,8 +11,9 @@ from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import ORIGIN
 from patchshift.plan.base import Name, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
+from patchshift.plan.cells import POOLS, Cell
 from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
-from patchshift.plan.experiments import POOLS, Cell, Experiment, Selection, StudyPlan
+from patchshift.plan.experiments import Experiment, Selection, StudyPlan
 from patchshift.plan.fingerprints import digest_times, list_folders
 from patchshift.plan.inspection_specs import InspectionSpec
 
@@ -37,7 +38,8 @@ class StudyConfig(Spec):
         None,
         ge=0,
         le=256,
-        description="Processes that decode images; 0: the threads of the forward pass do. Default: 0, for CUDA all cores.",
+        description="Processes that decode images; 0: the threads of the forward pass do. Default: 0 on a CPU, else "
+        "one for each core, at most 8.",
     )
     batch_categories: int = Field(
         1, ge=1, description="Targets that one job extracts with one loaded backbone (docs/backbones.md)."
@@ -72,7 +74,7 @@ class Study:
         )
 
     def plan_spec(self, experiment: str | None = None) -> str:
-        """The plan of one experiment (default: all), without datasets and pools that it does not use."""
+        """The plan of one experiment (default: all), without what it does not use, and without baselines of costs."""
         names = [experiment] if experiment else list(self.cells)
         banks = {cell.bank.training for name in names for cell in self.cells[name]}
         pools = {bank.category for bank in banks if bank.dataset == POOLS}
@@ -81,10 +83,11 @@ class Study:
         used |= {dataset for bank in banks for dataset, _ in self.members(bank.dataset, bank.category)}
         aliases = {cell.domain for name in names for cell in self.cells[name]}
         backbones = {cell.bank.backbone for name in names for cell in self.cells[name]}
+        experiments = self.config.experiments
         return self.plan.model_copy(
             update={
                 "order": names,
-                "experiments": {name: self.config.experiments[name] for name in names},
+                "experiments": {name: experiments[name].model_copy(update={"baseline": None}) for name in names},
                 "datasets": {name: categories for name, categories in self.plan.datasets.items() if name in used},
                 "pools": {name: members for name, members in self.plan.pools.items() if name in pools},
                 "aliases": {name: leads for name, leads in self.plan.aliases.items() if name in aliases},

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from patchshift.detectors.scores import read_scores
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 from patchshift.runtime.files import digest_file
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from patchshift.data.packs import Pack
 from patchshift.data.regions import read_ignored_patches
 from patchshift.evaluation.scored import ScoredImages
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 from patchshift.report.pictures import Scale, as_jpeg_uri, show_heatmap, show_mask
 from patchshift.report.results import Images, StudyResults
 

@@ -4,10 +4,11 @@ Tested in tests/report/test_conditions.py.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from patchshift.plan.experiments import POOLS, Cell
+from patchshift.plan.cells import POOLS, Cell
+from patchshift.report.labels import name_backbone
 
 IN_DOMAIN = "in domain"
 NO_ADAPTATION = "no adaptation"
@@ -30,12 +31,18 @@ class Setup:
     detector: str
     seed: int
     threshold: str
+    weights: str = field(default="", compare=False)
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone, and that its weights are random where they are."""
+        return name_backbone(self.backbone, self.weights)
 
 
 def setup_of(cell: Cell) -> Setup:
     """The setup of a cell."""
     bank = cell.bank
-    return Setup(bank.split, bank.backbone, bank.detector, bank.seed, cell.threshold)
+    return Setup(bank.split, bank.backbone, bank.detector, bank.seed, cell.threshold, bank.weights)
 
 
 def is_pool(cell: Cell) -> bool:

@@ -36,6 +36,20 @@ def show_examples(packs: Sequence[Path], images: Sequence[str]) -> dict[str, lis
             for number, row in enumerate(pack.rows(images)):
                 if position == 0:
                     shown[pack.defects[row] or "good"] = []
-                thumbnail = np.asarray(Image.open(io.BytesIO(pack.thumbnail(row))).convert("RGB"))
-                list(shown.values())[number].append(Picture(thumbnail, pack.mask(row)))
+                list(shown.values())[number].append(_read_picture(pack, row))
     return shown
+
+
+def read_pictures(path: Path, images: Sequence[str]) -> list[tuple[str, Picture]]:
+    """Type of defect (`good` without) and picture of each of some images, with its mask.
+
+    Raises:
+        UserError: if an image is not in the pack.
+    """
+    with Pack(path) as pack:
+        return [(pack.defects[row] or "good", _read_picture(pack, row)) for row in pack.rows(images)]
+
+
+def _read_picture(pack: Pack, row: int) -> Picture:
+    thumbnail = np.asarray(Image.open(io.BytesIO(pack.thumbnail(row))).convert("RGB"))
+    return Picture(thumbnail, pack.mask(row))

@@ -6,7 +6,7 @@ Tested in tests/report/test_experiments.py.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 from patchshift.report.figures import Bar
 from patchshift.report.labels import Keys, category_labels, group_labels
 from patchshift.report.results import Images, StudyResults, Value, as_value

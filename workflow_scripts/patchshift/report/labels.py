@@ -7,7 +7,8 @@ Tested in tests/report/test_labels.py.
 
 from collections.abc import Mapping, Sequence
 
-from patchshift.plan.experiments import POOLS
+from patchshift.plan.backbone_specs import RANDOM
+from patchshift.plan.cells import POOLS
 
 Keys = Mapping[str, str | int]
 
@@ -50,6 +51,8 @@ def category_labels(rows: Sequence[Keys]) -> list[str]:
 def group_labels(rows: Sequence[Keys], *, policies: bool = False) -> list[str]:
     """What tells a row from the others of its category, in words; backbone and detector where nothing does.
 
+    Random weights are always said.
+
     Args:
         rows: key columns.
         policies: whether rows that differ in their threshold only are different.
@@ -63,19 +66,28 @@ def group_labels(rows: Sequence[Keys], *, policies: bool = False) -> list[str]:
             field: [f"{field} {row[field]}" if field == "seed" else str(row[field]) for row in rows]
             for field in SETUP_FIELDS
         },
+        "backbone": [name_backbone(str(row["backbone"]), row.get("weights")) for row in rows],
     }
     if policies:
         aspects["policy"] = [str(row["policy"]) for row in rows]
-    chosen: list[list[str]] = []
-    for values in aspects.values():
+    chosen: dict[str, list[str]] = {}
+    for aspect, values in aspects.items():
         # an aspect that follows from those already named says nothing new
-        if len(set(zip(*chosen, values, strict=True))) > len(set(zip(*chosen, strict=True)) or {()}):
-            chosen.append(values)
+        if len(set(zip(*chosen.values(), values, strict=True))) > len(set(zip(*chosen.values(), strict=True)) or {()}):
+            chosen[aspect] = values
     if not chosen:
         return [_whole_name(row) for row in rows]
-    return [", ".join(parts) for parts in zip(*chosen, strict=True)]
+    if any(row.get("weights") == RANDOM for row in rows):
+        chosen["backbone"] = aspects["backbone"]
+    return [", ".join(parts) for parts in zip(*chosen.values(), strict=True)]
+
+
+def name_backbone(backbone: str, weights: str | int | None) -> str:
+    """A backbone's id; figures of one that has learnt nothing must not be taken for a trained one's."""
+    return f"{backbone} (random weights)" if weights == RANDOM else backbone
 
 
 def _whole_name(keys: Keys) -> str:
-    name, trained = f"{keys['detector']} on {keys['backbone']}", trained_on(keys)
+    backbone = name_backbone(str(keys["backbone"]), keys.get("weights"))
+    name, trained = f"{keys['detector']} on {backbone}", trained_on(keys)
     return name if trained == "own category" else f"{name}, {trained}"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patchshift.plan.cells import Cell
 from patchshift.plan.domain_specs import DomainSpec
-from patchshift.plan.experiments import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.experiments import number_rankings
 from patchshift.report.labels import Keys, category_labels, group_labels

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from patchshift.data.card import read_card
-from patchshift.plan.experiments import Cell, StudyPlan
+from patchshift.plan.cells import Cell
+from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report import wording
 from patchshift.report.background import describe_making, list_settings

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval, wilson_interval
 from patchshift.evaluation.undefined import Undefined
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.results import StudyResults, Value
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from patchshift.plan.experiments import Cell, Target
+from patchshift.plan.cells import Cell, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import (
     ADAPTED,

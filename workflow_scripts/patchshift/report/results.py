@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.evaluation.image_metrics import Confusion
-from patchshift.plan.experiments import Cell, StudyPlan
+from patchshift.plan.cells import Cell
+from patchshift.plan.experiments import StudyPlan
 from patchshift.report.tables import METRICS_COLUMNS, cell_keys
 
 KeyTuple = tuple[str, ...]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup, condition_of, is_own_category, is_pool, setup_of
 from patchshift.report.labels import category_labels

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from patchshift.plan.experiments import Bank, Target
+from patchshift.plan.cells import Bank, Target
 from patchshift.report.cases import Case, CellPictures
 from patchshift.report.pictures import Scale
 from patchshift.report.results import Images, StudyResults

@@ -70,14 +70,14 @@ def draw_transform_gallery(rows: Mapping[str, Sequence[Picture]], columns: Seque
 
 def _draw_blocks(blocks: Sequence[Mapping[str, Sequence[Picture]]], columns: Sequence[str]) -> Figure:
     blocks = [block for block in blocks if block]
-    names = {name: _wrap(name, 18 if len(blocks) == 1 else 12) for block in blocks for name in block}
+    names = {name: wrap_name(name, 18 if len(blocks) == 1 else 12) for block in blocks for name in block}
     labels = 0.1 + _LETTER * max(len(line) for lines in names.values() for line in lines)
     block_width = WIDTH / len(blocks)
     width = min((block_width - labels) / len(columns), _LARGEST)
     block_width = labels + width * len(columns)
     across = block_width * len(blocks)
     # bold letters are wider
-    titles = [_wrap(column, int(width / _LETTER / 1.15)) for column in columns]
+    titles = [wrap_name(column, int(width / _LETTER / 1.15)) for column in columns]
     heading = 0.1 + 0.14 * max(map(len, titles))
     heights = [[_GAP + (width - _GAP) * _tallest(pictures) for pictures in block.values()] for block in blocks]
     down = heading + max(map(sum, heights))
@@ -95,7 +95,7 @@ def _draw_blocks(blocks: Sequence[Mapping[str, Sequence[Picture]]], columns: Seq
             for (name, pictures), height in zip(block.items(), heights[number], strict=True):
                 for column, picture in enumerate(pictures):
                     place = (left + column * width, top - height + _GAP, width - _GAP, height - _GAP)
-                    _draw_picture(figure.add_axes(np.divide(place, (across, down, across, down)).tolist()), picture)
+                    draw_picture(figure.add_axes(np.divide(place, (across, down, across, down)).tolist()), picture)
                 figure.text(
                     (left - 0.07) / across, (top - (height - _GAP) / 2) / down, "\n".join(names[name]), ha="right",
                     va="center", fontsize=8,
@@ -109,7 +109,7 @@ def _tallest(pictures: Sequence[Picture]) -> float:
     return max(float(picture.image.shape[0] / picture.image.shape[1]) for picture in pictures)
 
 
-def _wrap(name: str, letters: int) -> list[str]:
+def wrap_name(name: str, letters: int) -> list[str]:
     """A name in lines of at most so many letters, broken between its words only."""
     lines = [""]
     for word in re.findall(r"[^ _/#-]*[ _/#-]?", name):
@@ -119,7 +119,8 @@ def _wrap(name: str, letters: int) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def _draw_picture(axes: Axes, picture: Picture) -> None:
+def draw_picture(axes: Axes, picture: Picture) -> None:
+    """An image that fills its axes, defects outlined."""
     height, width = picture.image.shape[:2]
     # edges at whole numbers, whatever the size of image and mask
     axes.imshow(picture.image, extent=(0, width, height, 0), interpolation="lanczos", interpolation_stage="rgba")

@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 from patchshift.runtime.files import read_json
 
 METRICS_COLUMNS = ["metric", "value", "low", "high", "undefined"]
+SIZES = ("feature_dim", "patches_per_image")
 TIMING_COLUMNS = ["stage", "artifact", "seconds", "cpu_seconds", "peak_memory_mb"]
 
 
@@ -23,7 +24,8 @@ def cell_keys(cell: Cell, *, ranking: bool = False) -> dict[str, str | int]:
         for field in ("dataset", "category", "domain"):
             keys[f"{role}_{field}"] = "" if ranking and role == "calibration" else getattr(target, field)
     bank = cell.bank
-    keys |= {"split": bank.split, "backbone": bank.backbone, "detector": bank.detector, "seed": bank.seed}
+    keys |= {"split": bank.split, "backbone": bank.backbone, "weights": bank.weights}
+    keys |= {"detector": bank.detector, "seed": bank.seed}
     return keys | {"policy": "" if ranking else cell.threshold}
 
 
@@ -44,6 +46,7 @@ def tidy_metrics(cells: Iterable[Cell]) -> pd.DataFrame:
             keys = cell_keys(cell, ranking=ranking)
             result = read_json(Path(path))
             estimates = dict(result["metrics"])
+            estimates |= {name: {"value": result[name]} for name in SIZES if name in result}
             if result["counts"] is not None:
                 estimates |= {f"count_{name}": {"value": count} for name, count in result["counts"].items()}
             if not ranking:
@@ -65,6 +68,7 @@ def experiment_results(cells: Iterable[Cell]) -> pd.DataFrame:
                 f"{name}_low": estimate.get("low"),
                 f"{name}_high": estimate.get("high"),
             }
+        row |= {name: ranking[name] for name in SIZES}
         row["threshold"] = decisions["threshold"]
         counts = {**ranking["counts"], **(decisions["counts"] or dict.fromkeys(("tp", "fp", "tn", "fn")))}
         row |= {f"count_{name}": count for name, count in counts.items()}
@@ -81,15 +85,17 @@ def predictions(cells: Iterable[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"decision": "Int64"})  # 0, 1 or empty, never 1.0
 
 
-def timings(cells: Sequence[Cell], benchmarks: Path) -> pd.DataFrame:
+def timings(cells: Sequence[Cell], benchmarks: Path, batches: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Wall time, processor time and peak memory of the jobs behind the cells, where they are known.
 
     Args:
         cells: the study's cells.
         benchmarks: the folder of Snakemake's benchmark files.
+        batches: `{target}/{backbone}` -> the batch that it was extracted in, if in one (`plan.batches`).
     """
     rows = []
-    for stage, artifact in dict.fromkeys(job for cell in cells for job in _jobs(cell)):
+    jobs = ((stage, (batches or {}).get(artifact, artifact)) for cell in cells for stage, artifact in _jobs(cell))
+    for stage, artifact in dict.fromkeys(jobs):
         path = benchmarks / stage / f"{artifact}.tsv"
         if path.is_file():  # absent where results came from elsewhere
             figures = pd.read_csv(path, sep="\t").iloc[0]
@@ -145,7 +151,7 @@ def _aligned(columns: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"  {line.rstrip()}" for line in padded]
 
 
-SETUP = ("split", "backbone", "detector", "seed", "policy")
+SETUP = ("split", "backbone", "weights", "detector", "seed", "policy")
 
 SHOWN = (
     ("image AUROC", "image_auroc", True),

@@ -6,7 +6,7 @@ Tested in tests/report/test_wording.py.
 
 from collections.abc import Mapping, Sequence
 
-from patchshift.plan.experiments import Cell
+from patchshift.plan.cells import Cell
 from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED, Setup
 from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Summary, estimate_of, hundredths
@@ -26,7 +26,7 @@ _OPENINGS = {
 
 def name_setup(setup: Setup) -> str:
     """Detector and backbone."""
-    return f"{setup.detector} on {setup.backbone}"
+    return f"{setup.detector} on {setup.backbone_name}"
 
 
 def describe_choice(recommendation: Recommendation) -> list[str]:

@@ -1,0 +1,55 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from patchshift.detectors.pace import ScoringPace
+from patchshift.plan.cells import Cell
+from patchshift.report.costs import experiment_costs
+from patchshift.report.tables import experiment_results, tidy_metrics
+
+
+def write_logs(cells: Sequence[Cell], seconds: dict[str, float]) -> None:
+    for cell in cells:
+        log = Path("results/logs/score_images", cell.bank.path, "on", f"{cell.target.path}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        pace = ScoringPace(18, seconds[cell.bank.detector], 2 * seconds[cell.bank.detector])
+        log.write_text(f"2026-01-01 00:00:00,000 INFO {pace.describe()}\n")
+
+
+def test_costs_are_per_image_and_relative_to_the_baseline(make_study) -> None:
+    cells = make_study(clean={"title": "In domain", "train": ["d"]}).cells()
+    write_logs(cells, {"blunt": 0.018, "sharp": 0.036})
+    store = f"results/features/{cells[0].target.path}/net.h5"
+    log = Path("results/logs/extract_features/batches/net/0.log")
+    log.parent.mkdir(parents=True)
+    log.write_text(f"2026-01-01 00:00:00,000 INFO {store}: passed 200 images through the backbone in 1.000 s\n")
+    costs = experiment_costs(cells, "sharp").set_index(["target_category", "detector"])
+    assert costs.loc[("a", "blunt"), "scoring_ms"] == pytest.approx(3)
+    assert costs.loc[("a", "sharp"), "searching_ms"] == pytest.approx(4)
+    assert costs.loc[("a", "blunt"), "inference_ms"] == pytest.approx(5 + 3)
+    assert costs.loc["a", "relative_scoring_time"].to_dict() == pytest.approx({"blunt": 0.5, "sharp": 1})
+    assert costs.loc["a", "relative_embedding_time"].to_dict() == pytest.approx({"blunt": 0.5, "sharp": 1})
+    assert costs.loc["b", "extraction_ms"].isna().all()
+    assert set(costs.feature_dim) == {12}
+
+
+def test_without_logs_there_are_sizes_and_no_times(make_study) -> None:
+    costs = experiment_costs(make_study(clean={"title": "In domain", "train": ["d/a"]}).cells())
+    assert list(costs.patches_per_image) == [16, 16]
+    assert costs[["scoring_ms", "inference_ms", "relative_scoring_time"]].isna().all(axis=None)
+
+
+def test_thresholds_do_not_repeat_a_detectors_costs_and_seeds_do(make_study) -> None:
+    cells = make_study(clean={"title": "In domain", "train": ["d/a"], "seeds": [0, 1]}).cells()
+    write_logs(cells, {"blunt": 0.018, "sharp": 0.036})
+    costs = experiment_costs([*cells, *cells])
+    assert len(costs) == 4
+    assert costs[costs.detector == "sharp"].relative_scoring_time.tolist() == pytest.approx([2, 2])
+
+
+def test_sizes_stand_beside_the_metrics(make_study) -> None:
+    cells = make_study(clean={"title": "In domain", "train": ["d/a"]}).cells()
+    assert set(experiment_results(cells).feature_dim) == {12}
+    tidy = tidy_metrics(cells)
+    assert set(tidy[tidy.metric == "patches_per_image"].value) == {16}

@@ -1,0 +1,115 @@
+"""One cell of a study: one bank, scored on one target, decided by one threshold; and the paths of its artifacts.
+
+Tested in tests/plan/test_experiments.py.
+"""
+
+from dataclasses import dataclass, field
+
+POOLS = "pools"  # stands where a dataset's id stands in the path of a pool's bank
+CLEAN = "clean"  # the domain of images as they are
+
+
+@dataclass(frozen=True)
+class Target:
+    """Images of one category in one domain."""
+
+    dataset: str
+    category: str
+    domain: str
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{category}/{domain}`."""
+        return f"{self.dataset}/{self.category}/{self.domain}"
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A fitted detector: what it was trained on, and how."""
+
+    training: Target
+    split: str
+    backbone: str
+    detector: str
+    seed: int
+    weights: str = field(default="", compare=False)  # the backbone's weight file, `random` or `none`
+
+    @property
+    def path(self) -> str:
+        """`{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}`."""
+        return f"{self.training.path}/{self.split}/{self.backbone}/{self.detector}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class NaturalShift:
+    """Which alias led to a target, and from which domain."""
+
+    alias: str
+    origin: Target
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of an experiment."""
+
+    bank: Bank
+    target: Target
+    calibration: Target
+    threshold: str
+    natural: NaturalShift | None = field(default=None, compare=False)
+
+    @property
+    def domain(self) -> str:
+        """The domain scored, as the config calls it: an alias where one led there."""
+        return self.natural.alias if self.natural else self.target.domain
+
+    @property
+    def origin(self) -> Target:
+        """The target, or what the alias that led there started from."""
+        return self.natural.origin if self.natural else self.target
+
+    @property
+    def metrics(self) -> str:
+        """Path of the ranking metrics."""
+        return f"results/metrics/{self.bank.path}/on/{self.target.path}.json"
+
+    @property
+    def scores(self) -> str:
+        """Path of the scores on the target."""
+        return f"results/scores/{self.bank.path}/on/{self.target.path}.h5"
+
+    @property
+    def decisions(self) -> str:
+        """Path of the threshold metrics and per-image decisions."""
+        calibration = f"from/{self.calibration.path}/{self.threshold}"
+        return f"results/decisions/{self.bank.path}/on/{self.target.path}/{calibration}.json"
+
+    @property
+    def split(self) -> str:
+        """Path of the target category's split."""
+        return f"results/splits/{self.target.dataset}/{self.target.category}/{self.bank.split}.csv"
+
+    @property
+    def index(self) -> str:
+        """Path of the target category's image index."""
+        return f"results/images/{self.target.dataset}/{self.target.category}.csv"
+
+    @property
+    def pack(self) -> str:
+        """Path of the target's masks and thumbnails."""
+        return f"results/packs/{self.target.path}.h5"
+
+    @property
+    def artifacts(self) -> list[str]:
+        """Paths of all that its results come from, as far as the cell names it."""
+        domains = dict.fromkeys([self.target, self.calibration])
+        trained = {self.bank.training} - {Target(POOLS, self.bank.training.category, self.bank.training.domain)}
+        return [
+            *(f"results/features/{each.path}/{self.bank.backbone}.h5" for each in [*domains, *trained]),
+            f"results/banks/{self.bank.path}.h5",
+            *(f"results/scores/{self.bank.path}/on/{each.path}.h5" for each in domains),
+            f"results/thresholds/{self.bank.path}/from/{self.calibration.path}/{self.threshold}.json",
+            self.pack,
+            self.metrics,
+            self.decisions,
+        ]

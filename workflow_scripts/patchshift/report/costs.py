@@ -1,0 +1,81 @@
+"""What each detector costs per image, read from the logs of the jobs: an experiment's `costs.csv`. Columns:
+docs/results.md.
+
+Times differ from run to run, so they stand here and in `timings.csv` alone.
+Tested in tests/report/test_costs.py.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from patchshift.detectors.pace import read_pace
+from patchshift.plan.cells import Cell
+from patchshift.report.tables import row_keys
+from patchshift.runtime.files import read_json
+from patchshift.runtime.pace import read_passes
+
+LOGS = Path("results/logs")
+
+DECISION_KEYS = ("calibration_dataset", "calibration_category", "calibration_domain", "policy")
+
+
+def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs: Path = LOGS) -> pd.DataFrame:
+    """One row per bank and target: sizes, and milliseconds per image where the logs of its jobs are there.
+
+    Args:
+        cells: of one experiment.
+        baseline: the detector whose scoring time is 1; None: that of the first cell.
+        logs: the folder of the jobs' logs.
+    """
+    rows: dict[tuple[object, ...], dict[str, Any]] = {}
+    passes = {path: pace for log in _extraction_logs(logs) for path, pace in read_passes(log).items()}
+    for cell in cells:
+        baseline = baseline or cell.bank.detector
+        keys = {key: value for key, value in row_keys(cell).items() if key not in DECISION_KEYS}
+        rows[tuple(keys.values())] = {**keys, **_sizes(cell), **_times(cell, passes, logs)}
+    frame = pd.DataFrame(list(rows.values()))
+    same = [key for key in keys if key != "detector"]
+    at_baseline = frame[frame["detector"] == baseline].set_index(same)
+    for name in ("embedding", "scoring"):
+        of_baseline = at_baseline[f"{name}_ms"]
+        frame[f"relative_{name}_time"] = [
+            row[f"{name}_ms"] / of_baseline.get(tuple(row[key] for key in same), float("nan"))
+            for _, row in frame.iterrows()
+        ]
+    return frame
+
+
+def _sizes(cell: Cell) -> dict[str, Any]:
+    metrics, bank = read_json(Path(cell.metrics)), Path(f"results/banks/{cell.bank.path}.h5")
+    sizes = {name: metrics[name] for name in ("feature_dim", "patches_per_image")}
+    return {**sizes, "bank_mb": bank.stat().st_size / 1e6 if bank.is_file() else float("nan")}
+
+
+def _times(cell: Cell, passes: dict[str, tuple[int, float]], logs: Path) -> dict[str, float]:
+    """Milliseconds per image: of decoding and forward pass, and of what follows up to the score."""
+    images, seconds = passes.get(f"results/features/{cell.target.path}/{cell.bank.backbone}.h5", (0, 0.0))
+    extraction = 1000 * seconds / images if images else float("nan")
+    log = logs / "score_images" / cell.bank.path / "on" / f"{cell.target.path}.log"
+    pace = read_pace(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else None
+    if pace is None or not pace.images:
+        embedding = searching = float("nan")
+    else:
+        embedding = 1000 * pace.embedding_seconds / pace.images
+        searching = 1000 * pace.searching_seconds / pace.images
+    scoring = embedding + searching
+    return {
+        "extraction_ms": extraction,
+        "embedding_ms": embedding,
+        "searching_ms": searching,
+        "scoring_ms": scoring,
+        "inference_ms": extraction + scoring,
+    }
+
+
+def _extraction_logs(logs: Path) -> Iterable[str]:
+    """Oldest first, so that of two passes over the same images the later one counts."""
+    paths = sorted((logs / "extract_features").rglob("*.log"), key=lambda path: path.stat().st_mtime)
+    return (path.read_text(encoding="utf-8", errors="replace") for path in paths)
