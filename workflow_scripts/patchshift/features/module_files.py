@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from patchshift.errors import UserError
 from patchshift.features.devices import is_out_of_memory
-from patchshift.features.weights import check_receipt
+from patchshift.features.weights import check_receipt, find_file
 from patchshift.plan.backbone_specs import FileSpec
 
 PARTS = re.compile(
@@ -126,24 +126,13 @@ def build_from_file(spec: FileSpec, weights_dir: Path | None) -> nn.Module:
         UserError: if the file is missing, cannot be read, would have to be unpickled, does not take the images, or
             does not return such maps.
     """
-    path = _find_module(spec, weights_dir)
+    remedy = f"put '{spec.weights}' into {weights_dir}"
+    path = find_file(spec.weights, weights_dir, owner="the backbone", kind="module", remedy=remedy)
+    check_receipt(path)
     load = _load_program if path.suffix == ".pt2" else _load_torchscript
     backbone = FileModule(load(path), spec).eval()
     _check_maps(backbone, spec)
     return backbone
-
-
-def _find_module(spec: FileSpec, weights_dir: Path | None) -> Path:
-    if weights_dir is None:
-        raise UserError(f"the backbone needs '{spec.weights}': set weights_dir to the folder that holds it")
-    path = weights_dir / spec.weights
-    if not path.is_file():
-        raise UserError(
-            f"no module file {path}: put '{spec.weights}' into {weights_dir}, or set weights_dir to the folder that "
-            "holds it"
-        )
-    check_receipt(path)
-    return path
 
 
 def _load_torchscript(path: Path) -> nn.Module:

@@ -21,7 +21,7 @@ from patchshift.features.transformers import (
     prune_blocks,
     resize_positions,
 )
-from patchshift.features.weights import fill_weights
+from patchshift.features.weights import fill_weights, find_file
 from patchshift.plan.backbone_specs import RANDOM, PretrainedSpec
 from patchshift.plan.loading import did_you_mean
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
@@ -80,15 +80,8 @@ def build_pretrained(spec: PretrainedSpec, weights_dir: Path | None) -> nn.Modul
 
 
 def _find_weights(spec: PretrainedSpec, weights_dir: Path | None) -> Path:
-    if weights_dir is None:
-        raise UserError(f"{spec.model} needs weights: set weights_dir to the folder that holds '{spec.weights}'")
-    path = weights_dir / spec.weights
-    if not path.is_file():
-        raise UserError(
-            f"no weight file {path}: put the {spec.source} weights of {spec.model} there under this name, or set "
-            "weights_dir to the folder that holds it"
-        )
-    return path
+    remedy = f"put the {spec.source} weights of {spec.model} there under this name"
+    return find_file(spec.weights, weights_dir, owner=spec.model, kind="weight", remedy=remedy)
 
 
 def _create_network(spec: PretrainedSpec) -> nn.Module:

@@ -34,6 +34,27 @@ NAMED = 10
 """How many weights an error names."""
 
 
+def find_file(name: str, weights_dir: Path | None, *, owner: str, kind: str, remedy: str) -> Path:
+    """Where a backbone's file is.
+
+    Args:
+        name: the file's name in `weights_dir`.
+        weights_dir: folder of weight files, if the config has one.
+        owner: what needs the file, for messages.
+        kind: what the file is, for messages.
+        remedy: how to bring it, for messages.
+
+    Raises:
+        UserError: if there is no folder, or no file.
+    """
+    if weights_dir is None:
+        raise UserError(f"{owner} needs '{name}': set weights_dir to the folder that holds it")
+    path = weights_dir / name
+    if not path.is_file():
+        raise UserError(f"no {kind} file {path}: {remedy}, or set weights_dir to the folder that holds it")
+    return path
+
+
 def load_weights(path: Path) -> dict[str, Tensor]:
     """The weights in a file, on the CPU, by name.
 
@@ -89,6 +110,11 @@ def fill_weights(network: nn.Module, path: Path, *, known: Collection[str], mode
 
 
 def check_receipt(path: Path) -> None:
+    """Hold a file to the receipt of its download, if one lies beside it.
+
+    Raises:
+        UserError: if its SHA-256 is not the receipt's.
+    """
     receipt = path.with_name(f"{path.name}.receipt.json")
     if not receipt.is_file():
         return
