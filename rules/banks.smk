@@ -7,18 +7,8 @@
 
 rule fit_detector:
     input:
-        features=lambda wildcards: [
-            f"results/features/{dataset}/{category}/{wildcards.domain}/{wildcards.backbone}.h5"
-            for dataset, category in study.members(
-                wildcards.dataset, wildcards.category
-            )
-        ],
-        splits=lambda wildcards: [
-            f"results/splits/{dataset}/{category}/{wildcards.split}.csv"
-            for dataset, category in study.members(
-                wildcards.dataset, wildcards.category
-            )
-        ],
+        features=member_features,
+        splits=member_splits,
     output:
         bank="results/banks/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.h5",
     log:

@@ -79,6 +79,22 @@ def domain_split(wildcards):
     return f"results/splits/{wildcards.dataset}/{wildcards.category}/{study.domain_split(wildcards.domain)}.csv"
 
 
+def member_features(wildcards):
+    """The feature stores of what is trained on: a category's, or those of each member of a pool."""
+    return [
+        f"results/features/{dataset}/{category}/{wildcards.domain}/{wildcards.backbone}.h5"
+        for dataset, category in study.members(wildcards.dataset, wildcards.category)
+    ]
+
+
+def member_splits(wildcards):
+    """The splits of the same, in the same order."""
+    return [
+        f"results/splits/{dataset}/{category}/{wildcards.split}.csv"
+        for dataset, category in study.members(wildcards.dataset, wildcards.category)
+    ]
+
+
 def options(**values):
     """Command-line options for those of the values that are there: `defects_pack=path` to `--defects-pack path`."""
     return [

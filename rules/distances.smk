@@ -8,18 +8,8 @@
 
 rule measure_distances:
     input:
-        features=lambda wildcards: [
-            f"results/features/{dataset}/{category}/{wildcards.domain}/{wildcards.backbone}.h5"
-            for dataset, category in study.members(
-                wildcards.dataset, wildcards.category
-            )
-        ],
-        splits=lambda wildcards: [
-            f"results/splits/{dataset}/{category}/{wildcards.split}.csv"
-            for dataset, category in study.members(
-                wildcards.dataset, wildcards.category
-            )
-        ],
+        features=member_features,
+        splits=member_splits,
         target_features="results/features/{target_dataset}/{target_category}/{target_domain}/{backbone}.h5",
         target_split="results/splits/{target_dataset}/{target_category}/{split}.csv",
     output:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from patchshift.detectors.pace import read_pace
 from patchshift.plan.cells import Cell
-from patchshift.report.tables import row_keys
+from patchshift.report.tables import SIZES, row_keys
 from patchshift.runtime.files import read_json
 from patchshift.runtime.pace import read_passes
 
@@ -50,7 +50,7 @@ def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs
 
 def _sizes(cell: Cell) -> dict[str, Any]:
     metrics, bank = read_json(Path(cell.metrics)), Path(f"results/banks/{cell.bank.path}.h5")
-    sizes = {name: metrics[name] for name in ("feature_dim", "patches_per_image")}
+    sizes = {name: metrics[name] for name in SIZES}
     return {**sizes, "bank_mb": bank.stat().st_size / 1e6 if bank.is_file() else float("nan")}
 
 
