@@ -135,16 +135,6 @@ def test_values_that_are_not_finite_are_refused_with_layer_and_image(tmp_path: P
         writer.write(2, {"fine": maps})
 
 
-def test_reading_widens_every_finite_float16_exactly(tmp_path: Path) -> None:
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    maps = every[np.isfinite(every)].reshape(1, 2, -1, 4)
-    with FeatureWriter(tmp_path / "store.h5", ["a.png"], (8, 8), {}) as writer:
-        writer.write(0, {"all": maps})
-    with FeatureStore(tmp_path / "store.h5") as store:
-        read = store.read("all", np.array([0]))
-    np.testing.assert_array_equal(read.view(np.uint32), maps.astype(np.float32).view(np.uint32))  # signs of zero too
-
-
 @pytest.mark.parametrize("batch", [1, 3, 7])
 @pytest.mark.parametrize("count", [1, 7])
 def test_files_are_those_that_hdf5_writes_by_itself(tmp_path: Path, batch: int, count: int) -> None:

@@ -3,8 +3,8 @@
 Layout: dataset `layers/{layer}` of shape (image, row, column, channel), one uncompressed chunk per image; dataset
 `images` with the image keys; attributes `input_size` and `provenance` (JSON).
 
-All values are finite: writing refuses others. Whole chunks go past HDF5's cache and filters, two threads read and
-widen them, and both the check and the widening work on the bits, because NumPy treats float16 value by value.
+All values are finite: writing refuses others, by their bits, because NumPy treats float16 value by value. Chunks are
+written past HDF5's cache and filters, and read by `features.stored_maps`.
 Tested in tests/features/test_store.py; measured in benchmarks/store.py.
 """
 
@@ -24,25 +24,22 @@ import numpy.typing as npt
 
 from patchshift.data.index import find_rows
 from patchshift.errors import UserError
+from patchshift.features.stored_maps import Float16, Float32, StoredMaps
 from patchshift.runtime.hdf5 import create_hdf5
 
-Float16 = npt.NDArray[np.float16]
-Float32 = npt.NDArray[np.float32]
 LayerMaps = dict[str, Float32]
 """Layer name -> [n, rows, columns, channels] of a few images, layers in the store's order."""
 
 log = logging.getLogger(__name__)
 
 READERS = 2
-"""Threads that read and widen; one alone falls behind HDF5. However many there are, they read the same."""
+"""Threads that read; one alone falls behind HDF5. However many there are, they read the same."""
 
 MADE = ("device", "precision")
 """What provenance says of how a store was made, beside its spec."""
 
-# Bits of a float16 without its sign, from the first value that is not finite; how many places its exponent stands
-# further left in a float32, the sign and those bits there, and what makes up for the exponents' different bias.
+# Bits of a float16 without its sign, and the first of them that is not finite.
 MAGNITUDE, INFINITY = np.uint16(0x7FFF), 0x7C00
-SHIFT, SIGNED, REBIAS = 13, np.int32(0x8FFFE000 - (1 << 32)), np.float32(2.0**112)
 
 
 class FeatureWriter:
@@ -112,24 +109,29 @@ class FeatureStore:
     Attributes:
         images: the key of each image, in row order.
         input_size: (height, width) of the network input in pixels.
-        layer_shapes: layer name -> (rows, columns, channels).
         provenance: what `runtime.provenance.describe` recorded.
     """
 
     def __init__(self, path: Path) -> None:
-        self._readers = ThreadPoolExecutor(READERS)  # its threads start with the first use
+        self._closing = ExitStack()
         try:
-            self._file = h5py.File(path, "r")
-            self.images: list[str] = [str(name) for name in self._file["images"].asstr()[:]]
-            height, width = self._file.attrs["input_size"]
+            self._readers = self._closing.enter_context(ThreadPoolExecutor(READERS))  # they start with the first use
+            file = self._closing.enter_context(h5py.File(path, "r"))
+            content = self._closing.enter_context(path.open("rb"))
+            self.images: list[str] = [str(name) for name in file["images"].asstr()[:]]
+            height, width = file.attrs["input_size"]
             self.input_size: tuple[int, int] = (int(height), int(width))
-            self.layer_shapes: dict[str, tuple[int, int, int]] = {
-                layer: _map_shape(array) for layer, array in self._file["layers"].items()
-            }
-            self.provenance: dict[str, Any] = json.loads(self._file.attrs["provenance"])
+            self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+            self._maps = {layer: StoredMaps(array, content.fileno()) for layer, array in file["layers"].items()}
         except (OSError, KeyError, ValueError) as error:
+            self._closing.close()
             raise UserError(f"{path} is not a whole feature store ({error}): delete it and run again") from error
         self.path = path
+
+    @property
+    def layer_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Layer name -> (rows, columns, channels)."""
+        return {layer: maps.shape for layer, maps in self._maps.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -137,8 +139,7 @@ class FeatureStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._readers.shutdown()
-        self._file.close()
+        self._closing.__exit__(kind, error, traceback)
 
     def read(self, layer: str, rows: npt.NDArray[np.int64]) -> Float32:
         """Maps of the given image rows, in that order: [n, rows, columns, channels] float32.
@@ -146,22 +147,10 @@ class FeatureStore:
         Raises:
             UserError: if the file is damaged there.
         """
-        chunks = self._file["layers"][layer].id
-        maps = np.empty((len(rows), *self.layer_shapes[layer]), np.float32)
-
-        def fill(part: slice) -> None:
-            stored = np.empty(self.layer_shapes[layer], np.float16)
-            content = stored.reshape(-1).view(np.uint8)
-            for row, image in zip(rows[part].tolist(), maps[part], strict=True):
-                chunks.read_direct_chunk((row, 0, 0, 0), out=content)
-                _widen(stored, image)
-
-        share = -(-len(rows) // READERS)
         try:
-            list(self._readers.map(fill, [slice(start, start + share) for start in range(0, len(rows), share or 1)]))
+            return self._maps[layer].read(rows, self._readers)
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"{self.path} is damaged in layer '{layer}' ({error}): delete it and run again") from error
-        return maps
 
     def select(self, images: Sequence[str]) -> "FeatureRows":
         """The features of the named images, in that order.
@@ -239,21 +228,3 @@ def warn_of_differences(stores: Sequence[FeatureStore]) -> None:
 
 def _is_finite(values: Float16) -> bool:
     return bool(np.bitwise_and(values.view(np.uint16), MAGNITUDE).max(initial=0) < INFINITY)
-
-
-def _widen(values: Float16, out: Float32) -> None:
-    """Finite float16 values as float32: the same bits at their new places, then the other bias by an exact product."""
-    bits = out.view(np.int32)
-    np.copyto(bits, values.view(np.int16))  # the sign fills the bits on its left
-    np.left_shift(bits, SHIFT, out=bits)
-    np.bitwise_and(bits, SIGNED, out=bits)
-    np.multiply(out, REBIAS, out=out)
-
-
-def _map_shape(array: h5py.Dataset) -> tuple[int, int, int]:
-    """(rows, columns, channels) of a layer; ValueError where it is not laid out as `FeatureWriter` does it."""
-    rows, columns, channels = array.shape[1:]
-    filters = array.id.get_create_plist().get_nfilters()
-    if array.dtype != np.float16 or array.chunks != (1, rows, columns, channels) or filters:
-        raise ValueError(f"layer '{array.name}' is not float16 with one uncompressed chunk per image")
-    return rows, columns, channels

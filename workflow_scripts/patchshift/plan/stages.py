@@ -29,7 +29,7 @@ VERSIONS = {
 REPRESENTATIONS = [
     f"features/{module}.py"
     for module in ("embedding", "fusion", "interpolation", "moments", "neighbourhoods", "parallel", "planning")
-] + ["features/reduction.py", "features/representations.py", "features/store.py"]
+] + ["features/reduction.py", "features/representations.py", "features/store.py", "features/stored_maps.py"]
 
 SOURCES = {
     "pack_images": ["data/packs.py", "data/images.py"],
