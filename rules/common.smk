@@ -114,13 +114,29 @@ def weights_options(backbone):
     return options(weights_dir=study.config.weights_dir if file else None)
 
 
-def device_options(wildcards, output):
-    """Where extraction runs and what decodes: with `output`, Snakemake does not compare it, so it reruns nothing."""
+def extraction_options(backbone):
+    """Where extraction runs, and how many threads and processes it has."""
     workers = study.config.num_workers
     return options(
         device=study.config.device,
+        threads=str(study.catalog.backbones[backbone].threads),
         num_workers=None if workers is None else str(workers),
     )
+
+
+def batch_options(batch):
+    """The same for a batch; with `output`, Snakemake does not compare it."""
+    return lambda wildcards, output: extraction_options(batch.backbone)
+
+
+def extraction_cores(backbone):
+    """Cores of an extraction job: for its threads, and for the processes that decode."""
+    return study.catalog.backbones[backbone].threads + (study.config.num_workers or 0)
+
+
+def extraction_memory(backbone):
+    """Memory of an extraction job in MB: a batch for each thread or process, beside the network."""
+    return 2000 + 1000 * extraction_cores(backbone)
 
 
 def for_each_target(batch, find):

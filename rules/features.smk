@@ -5,12 +5,8 @@
 # Makes  results/features/{dataset}/{category}/{domain}/{backbone}.h5; several in one job where the study says
 #        `batch_categories`: a rule without wildcards for each batch, which Snakemake prefers
 
-EXTRACTION_THREADS = max(2, study.config.num_workers or 0)
-EXTRACTION_RESOURCES = {
-    "mem_mb": 4000,
-    "gpu": int(study.config.device == "cuda"),  # `auto` may find none
-}
 EXTRACTION_MINUTES = 240  # per target
+EXTRACTION_CARDS = int(study.config.device == "cuda")  # `auto` may find none
 
 
 rule extract_features:
@@ -25,15 +21,17 @@ rule extract_features:
         "results/benchmarks/extract_features/{dataset}/{category}/{domain}/{backbone}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: EXTRACTION_THREADS
+    threads: lambda wildcards: extraction_cores(wildcards.backbone)
     resources:
-        **EXTRACTION_RESOURCES,
+        mem_mb=lambda wildcards: extraction_memory(wildcards.backbone),
+        gpu=EXTRACTION_CARDS,
         runtime=EXTRACTION_MINUTES,
     params:
         index=domain_index,
         root=domain_root,
         weights=lambda wildcards: weights_options(wildcards.backbone),
-        device=device_options,
+        # With `output`, Snakemake does not compare it: no feature depends on it.
+        device=lambda wildcards, output: extraction_options(wildcards.backbone),
         spec=lambda wildcards: study.backbone_spec(wildcards.backbone),
         stage=stage_version("extract_features"),
     shell:
@@ -58,15 +56,16 @@ for batch in batches.list_batches(study):
             f"results/benchmarks/extract_features/{batch.name}.tsv"
         conda:
             rules.extract_features.rule.conda_env
-        threads: EXTRACTION_THREADS
+        threads: extraction_cores(batch.backbone)
         resources:
-            **EXTRACTION_RESOURCES,
+            mem_mb=extraction_memory(batch.backbone),
+            gpu=EXTRACTION_CARDS,
             runtime=EXTRACTION_MINUTES * len(batch.targets),
         params:
             index=for_each_target(batch, find_index),
             root=for_each_target(batch, find_root),
             weights=weights_options(batch.backbone),
-            device=device_options,
+            device=batch_options(batch),
             spec=study.backbone_spec(batch.backbone),
             stage=stage_version("extract_features"),
         shell:

@@ -9,7 +9,8 @@ localrules:
 
 rule fetch_weights:
     output:
-        receipt=str(weights.weight_receipt(study, "{weights}")),
+        # Updated: what it says of an earlier download is not deleted before the job.
+        receipt=update(str(weights.weight_receipt(study, "{weights}"))),
     log:
         "results/logs/fetch_weights/{weights}.log",
     benchmark:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from patchshift.data.index import read_index
 from patchshift.features.extraction import Extractor
-from patchshift.plan.backbone_specs import BACKBONE, NO_WEIGHTS, RANDOM
+from patchshift.plan.backbone_specs import BACKBONE, NO_WEIGHTS, ORIGIN, RANDOM
 from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
@@ -23,17 +23,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--stage", required=True, help="stage version")
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="feature store of each index (HDF5)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=int, default=2, help="batches computed at a time on a CPU")
     parser.add_argument("--num-workers", type=int, help="processes that decode images; default: depends on the device")
     args = parser.parse_args(argv)
     if not len(args.index) == len(args.root) == len(args.features):
         parser.error("--index, --root and --features must name equally many")
 
     keep_freed_memory()
-    limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
+    limit_threads(args.threads)
     set_seed(0)  # whatever draws, and algorithms on CUDA that would differ from run to run
-    extractor = Extractor(args.spec, weights_dir=args.weights_dir, device=args.device, num_workers=args.num_workers)
-    named = args.spec.weights not in (NO_WEIGHTS, RANDOM)
-    weights = {"weights": args.weights_dir / args.spec.weights} if named else {}
+    spec = args.spec.model_copy(update={"threads": args.threads})
+    extractor = Extractor(spec, weights_dir=args.weights_dir, device=args.device, num_workers=args.num_workers)
+    named = spec.weights not in (NO_WEIGHTS, RANDOM)
+    weights = {"weights": args.weights_dir / spec.weights} if named else {}
     for index, root, features in zip(args.index, args.root, args.features, strict=True):
         rows, inputs = read_index(index), {"index": index, **weights}
         extractor.extract(
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             provenance=describe(
                 "extract_features",
                 version=args.stage,
-                spec=args.spec.canonical(),
+                spec=spec.canonical(exclude=ORIGIN | {"threads"}),
                 inputs=inputs,
                 **extractor.provenance,
             ),

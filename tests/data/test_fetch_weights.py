@@ -103,6 +103,19 @@ def test_a_file_that_exists_is_used_as_it_is(server: Any, fetch: Callable[..., d
     assert left(file) == BOTH
 
 
+def test_what_a_receipt_says_of_a_download_is_kept_when_the_job_runs_again(
+    server: Any, fetch: Callable[..., dict[str, Any]], file: Path
+) -> None:
+    address = server.put("a.safetensors", WEIGHTS)
+    receipt = fetch(address)
+    assert (receipt["origin"], receipt["address"]) == ("downloaded", address)
+    assert fetch(address) == receipt
+    file.write_bytes(OTHERS)
+    with pytest.raises(UserError, match="names another SHA-256"):
+        fetch(address)
+    assert file.read_bytes() == OTHERS
+
+
 def test_a_file_that_appears_during_the_download_is_left_alone(
     server: Any, fetch: Callable[..., dict[str, Any]], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,9 +97,9 @@ def test_jobs_ask_for_the_cores_that_decode_and_for_the_card(single: Any) -> Non
     finally:
         path.write_text(before)
     with_default, with_cuda = asked
-    assert "threads: 2" in with_default
+    assert "threads:" not in with_default  # one, as the backbone says
     assert "gpu=1" not in with_default
-    assert "threads: 3" in with_cuda
+    assert "threads: 4" in with_cuda
     assert "gpu=1" in with_cuda
 
 

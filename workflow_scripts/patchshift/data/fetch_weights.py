@@ -10,7 +10,7 @@ from typing import TextIO
 
 from patchshift.data.download import Patience, Unavailable
 from patchshift.data.places import bring
-from patchshift.data.weight_files import find_fault
+from patchshift.data.weight_files import check_receipt, find_fault
 from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import WeightsSpec
 from patchshift.plan.data_specs import ArchiveSpec
@@ -55,7 +55,7 @@ def fetch_weights(
 ) -> None:
     """Bring a weight file to `weights_dir / spec.weights` unless it is there, and write a receipt.
 
-    A file that exists is used as it is. What an interrupted download left in `.{file}.download` beside it is gone on
+    A file that exists is used as it is, and its receipt kept. What an interrupted download left in `.{file}.download` beside it is gone on
     with. Of several processes one works, the others wait.
 
     Args:
@@ -67,7 +67,7 @@ def fetch_weights(
 
     Raises:
         UserError: if no place gives sound weights (each is named, with its reason, the file to bring and where to put
-            it), or the disk is full.
+            it), the disk is full, or the file is not the one that its receipt names.
     """
     path = weights_dir / spec.weights
     if path.is_symlink() and not path.exists():
@@ -77,9 +77,12 @@ def fetch_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.download")
     with one_process(path.with_name(f".{path.name}.lock"), "fetching these weights"):
-        if not path.is_file():
+        if path.is_file():
+            log.info("weight file '%s': %s exists and is used as it is", spec.weights, path)
+            check_receipt(path)
+        else:
             _bring(spec, path, work, terminal, patience)
-        write_json(receipt, asdict(_receipt(spec, path, work)))
+        write_json(receipt, asdict(_receipt(spec, path, work, receipt)))
         remove(work)
 
 
@@ -116,12 +119,12 @@ def _bring(spec: WeightsSpec, path: Path, work: Path, terminal: TextIO | None, p
     bring(name, spec.places, work, accept, by_hand=by_hand, terminal=terminal, patience=patience)
 
 
-def _receipt(spec: WeightsSpec, path: Path, work: Path) -> WeightsReceipt:
-    """What this or an interrupted run noted of the file that it moved into place; else, that it was found there."""
+def _receipt(spec: WeightsSpec, path: Path, work: Path, receipt: Path) -> WeightsReceipt:
+    """What this or an earlier run noted of the file that it moved into place; else, that it was found there."""
     sha256 = digest_file(path)
-    if (work / "receipt.json").is_file():
-        told = WeightsReceipt(**read_json(work / "receipt.json"))
-        if told.sha256 == sha256:
-            return told
-    log.info("weight file '%s': %s exists and is used as it is", spec.weights, path)
+    for note in (work / "receipt.json", receipt):
+        if note.is_file():
+            told = WeightsReceipt(**read_json(note))
+            if told.sha256 == sha256:
+                return told
     return WeightsReceipt(spec.weights, spec.licence, sha256, path.stat().st_size)

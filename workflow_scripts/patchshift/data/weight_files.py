@@ -1,6 +1,7 @@
-"""Tell weight files from what servers send in their place: error pages, halves, pointers to large files.
+"""Tell weight files from what servers send in their place (error pages, halves, pointers to large files), and from
+others than those that were downloaded.
 
-Nothing is loaded: the first bytes and the index of a file are enough.
+Nothing is loaded: the first bytes and the index of a file are enough, or its digest.
 
 Tested in tests/data/test_weight_files.py.
 """
@@ -9,7 +10,9 @@ import json
 import zipfile
 from pathlib import Path
 
+from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import SAFE
+from patchshift.runtime.files import digest_file, read_json
 
 LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors library."""
@@ -35,6 +38,24 @@ def find_fault(path: Path, name: str) -> str | None:
         start = file.read(32)
     fault = _find_fault_of_safetensors(path) if name.endswith(SAFE) else _find_fault_of_torch(path, name, start)
     return f"{fault} (it begins with {start[:8]!r})" if fault else None
+
+
+def check_receipt(path: Path) -> None:
+    """Hold a file to the receipt of its download, if one lies beside it.
+
+    Raises:
+        UserError: if its SHA-256 is not the receipt's.
+    """
+    receipt = path.with_name(f"{path.name}.receipt.json")
+    if not receipt.is_file():
+        return
+    content = read_json(receipt)
+    digest = content.get("sha256") if isinstance(content, dict) else None
+    if digest != digest_file(path):
+        raise UserError(
+            f"{path} has changed since {receipt.name} was written, which names another SHA-256: delete {receipt.name} "
+            "to use the file as it is, or both to download it again"
+        )
 
 
 def _find_fault_of_safetensors(path: Path) -> str | None:

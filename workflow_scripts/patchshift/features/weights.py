@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from patchshift.data.weight_files import ZIP, check_receipt
 from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import PICKLED, SAFE
-from patchshift.runtime.files import digest_file, read_json
 
 NESTED = ("state_dict", "model")
 """Keys under which checkpoints of a training keep the network's weights."""
@@ -26,9 +26,6 @@ NESTED = ("state_dict", "model")
 COMPUTED = ("num_batches_tracked", "rope.periods", "rope.freqs_cos", "rope.freqs_sin")
 """How names end that hold no weights: counters of seen batches, and rotary embeddings, which timm computes anew. Some
 files have them and some lack them."""
-
-ZIP = b"PK\x03\x04"
-"""How files of torch.save begin since version 1.6; torch maps only those into memory."""
 
 NAMED = 10
 """How many weights an error names."""
@@ -109,24 +106,6 @@ def fill_weights(network: nn.Module, path: Path, *, known: Collection[str], mode
     network.load_state_dict({name: weights[name] for name in expected if name in weights}, strict=False)
 
 
-def check_receipt(path: Path) -> None:
-    """Hold a file to the receipt of its download, if one lies beside it.
-
-    Raises:
-        UserError: if its SHA-256 is not the receipt's.
-    """
-    receipt = path.with_name(f"{path.name}.receipt.json")
-    if not receipt.is_file():
-        return
-    content = read_json(receipt)
-    digest = content.get("sha256") if isinstance(content, dict) else None
-    if digest != digest_file(path):
-        raise UserError(
-            f"{path} has changed since it was downloaded ({receipt.name} names another SHA-256): delete both to "
-            "download it again"
-        )
-
-
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -137,7 +116,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
-        mappable = file.read(len(ZIP)) == ZIP
+        mappable = file.read(len(ZIP)) == ZIP  # as torch.save writes since version 1.6
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
     except Exception as error:  # a damaged or malicious file can fail anywhere in torch's reader

@@ -204,8 +204,8 @@ class Study:
         return self.catalog.domains[domain].canonical()
 
     def backbone_spec(self, backbone: str) -> str:
-        """What features depend on."""
-        return self.catalog.backbones[backbone].canonical(exclude=ORIGIN)
+        """What features depend on; not the threads, each of which computes batches of its own."""
+        return self.catalog.backbones[backbone].canonical(exclude=ORIGIN | {"threads"})
 
     def fit_spec(self, detector: str) -> str:
         """What a bank depends on: all of the detector but how images are scored."""
