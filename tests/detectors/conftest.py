@@ -18,12 +18,17 @@ def make_features(tmp_path: Path) -> Iterator[MakeFeatures]:
     with ExitStack() as stack:
 
         def make(
-            images: int = 6, *, seed: int = 0, channels: int = 5, input_size: tuple[int, int] = (64, 48)
+            images: int = 6,
+            *,
+            seed: int = 0,
+            channels: int = 5,
+            input_size: tuple[int, int] = (64, 48),
+            device: str = "cpu",
         ) -> FeatureRows:
             random = np.random.default_rng(seed)
             path = tmp_path / f"features{next(numbers)}.h5"
             names = [f"image{index}" for index in range(images)]
-            with FeatureWriter(path, names, input_size, {}) as writer:
+            with FeatureWriter(path, names, input_size, {"device": device, "precision": "float32"}) as writer:
                 fine = random.normal(size=(images, 8, 6, 4)).astype(np.float16)
                 coarse = random.normal(size=(images, 4, 3, channels)).astype(np.float16)
                 writer.write(0, {"fine": fine, "coarse": coarse})

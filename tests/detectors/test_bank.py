@@ -181,6 +181,19 @@ def test_scores_of_an_image_do_not_depend_on_the_images_beside_it(make_features:
     np.testing.assert_allclose(bank.score(alone, ImageScoreSpec()).maps[0], together, rtol=1e-5)
 
 
+def test_features_made_on_another_device_than_those_of_the_bank_are_told_of_in_the_log(
+    make_features: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit_detector(spec(), make_features(), seed=0).save(tmp_path / "bank.h5", {})
+    bank = Bank.load(tmp_path / "bank.h5")
+    bank.score(make_features(), ImageScoreSpec())
+    assert caplog.messages == []
+    bank.score(make_features(device="cuda: Card"), ImageScoreSpec())
+    (message,) = caplog.messages
+    assert "the features of the bank and " in message
+    assert "different settings, which alone changes features a little: device 'cpu' and 'cuda: Card'" in message
+
+
 def test_refitting_gives_equal_bytes(make_features: Any, tmp_path: Path) -> None:
     for name in ("one.h5", "two.h5"):
         bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)

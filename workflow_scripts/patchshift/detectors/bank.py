@@ -1,8 +1,8 @@
 """A memory bank of patch embeddings: fitted state, scoring, and its file.
 
 Layout of a bank file: dataset `vectors` [M, D] float32; group `layers` (track order) with the shape of each chosen
-layer; group `representation` with its fitted arrays; attributes `spec` (JSON), `input_size`, `covering_radius` and
-`provenance` (JSON).
+layer; group `representation` with its fitted arrays; attributes `spec` (JSON), `input_size`, `covering_radius`, `made`
+(JSON) and `provenance` (JSON).
 Tested in tests/detectors/test_bank.py.
 """
 
@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from patchshift.detectors.pace import ScoringPace
 from patchshift.detectors.scores import Scores
 from patchshift.errors import UserError
 from patchshift.features.representations import CHUNK_MB, Representation
-from patchshift.features.store import FeatureRows
+from patchshift.features.store import FeatureRows, warn_of_differences
 from patchshift.plan.specs import FitSpec, ImageScoreSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
@@ -51,6 +51,7 @@ class Bank:
         input_size: (height, width) of the network input in pixels.
         covering_radius: largest distance of a training patch to the nearest kept one, in the space where the sampler
             chose (the projected one, if it projects).
+        made: device and precision that the training features were computed with, where known.
     """
 
     spec: FitSpec
@@ -58,6 +59,7 @@ class Bank:
     representation: Representation
     input_size: tuple[int, int]
     covering_radius: float
+    made: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def _centre(self) -> Float32:
@@ -94,6 +96,7 @@ class Bank:
                 image are ignored.
         """
         self._check_same_backbone(features)
+        warn_of_differences("the features of the bank", self.made, [store for store, _ in features.parts])
         if ignore is not None:
             _check_something_is_left(ignore, features.images)
         representation = self.representation
@@ -153,6 +156,7 @@ class Bank:
             file.attrs["spec"] = self.spec.canonical()
             file.attrs["input_size"] = np.array(self.input_size, np.int64)
             file.attrs["covering_radius"] = self.covering_radius
+            file.attrs["made"] = json.dumps(dict(self.made), sort_keys=True)
             file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
 
     @classmethod
@@ -180,6 +184,7 @@ class Bank:
                     Representation(spec.representation, shapes, state),  # type: ignore[arg-type]
                     (int(height), int(width)),
                     float(file.attrs["covering_radius"]),
+                    json.loads(file.attrs["made"]),
                 )
         except (OSError, KeyError, ValueError, ValidationError) as error:
             raise UserError(f"{path} is not a whole bank ({error}): delete it and run again") from error

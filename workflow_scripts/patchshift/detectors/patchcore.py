@@ -38,7 +38,7 @@ def fit_patchcore(spec: FitSpec, features: FeatureRows, *, seed: int) -> Bank:
     log.info("%d training images, %d patches of dimension %d", len(features), *patches.shape)
     rows, radius = choose(spec.sampler, patches, seed=seed)
     log.info("kept %d patches, covering radius %.4g", len(rows), radius)
-    return Bank(spec, patches[rows], representation, features.input_size, radius)
+    return Bank(spec, patches[rows], representation, features.input_size, radius, features.made)
 
 
 def embed(representation: Representation, features: FeatureRows, *, chunk_mb: int = CHUNK_MB) -> Float32:

@@ -54,11 +54,12 @@ def trace_attention(
     if reason:
         log.warning("%s: no attention to show: %s", getattr(spec, "model", spec.source), reason)
         return AttentionMaps([], block, np.zeros((0, 0, 0, 0), np.float32), np.zeros((0, 0), np.float32), reason)
-    size, pace = spec.input_size, Pace(name, len(images))
+    size, traced = spec.input_size, []
     pixels = map_files(lambda key: read_resized(images[key], size, digest=digests[key]), images)
-    # one image at a time: the attention of all tokens to all takes memory
-    traced = [class_attention(backbone, torch.from_numpy(each.copy()).permute(2, 0, 1)[None] / 255) for each in pixels]
-    pace.finish()
+    with Pace(name, len(images)) as pace:
+        for each in pixels:  # one at a time: the attention of all tokens to all takes memory
+            traced.append(class_attention(backbone, torch.from_numpy(each.copy()).permute(2, 0, 1)[None] / 255))
+            pace.report(len(traced))
     maps, others = (torch.cat(parts).numpy() for parts in zip(*traced, strict=True))
     return AttentionMaps(list(images), block, maps, others)
 

@@ -84,21 +84,19 @@ class Extractor:
         files = [(path, digests[key] if digests else None) for key, path in images.items()]
         batches = ImageBatches(files, self.spec.batch_size, self.spec.input_size)
         mistakes: list[str] = []
-        done, pace = 0, Pace(str(destination), len(files))
         with (
+            Pace(str(destination), len(files)) as pace,
             atomic_path(destination) as partial,
             self._compute(batches, mistakes) as results,
             FeatureWriter(partial, list(images), self.spec.input_size, provenance) as writer,
         ):
             for count, maps in results:
                 if not mistakes:
-                    writer.write(done, maps)
-                done += count
-                pace.report(done)
+                    writer.write(pace.done, maps)
+                    pace.report(pace.done + count)
             raise_all(sorted(mistakes))
-        used = (describe_device(self.forward.device), self.forward.precision, self.forward.batch_size)
-        log.info("%s: on %s, %s, %d images per pass", destination, *used)
-        pace.finish()
+            used = (describe_device(self.forward.device), self.forward.precision, self.forward.batch_size)
+            log.info("%s: on %s, %s, %d images per pass", destination, *used)
 
     @contextmanager
     def _compute(self, batches: ImageBatches, mistakes: list[str]) -> Iterator[Iterator[tuple[int, Maps]]]:

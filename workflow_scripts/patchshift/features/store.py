@@ -129,6 +129,11 @@ class FeatureStore:
         self.path = path
 
     @property
+    def made(self) -> dict[str, str]:
+        """Device and precision that the maps were computed with, where known."""
+        return {key: self.provenance[key] for key in MADE if key in self.provenance}
+
+    @property
     def layer_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Layer name -> (rows, columns, channels)."""
         return {layer: maps.shape for layer, maps in self._maps.items()}
@@ -185,6 +190,11 @@ class FeatureRows:
         """Layer name -> (rows, columns, channels)."""
         return self.parts[0][0].layer_shapes
 
+    @property
+    def made(self) -> dict[str, str]:
+        """Device and precision that the maps of the first store were computed with, where known."""
+        return self.parts[0][0].made
+
     def chunks(self, layers: Sequence[str], size: int) -> Iterator[LayerMaps]:
         """Yield the maps of at most `size` images at a time, float32, in order."""
         for store, rows in self.parts:
@@ -206,23 +216,29 @@ def pool(selections: Sequence[FeatureRows]) -> FeatureRows:
                 "a pool needs features of one backbone"
             )
     together = FeatureRows([part for selection in selections for part in selection.parts])
-    warn_of_differences([store for store, _ in together.parts])
+    store, *others = (store for store, _ in together.parts)
+    warn_of_differences(str(store.path), store.made, others)
     return together
 
 
-def warn_of_differences(stores: Sequence[FeatureStore]) -> None:
-    """Say in the log which stores were made on another device or in another precision than the first.
+def warn_of_differences(name: str, made: Mapping[str, str], stores: Sequence[FeatureStore]) -> None:
+    """Say in the log which stores were made on another device or in another precision than others.
 
     Both change features by rounding alone, so it is no error; but a change of `device` makes no store anew.
+
+    Args:
+        name: what they are compared with, for the message.
+        made: how that was made: those of `MADE` that are known.
+        stores: the stores.
     """
-    for store in stores[1:]:
-        made = [(key, *(each.provenance.get(key, "unknown") for each in (stores[0], store))) for key in MADE]
-        differences = [f"{key} '{first}' and '{other}'" for key, first, other in made if first != other]
+    for store in stores:
+        known = [key for key in MADE if key in made and key in store.made]
+        differences = [f"{key} '{made[key]}' and '{store.made[key]}'" for key in known if made[key] != store.made[key]]
         if differences:
             log.warning(
                 "%s and %s were made with different settings, which alone changes features a little: %s; delete one "
                 "of them to have it made anew",
-                *(stores[0].path, store.path, ", ".join(differences)),
+                *(name, store.path, ", ".join(differences)),
             )
 
 

@@ -6,6 +6,8 @@ Tested in tests/runtime/test_pace.py.
 import logging
 import re
 import time
+from types import TracebackType
+from typing import Self
 
 REPORT_SECONDS = 10.0
 
@@ -20,20 +22,23 @@ log = logging.getLogger(__name__)
 
 
 class Pace:
-    """Logs the pace of a long job now and then.
+    """Logs the pace of a long job now and then, and in the end, also of one that failed, how far it came.
 
     Args:
         name: what is made; each line begins with it.
         total: number of images.
+
+    Attributes:
+        done: how many of them have been passed through the backbone.
     """
 
     def __init__(self, name: str, total: int) -> None:
-        self.name, self.total = name, total
+        self.name, self.total, self.done = name, total, 0
         self.start = self.last = time.monotonic()
 
     def report(self, done: int) -> None:
         """Log images per second and the remaining time, if the last such line is old or all images are done."""
-        now = time.monotonic()
+        now, self.done = time.monotonic(), done
         if now - self.last < REPORT_SECONDS and done < self.total:
             return
         self.last = now
@@ -41,13 +46,17 @@ class Pace:
         left = (self.total - done) / pace
         log.info("%s: %d of %d images, %.1f images/s, %.0f s left", self.name, done, self.total, pace, left)
 
-    def finish(self) -> None:
-        """Log that all images have been passed through the backbone."""
-        log.info(PASSED, self.name, self.total, time.monotonic() - self.start)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        log.info(PASSED, self.name, self.done, time.monotonic() - self.start)
 
 
 def count_images(log_text: str) -> int:
-    """How many images the stores that a log tells of were made from, each with one forward pass."""
+    """How many images went through a backbone, as a log tells."""
     return sum(int(images) for _, images, _ in _PASSED_LINE.findall(log_text))
 
 
