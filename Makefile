@@ -28,6 +28,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install
 	@snakemake --cores $(CORES) all > /dev/null  # the table is printed below, also when nothing was to be done
 	@cat results/studies/demo/results.txt
+	@sed -n 's/.*"images_through_backbones": \([0-9]*\).*/Images passed through a backbone in this run: \1/p' results/studies/demo/summary.json
 	@echo "Report: results/studies/demo/report.html"
 
 test: install

@@ -21,7 +21,7 @@ rule measure_distances:
     conda:
         "../envs/numeric.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=3000,
         runtime=60,
     params:
         spec=lambda wildcards: inspections.distance_spec(study),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from patchshift.data.index import read_index
 from patchshift.features.extraction import Extractor
-from patchshift.plan.backbone_specs import BACKBONE, NO_WEIGHTS, ORIGIN, RANDOM
+from patchshift.plan.backbone_specs import BACKBONE, NO_FEATURES, NO_WEIGHTS, RANDOM
 from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             provenance=describe(
                 "extract_features",
                 version=args.stage,
-                spec=spec.canonical(exclude=ORIGIN | {"threads"}),
+                spec=spec.canonical(exclude=NO_FEATURES),
                 inputs=inputs,
                 **extractor.provenance,
             ),

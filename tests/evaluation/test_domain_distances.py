@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -329,6 +330,17 @@ def test_a_resampled_mmd_pairs_no_unit_with_itself() -> None:
     expected = of_x + of_y - 2 * (np.array([2, 1, 1, 0]) / 4) @ across @ np.full(3, 1 / 3)
     assert found[0] == pytest.approx(expected, abs=1e-14)
     assert np.isnan(found[1])
+
+
+@pytest.mark.parametrize("measure", [median_bandwidth, lambda x, y: sliced_wasserstein(x, y, directions=2)])
+def test_no_copy_of_all_vectors_is_made(measure: Callable[..., float]) -> None:
+    x, y = np.random.default_rng(10).normal(size=(2, 400, 32, 256)).astype(np.float32)
+    measure(x[:2], y[:2])
+    tracemalloc.start()
+    measure(x, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < x.nbytes + y.nbytes
 
 
 def test_what_does_not_exist_says_why() -> None:

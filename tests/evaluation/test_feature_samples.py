@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from patchshift.errors import UserError
 from patchshift.evaluation import feature_samples
 from patchshift.evaluation.domain_distances import cosine_distance, feature_drift
 from patchshift.evaluation.feature_samples import (
-    COMPONENTS,
+    count_components,
     measure_domains,
     normal_test_images,
     project,
@@ -129,9 +130,9 @@ def test_every_distance_grows_with_the_shift_and_is_near_zero_without(write: Wri
 def test_the_result_says_what_was_measured(write: Write) -> None:
     training, target = whole(write("one", draw_maps(0))), whole(write("two", draw_maps(1, 5)))
     found = measure_domains(training, target, SPEC)
-    counts = {"training_images": 8, "target_images": 5, "positions": 32, "dimension": 5, "components": 5}
-    assert found["counts"] == counts
-    assert found["kept_variance"] == pytest.approx(1)
+    counts = {"training_images": 8, "target_images": 5, "sampled_training_images": 8, "sampled_target_images": 5}
+    assert found["counts"] == counts | {"positions": 32, "dimension": 5, "components": 3}
+    assert 0.6 < found["kept_variance"] < 1
     assert found["estimator"] == "quadratic"
     assert found == measure_domains(training, target, SPEC)
 
@@ -180,17 +181,73 @@ def test_features_of_other_layers_are_refused(write: Write) -> None:
 
 
 def test_leading_components_keep_the_largest_share_of_the_variance() -> None:
-    generator = np.random.default_rng(0)
-    scales = np.r_[np.full(COMPONENTS, 3.0), np.full(16, 0.1)]
-    x, y = (generator.normal(size=(count, 30, COMPONENTS + 16)) * scales for count in (9, 7))
+    generator, components = np.random.default_rng(0), 6
+    scales = np.r_[np.full(components, 3.0), np.full(16, 0.1)]
+    x, y = (generator.normal(1, 1, size=(count, 30, components + 16)) * scales for count in (22, 20))
     (first, second), kept = project(x.astype(np.float32), y.astype(np.float32))
-    assert first.shape == (9, 30, COMPONENTS)
-    assert second.shape == (7, 30, COMPONENTS)
-    pooled = np.concatenate([x, y]).reshape(-1, COMPONENTS + 16)
+    assert first.shape == (22, 30, components)
+    assert second.shape == (20, 30, components)
+    pooled = np.concatenate([x, y]).reshape(-1, components + 16)
     values = np.linalg.eigvalsh(np.cov(pooled, rowvar=False))[::-1]
-    assert kept == pytest.approx(values[:COMPONENTS].sum() / values.sum(), rel=1e-6)
-    variances = np.concatenate([first, second]).reshape(-1, COMPONENTS).var(axis=0, ddof=1)
-    assert np.sort(variances)[::-1] == pytest.approx(values[:COMPONENTS], rel=1e-5)
+    assert kept == pytest.approx(values[:components].sum() / values.sum(), rel=1e-6)
+    variances = np.concatenate([first, second]).reshape(-1, components).var(axis=0, ddof=1)
+    assert np.sort(variances)[::-1] == pytest.approx(values[:components], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "components"), [(0, 9, 1), (1, 1, 1), (5, 900, 3), (30, 20, 6), (60, 200, 10), (1000, 1000, 44)]
+)
+def test_the_square_of_the_number_of_components_grows_with_the_images_of_the_smaller_side(
+    n: int, m: int, components: int
+) -> None:
+    assert count_components(n, m) == count_components(m, n) == components
+
+
+def test_projecting_takes_no_copy_of_the_vectors_and_is_the_same_in_small_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, y = np.random.default_rng(0).normal(2, 1, (2, 150, 32, 128)).astype(np.float32)
+    (whole_x, whole_y), share = project(x, y)
+    monkeypatch.setattr(feature_samples, "BLOCK_BYTES", 1 << 18)
+    tracemalloc.start()
+    (first, second), kept = project(x, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * (first.nbytes + second.nbytes) < x.nbytes + y.nbytes
+    assert kept == pytest.approx(share)
+    for part, expected in ((first, whole_x), (second, whole_y)):
+        assert np.abs(part) == pytest.approx(np.abs(expected), abs=1e-6)  # an axis has no sign
+
+
+@pytest.mark.parametrize("limit", [{"KEPT_IMAGES": 3}, {"KEPT_BYTES": 3 * 32 * 5 * 4 + 7}])
+def test_of_very_many_images_a_choice_keeps_its_vectors_and_all_their_means(
+    write: Write, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
+) -> None:
+    features = whole(write("one", draw_maps(0, 20)))
+    every, other = (sample_features(plain(features), features, seed=seed) for seed in (0, 1))
+    for name, value in limit.items():
+        monkeypatch.setattr(feature_samples, name, value)
+    some = sample_features(plain(features), features, seed=0)
+    assert some.vectors.shape == (3, 32, 5)
+    assert (some.vectors == every.vectors[:3]).all()
+    assert (some.means == every.means).all()
+    assert (some.powers == every.powers).all()
+    assert not any((some.means[0] == mean).all() for mean in other.means[:1])  # the seed chooses
+    counts = measure_domains(features, features, SPEC)["counts"]
+    assert counts["training_images"] == 20
+    assert counts["sampled_training_images"] == counts["sampled_target_images"] == 3
+
+
+def test_a_sample_is_scaled_where_it_stands(write: Write) -> None:
+    features = whole(write("one", draw_maps(0)))
+    sample, before = (sample_features(plain(features), features, seed=0) for _ in range(2))
+    vectors, means, factors = sample.vectors, sample.means, np.array([1.0, 2, 3, 0.5, 4])
+    sample.scale(factors)
+    assert sample.vectors is vectors
+    assert sample.means is means
+    assert vectors == pytest.approx(before.vectors * factors, rel=1e-6)
+    assert means == pytest.approx(before.means * factors)
+    assert (sample.powers == before.powers).all()
 
 
 def test_only_good_test_images_are_compared() -> None:

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,18 @@ def test_patches_of_the_map_are_those_named(make_category: MakeCategory, monkeyp
     assert strength[kinds == "dent"].min() > strength[kinds == ""].max()
 
 
-def test_too_few_patches_make_no_map(make_category: MakeCategory) -> None:
-    found = inspect(make_category(), patches=10)
+def test_too_few_patches_make_no_map(make_category: MakeCategory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patchshift.evaluation.inspection.FEWEST", 39)
+    found = inspect(make_category())
     assert found.patches.coordinates == {}
-    assert len(found.patches.defects) == 10
+    assert len(found.patches.defects) == 38
+
+
+def test_a_split_without_test_images_has_nothing_to_show(make_category: MakeCategory) -> None:
+    made = make_category()
+    parts = {name: part for name, part in made.split.parts.items() if part != "test"}
+    found = inspect(replace(made, split=replace(made.split, parts=parts)))
+    assert (found.shown, found.separations, found.patches.coordinates) == ([], [], {})
 
 
 def test_looking_twice_gives_the_same_numbers(make_category: MakeCategory) -> None:

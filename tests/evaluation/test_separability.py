@@ -46,6 +46,11 @@ def test_nearest_distances_equal_all_pairs(points: int, references: int, dimensi
     np.testing.assert_allclose(nearest_distances(left, right), expected, atol=2e-3, rtol=1e-4)
 
 
+def test_a_patch_that_is_in_the_reference_has_no_distance_to_it() -> None:
+    points = np.random.default_rng(0).normal(50, 1, (30, 8)).astype(np.float32)
+    assert nearest_distances(points, points).tolist() == [0.0] * 30
+
+
 def test_each_defect_separates_in_the_layer_that_shows_it(make_category: MakeCategory) -> None:
     found = measure(make_category())
     assert list(found) == [(layer, kind) for layer in ("fine", "coarse", ALL_LAYERS) for kind in ("dent", "stain")]

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from patchshift.features.store import FeatureRows, LayerMaps
+from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 
 class RowsInMemory(FeatureRows):
@@ -55,3 +58,38 @@ def draw_maps() -> Callable[..., LayerMaps]:
 @pytest.fixture(scope="session")
 def golden_folder() -> Path:
     return Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="session")
+def full_network() -> Callable[..., nn.Module]:
+    """A whole network of a library in which no weight has a value that would hide a mistake, such as 0 or 1."""
+
+    def create(source: str, model: str) -> nn.Module:
+        make_torchvision_importable()
+        import timm
+        import torchvision
+
+        torch.manual_seed(0)
+        network: nn.Module = (timm.create_model if source == "timm" else torchvision.models.get_model)(model)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.running_mean, -0.5, 0.5)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+        return network.eval()
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def assert_close() -> Callable[[Tensor, Tensor], None]:
+    """Equal to 1e-5 of the largest value, since sums of other layouts are rounded otherwise; and not constant."""
+
+    def check(found: Tensor, expected: Tensor) -> None:
+        assert found.shape == expected.shape
+        assert expected.std() > 0
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+    return check

@@ -45,7 +45,8 @@ def backbones() -> Callable[[str], nn.Module]:
             torch.manual_seed(0)
             network = timm.create_model(model, depth=2, img_size=(48, 32), **options)
             blocks = TransformerBlocks(network, ["block1"], final_norm=False)
-            built[name] = PretrainedNetwork(blocks, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)).eval().requires_grad_(False)
+            spec = PretrainedSpec(source="timm", model=model, weights="random", layers=[1])
+            built[name] = PretrainedNetwork(blocks, spec).eval().requires_grad_(False)
             for key, parameter in built[name].named_parameters():
                 if "attn" in key:
                     parameter.add_(0.2 * torch.randn(parameter.shape))

@@ -2,18 +2,19 @@
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 from patchshift.features.backbones import build_backbone
-from patchshift.plan.backbone_specs import BACKBONE, FileSpec, PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import BACKBONE, BackboneSpec, PretrainedSpec
+from patchshift.plan.catalog import Catalog
+from patchshift.plan.loading import read_yaml
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 make_torchvision_importable()
@@ -23,10 +24,7 @@ import torchvision  # noqa: E402
 from torchvision.ops import SqueezeExcitation  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-CATALOG = {
-    name: BACKBONE.validate_python(entry)
-    for name, entry in yaml.safe_load((ROOT / "configs" / "catalog.yaml").read_text())["backbones"].items()
-}
+CATALOG = Catalog.model_validate(read_yaml(ROOT / "configs" / "catalog.yaml")).backbones
 NETWORKS = {name: spec for name, spec in CATALOG.items() if isinstance(spec, PretrainedSpec)}
 CNNS = [name for name, spec in NETWORKS.items() if not spec.layers[0].startswith("block")]
 TRANSFORMERS = [name for name in NETWORKS if name not in CNNS]
@@ -36,6 +34,8 @@ HEIGHT, WIDTHS = 32, {"efficientnet_b5": 1280}
 """Of an image wider than the receptive fields of the layers, and no higher than it must be; other networks: 512."""
 
 PIXEL = (17, 100)
+
+Check = Callable[[Tensor, Tensor], None]
 
 
 class Promise(NamedTuple):
@@ -52,7 +52,7 @@ class Built:
     """A backbone at a small size, and what it gives for two images."""
 
     name: str
-    spec: ScatteringSpec | PretrainedSpec | FileSpec
+    spec: BackboneSpec
     backbone: nn.Module
     images: Tensor
     maps: dict[str, Tensor]
@@ -76,10 +76,10 @@ def small_size(name: str) -> tuple[int, int]:
     return {8: (64, 128), 14: (42, 56), 16: (32, 64)}.get(stride if name not in CNNS else 8, (2 * stride, 4 * stride))
 
 
-def small(name: str, size: tuple[int, int]) -> ScatteringSpec | PretrainedSpec | FileSpec:
+def small(name: str, size: tuple[int, int]) -> BackboneSpec:
     entry = CATALOG[name].model_dump() | {"image_size": size}
     if name in NETWORKS:
-        entry |= {"weights": "random", "address": None, "checksum": None, "mirrors": []}
+        entry |= {"weights": "random", "address": None, "checksum": None, "mirrors": [], "licence": ""}
     return BACKBONE.validate_python(entry)
 
 
@@ -131,13 +131,6 @@ every_network = pytest.mark.parametrize("built", NETWORKS, indirect=True)
 every_cnn = pytest.mark.parametrize("built", CNNS, indirect=True)
 
 
-def assert_close(found: Tensor, expected: Tensor) -> None:
-    """Equal to 1e-5 of the largest value."""
-    assert found.shape == expected.shape
-    assert expected.std() > 0
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
-
-
 @every_backbone
 def test_layers_come_in_order_with_the_stride_and_channels_that_the_docs_promise(built: Built) -> None:
     expected = promises(built.name)
@@ -172,7 +165,7 @@ def test_the_same_images_give_the_same_maps(built: Built) -> None:
 
 
 @every_backbone
-def test_an_image_has_the_same_maps_alone_and_among_others(built: Built) -> None:
+def test_an_image_has_the_same_maps_alone_and_among_others(built: Built, assert_close: Check) -> None:
     for layer, values in run(built.backbone, built.images[1:]).items():
         assert_close(values[0], built.maps[layer][1])
 
@@ -187,7 +180,7 @@ class SeenEnough(Exception):
     """The layers wanted have been seen: what comes behind them need not run."""
 
 
-def full_network(built: Built) -> nn.Module:
+def whole_network(built: Built) -> nn.Module:
     """The whole network of the library, with the backbone's weights where it has them and none behind."""
     spec = built.spec
     assert isinstance(spec, PretrainedSpec)
@@ -209,8 +202,8 @@ def full_network(built: Built) -> nn.Module:
 
 
 @every_network
-def test_the_truncated_network_equals_the_whole_one(built: Built) -> None:
-    spec, network = built.spec, full_network(built)
+def test_the_truncated_network_equals_the_whole_one(built: Built, assert_close: Check) -> None:
+    spec, network = built.spec, whole_network(built)
     assert isinstance(spec, PretrainedSpec)
     seen: dict[str, Tensor] = {}
 

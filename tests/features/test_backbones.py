@@ -1,8 +1,10 @@
 import copy
+import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from torch import nn
 
 from patchshift.errors import UserError
 from patchshift.features.backbones import BUILDERS, build_backbone
-from patchshift.plan.backbone_specs import BACKBONE, BACKBONE_SOURCES, PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import BACKBONE_SOURCES, PretrainedSpec, ScatteringSpec
+from patchshift.plan.catalog import Catalog
 from patchshift.plan.loading import read_yaml
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
@@ -29,18 +32,6 @@ SOURCES = {
 SIZE = 64
 
 
-def full_network(source: str) -> nn.Module:
-    torch.manual_seed(0)
-    model = SOURCES[source][0]
-    network = timm.create_model(model) if source == "timm" else torchvision.models.get_model(model)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):  # statistics that are not the identity
-            nn.init.uniform_(module.running_mean, -0.5, 0.5)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    evaluated: nn.Module = network.eval()
-    return evaluated
-
-
 def spec_of(source: str, **changes: Any) -> PretrainedSpec:
     model, layers = SOURCES[source]
     values = {"source": source, "model": model, "weights": "weights.safetensors", "layers": layers, "image_size": SIZE}
@@ -53,9 +44,14 @@ def source(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def weights(source: str, tmp_path: Path) -> Path:
+def network(source: str, full_network: Callable[..., nn.Module]) -> nn.Module:
+    return full_network(source, SOURCES[source][0])
+
+
+@pytest.fixture
+def weights(network: nn.Module, tmp_path: Path) -> Path:
     path = tmp_path / "weights.safetensors"
-    save_file(full_network(source).state_dict(), path)
+    save_file(network.state_dict(), path)
     return path
 
 
@@ -64,26 +60,32 @@ def edit(path: Path, **changes: torch.Tensor | None) -> None:
     save_file({name: value for name, value in state.items() if value is not None}, path)
 
 
-def first_convolution(source: str) -> str:
-    return next(name for name, value in full_network(source).state_dict().items() if value.ndim == 4)
+def first_convolution(network: nn.Module) -> str:
+    return next(name for name, value in network.state_dict().items() if value.ndim == 4)
+
+
+def test_weights_are_those_of_the_file(source: str, weights: Path) -> None:
+    state = load_file(weights)
+    kept = {
+        name.removeprefix("layers."): value
+        for name, value in build_backbone(spec_of(source), weights_dir=weights.parent).state_dict().items()
+        if name.startswith("layers.")
+    }
+    assert len(kept) > 10
+    assert all(torch.equal(value, state[name]) for name, value in kept.items())
 
 
 @pytest.mark.parametrize("size", [(SIZE, SIZE), (SIZE, 180)])
-def test_truncated_networks_equal_the_full_ones(source: str, weights: Path, size: tuple[int, int]) -> None:
-    spec, network = spec_of(source, image_size=size), full_network(source)
-    expected: dict[str, torch.Tensor] = {}
-    for layer in spec.layers:
-        network.get_submodule(layer).register_forward_hook(
-            lambda _module, _inputs, output, layer=layer: expected.update({layer: output})
-        )
-    images = torch.rand(2, 3, *size)
-    with torch.inference_mode():
-        maps = build_backbone(spec, weights_dir=weights.parent)(images)
-        network((images - torch.tensor(spec.mean).view(3, 1, 1)) / torch.tensor(spec.std).view(3, 1, 1))
-    assert list(maps) == spec.layers
-    for layer, values in maps.items():
-        assert values.shape == expected[layer].shape
-        torch.testing.assert_close(values, expected[layer], rtol=1e-5, atol=1e-5)
+def test_weights_and_images_lie_in_memory_channels_last(source: str, size: tuple[int, int]) -> None:
+    backbone = build_backbone(spec_of(source, weights="random", image_size=size))
+    seen = []
+    backbone.layers.register_forward_pre_hook(lambda _module, inputs: seen.extend(inputs))  # type: ignore[union-attr]
+    backbone(torch.rand(2, 3, *size))
+    filters = [weight for weight in backbone.parameters() if weight.ndim == 4 and min(weight.shape[1:]) > 1]
+    assert len(filters) > 1
+    assert all(values.is_contiguous(memory_format=torch.channels_last) for values in [*seen, *filters])
+    assert not any(values.is_contiguous() for values in [*seen, *filters])
+    assert len(seen) == 1
 
 
 def test_files_need_only_the_layers_kept(source: str, weights: Path) -> None:
@@ -97,15 +99,22 @@ def test_files_need_only_the_layers_kept(source: str, weights: Path) -> None:
         assert torch.equal(values, whole(images)[layer])
 
 
-def test_missing_weights_are_named(source: str, weights: Path) -> None:
-    name = first_convolution(source)
+def test_maps_come_in_the_order_in_which_the_spec_names_them(source: str, weights: Path) -> None:
+    layers = [*spec_of(source).layers]
+    for order in (layers, layers[::-1]):
+        backbone = build_backbone(spec_of(source, layers=order), weights_dir=weights.parent)
+        assert list(backbone(torch.rand(1, 3, SIZE, SIZE))) == order
+
+
+def test_missing_weights_are_named(source: str, weights: Path, network: nn.Module) -> None:
+    name = first_convolution(network)
     edit(weights, **{name: None})
     with pytest.raises(UserError, match=f"weights.safetensors does not fit .* lacks {name}"):
         build_backbone(spec_of(source), weights_dir=weights.parent)
 
 
-def test_weights_of_the_wrong_shape_are_named(source: str, weights: Path) -> None:
-    name = first_convolution(source)
+def test_weights_of_the_wrong_shape_are_named(source: str, weights: Path, network: nn.Module) -> None:
+    name = first_convolution(network)
     edit(weights, **{name: torch.zeros(1, 2)})
     with pytest.raises(UserError, match=rf"wrong shape of {name} \[1, 2\] instead of"):
         build_backbone(spec_of(source), weights_dir=weights.parent)
@@ -140,10 +149,9 @@ def test_unknown_models_and_layers_get_a_hint(source: str, weights: Path) -> Non
         build_backbone(spec_of(source, layers=[f"{layers[0]}x"]), weights_dir=weights.parent)
 
 
-def test_layers_that_give_no_map_are_refused(tmp_path: Path) -> None:
-    save_file(full_network("timm").state_dict(), tmp_path / "weights.safetensors")
+def test_layers_that_give_no_map_are_refused() -> None:
     with pytest.raises(UserError, match=r"layer 'fc' of test_resnet gives \(1000,\), not a map"):
-        build_backbone(spec_of("timm", layers=["fc"]), weights_dir=tmp_path)
+        build_backbone(spec_of("timm", layers=["fc"], weights="random"))
 
 
 def test_every_source_of_the_specs_has_a_builder() -> None:
@@ -221,17 +229,77 @@ def test_pickled_weights_give_the_same_network_as_safetensors(source: str, weigh
     assert all(torch.equal(values, expected[layer]) for layer, values in maps.items())
 
 
-def test_maps_with_channels_last_are_refused() -> None:
-    # 32 rows, 96 columns, 96 channels: the shape alone could be that of 32 channels.
-    spec = spec_of("torchvision", model="swin_t", weights="random", layers=["features.1"], image_size=[128, 384])
-    with pytest.raises(UserError, match=r"layer 'features\.1' of swin_t gives \(32, 96, 96\), not a map"):
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ([128, 384], (32, 96, 96)),  # 32 rows, 96 columns, 96 channels: could be 32 channels
+        (384, (96, 96, 96)),
+        (224, (56, 56, 96)),
+    ],
+)
+def test_maps_with_channels_last_are_refused(size: int | list[int], shape: tuple[int, ...]) -> None:
+    spec = spec_of("torchvision", model="swin_t", weights="random", layers=["features.1"], image_size=size)
+    with pytest.raises(UserError, match=rf"layer 'features\.1' of swin_t gives {re.escape(str(shape))}, not a map"):
         build_backbone(spec)
 
 
-CATALOG = {
-    name: BACKBONE.validate_python(entry)
-    for name, entry in read_yaml(Path(__file__).parents[2] / "configs" / "catalog.yaml")["backbones"].items()
-}
+def test_networks_of_one_square_size_are_taken_there_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = spec_of("torchvision", model="maxvit_t", weights="random", layers=["blocks.0"], image_size=224)
+    assert build_backbone(spec)(torch.rand(1, 3, 224, 224))["blocks.0"].shape == (1, 64, 56, 56)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "deeper"),
+    [("resnet18", "bn1", "layer1"), ("squeezenet1_1", "features.0", "features.4")],
+)
+def test_a_map_is_the_same_beside_a_deeper_one(model: str, layer: str, deeper: str) -> None:
+    """Behind each of these layers an operation in place overwrites what they gave."""
+    images = torch.rand(1, 3, SIZE, SIZE)
+    alone, beside = (
+        build_backbone(spec_of("torchvision", model=model, weights="random", layers=layers))(images)[layer]
+        for layers in ([layer], [layer, deeper])
+    )
+    assert alone.min() < 0
+    assert torch.equal(alone, beside)
+
+
+@pytest.mark.parametrize("model", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "quantized_resnet18", "r3d_18"])
+def test_models_that_classify_no_images_are_unknown_and_nothing_is_downloaded(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **_: loaded.append(args))
+    with pytest.raises(UserError, match=f"torchvision has no model '{model}'"):
+        build_backbone(spec_of("torchvision", model=model, weights="random"))
+    assert loaded == []
+
+
+def test_no_model_of_torchvision_that_is_known_has_pretrained_parts_by_default() -> None:
+    names = torchvision.models.list_models(module=torchvision.models)
+    assert {"resnet18", "vgg16", "swin_t"} <= set(names)
+    for name in names:
+        builder = torchvision.models.get_model_builder(name)
+        assert [key for key in inspect.signature(builder).parameters if key.startswith("weights")] == ["weights"]
+
+
+def test_tags_are_those_that_timm_knows() -> None:
+    with pytest.raises(UserError, match=r"timm has no weights 'foo' of resnet18 \(known: .*resnet18\.tv_in1k\)"):
+        build_backbone(spec_of("timm", model="resnet18.foo", weights="random"))
+    with pytest.raises(UserError, match=r"torchvision has no model 'resnet18\.tv_in1k' \(did you mean 'resnet18'\?\)"):
+        build_backbone(spec_of("torchvision", model="resnet18.tv_in1k", weights="random"))
+    build_backbone(spec_of("timm", model="resnet18.tv_in1k", weights="random"))
+
+
+@pytest.mark.parametrize(("library", "model"), [("torchvision", "resnet18"), ("timm", "beit_base_patch16_224")])
+def test_block_indices_are_explained_where_there_are_none(library: str, model: str) -> None:
+    with pytest.raises(
+        UserError, match=f"layer 2: block indices are for timm's ViT, .*; {model} is none of them: name a"
+    ):
+        build_backbone(spec_of(library, model=model, weights="random", layers=[2], image_size=224))
+
+
+CATALOG = Catalog.model_validate(read_yaml(Path(__file__).parents[2] / "configs" / "catalog.yaml")).backbones
 LIBRARIES = {library: {name: spec for name, spec in CATALOG.items() if spec.source == library} for library in SOURCES}
 
 

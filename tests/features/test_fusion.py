@@ -180,8 +180,25 @@ def test_a_layer_that_does_not_vary_makes_nothing_undefined(
     assert np.isfinite(embed(keep, maps, **options, normalise=normalise)).all()
 
 
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("logarithm", [[], ["coarse"]])
+@pytest.mark.parametrize("value", [1000.25, 3e-7])
+def test_a_layer_that_only_rounding_moves_weighs_nothing(
+    keep: Keep, draw_maps: Callable[..., LayerMaps], value: float, logarithm: list[str], inverse: bool
+) -> None:
+    maps = draw_maps()
+    spread = np.random.default_rng(0).normal(0, 1e-7 * value, maps["coarse"].shape)
+    step = np.spacing(np.float16(value)).astype(np.float64)
+    between = np.float16(value) + step / 2  # halfway between two numbers of float16
+    maps["coarse"] = (between + spread).astype(np.float16)
+    assert len(np.unique(maps["coarse"])) == 2
+    representation = fit(keep, maps, fusion="adaptive", inverse=inverse, logarithm=logarithm)
+    assert weights_of(representation) == {"fine": 1, "coarse": 0}
+
+
 def test_layers_that_do_not_vary_weigh_the_same() -> None:
-    assert variability(np.array([2.0, 3.0]), np.zeros(2)) == variability(np.zeros(2), np.zeros(2)) == 0
+    rounding = np.full(2, 2.0**-11)
+    assert variability(np.array([2.0, 3.0]), np.zeros(2), rounding) == variability(*np.zeros((2, 2)), rounding) == 0
     for inverse in (False, True):
         assert adaptive_weights({"a": 0.0, "b": 0.0}, inverse=inverse) == {"a": 0.5, "b": 0.5}
 

@@ -187,6 +187,30 @@ def test_outputs_that_are_not_the_layers_are_refused(
         build(tmp_path, "module.pt", kind(), layers=layers)
 
 
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("empty", r"\(2, 0, 32, 32\)"),
+        ("whole numbers", r"\(2, 3, 32, 32\) of int64"),
+        ("NaN", r"\(2, 3, 32, 32\) with NaN or infinite values"),
+        ("infinite", r"\(2, 3, 32, 32\) with NaN or infinite values"),
+    ],
+)
+def test_maps_of_no_finite_numbers_are_refused(tmp_path: Path, kind: str, found: str) -> None:
+    class Odd(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if kind == "empty":
+                return images[:, :0]
+            if kind == "whole numbers":
+                return images.round().long()
+            return images * float("nan" if kind == "NaN" else "inf")
+
+    path = tmp_path / "module.pt"
+    torch.jit.save(torch.jit.trace(Odd(), torch.rand(BATCH, 3, SIZE, SIZE)), path)
+    with pytest.raises(UserError, match=rf"layer 'only' of module\.pt gives {found} for 2 images, not maps"):
+        build_from_file(spec_of("module.pt", layers=["only"]), tmp_path)
+
+
 def test_modules_that_return_something_else_are_refused(tmp_path: Path) -> None:
     class Text(nn.Module):
         def forward(self, images: torch.Tensor) -> str:
@@ -230,7 +254,7 @@ def test_files_that_are_not_the_downloaded_ones_are_refused(tmp_path: Path) -> N
     write_json(receipt, {"sha256": digest_file(tmp_path / "module.pt")})
     build_from_file(spec_of("module.pt"), tmp_path)
     write_json(receipt, {"sha256": "0" * 64})
-    with pytest.raises(UserError, match=r"module\.pt has changed since it was downloaded"):
+    with pytest.raises(UserError, match=r"module\.pt has changed since"):
         build_from_file(spec_of("module.pt"), tmp_path)
 
 

@@ -95,19 +95,19 @@ def test_more_components_than_the_patches_vary_in_are_refused(keep: Keep, draw_m
     maps = draw_maps()
     maps["coarse"][..., 3:] = 2 * maps["coarse"][..., :3]
     fit(keep, maps, reduction={"method": "pca", "dimension": 7})
-    with pytest.raises(UserError, match=r"reduction.dimension: 8 principal components .* in 7 directions only"):
+    with pytest.raises(UserError, match=r"representation\.reduction\.dimension: 8 principal .* in 7 directions only"):
         fit(keep, maps, reduction={"method": "pca", "dimension": 8})
     assert fit(keep, maps, reduction={"method": "pca", "explained_variance": 1.0}).dimension == 7
 
 
 def test_patches_that_are_all_equal_have_no_principal_component() -> None:
-    with pytest.raises(UserError, match="all equal"):
+    with pytest.raises(UserError, match=r"representation\.reduction: .* all equal, .* leave the reduction out"):
         fit_alone(np.full((9, 3), 0.3, np.float32), method="pca", explained_variance=0.9)
 
 
 @pytest.mark.parametrize("method", ["pca", "random_projection", "channel_subset", "channel_pooling"])
 def test_a_reduction_never_makes_embeddings_longer(keep: Keep, draw_maps: DrawMaps, method: str) -> None:
-    with pytest.raises(UserError, match=r"reduction.dimension: 11 is more than the 10 numbers of an embedding"):
+    with pytest.raises(UserError, match=r"representation\.reduction\.dimension: 11 is more than the 10 numbers"):
         fit(keep, draw_maps(), reduction={"method": method, "dimension": 11})
 
 

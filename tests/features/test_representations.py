@@ -96,6 +96,23 @@ def test_a_constant_channel_becomes_zero(store: FeatureStore, normalise: dict[st
     np.testing.assert_allclose(representation.transform(maps)[..., 0], 0, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"logarithm": ["layer"]}])
+@pytest.mark.parametrize("value", [1000.25, 20004.0, 0.30005, 3e-7])
+def test_a_channel_that_only_rounding_moves_does_not_become_a_full_one(
+    keep: Callable[[LayerMaps], Any], value: float, options: dict[str, Any]
+) -> None:
+    middle = float(np.float16(value)) + float(np.spacing(np.float16(value))) / 2
+    random = np.random.default_rng(0)
+    maps = {"layer": random.normal(middle, 1e-7 * middle, (4, 8, 8, 2))}
+    maps["layer"][..., 1] = random.normal(value, 1e-2 * value + 1e-6, (4, 8, 8))
+    stored = keep({"layer": maps["layer"].astype(np.float16)})
+    assert len(np.unique(stored.maps["layer"][..., 0])) == 2
+    spec = RepresentationSpec(normalise="standardise", neighbourhood="none", **options)
+    deviations = fit_representation(spec, stored).transform(stored.maps).std((0, 1, 2))
+    assert deviations[0] < 2**-10
+    assert deviations[1] == pytest.approx(1, rel=1e-3)
+
+
 def test_whitening_uncorrelates_the_training_patches(store: FeatureStore) -> None:
     representation, maps = fit(store, normalise="whiten", shrinkage=1e-6, neighbourhood="none", layers=["coarse"])
     patches = representation.transform(maps).reshape(-1, 5)
@@ -192,6 +209,7 @@ def test_fitting_needs_as_much_memory_for_many_images_as_for_a_few(
     ("options", "message"),
     [
         ({"layers": ["fin"]}, "representation.layers: 'fin' is not among the layers .did you mean 'fine'"),
+        ({"layers": ["block9"]}, "representation.layers: 'block9' is not among the layers .known: coarse, fine"),
         (
             {"logarithm": ["course"]},
             "representation.logarithm: 'course' is not among the layers .did you mean 'coarse'",

@@ -173,6 +173,29 @@ def test_layers_with_one_cell_along_an_axis_are_refused_before_their_stride_is_l
     assert sizes == [tile]  # no strip of thousands of pixels
 
 
+@pytest.mark.parametrize("cells", [2, 7])
+def test_layers_of_one_size_whatever_the_tile_are_refused_before_their_stride_is_looked_for(cells: int) -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    class Pooled(nn.Module):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            sizes.append(tuple(images.shape[2:]))
+            return {"fine": functional.avg_pool2d(images, 4), "pooled": functional.adaptive_avg_pool2d(images, cells)}
+
+    message = rf"layer 'pooled' has {cells} x {cells} cells for a tile of .*, more than 64: its map does not cover the"
+    with pytest.raises(UserError, match=message):
+        tiled((1024, 1024), 512, 0, Pooled())
+    assert sizes == [(512, 512)]
+
+
+def test_the_coarsest_strides_are_found() -> None:
+    class Coarse(nn.Module):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"coarse": functional.avg_pool2d(images, 64, ceil_mode=True)}
+
+    assert tiled((256, 256), 128, 0, Coarse()).strides == {"coarse": (64, 64)}
+
+
 def test_only_specs_with_tiling_are_tiled() -> None:
     spec = PretrainedSpec(
         source="torchvision", model="resnet18", weights="random", layers=["layer1"], image_size=(96, 160)

@@ -29,26 +29,18 @@ NETWORKS = {
 PREFIXES = sorted(NETWORKS.items())
 
 Files = Callable[[str], Path]
-
-
-def full_network(model: str, **changes: Any) -> nn.Module:
-    """A network of timm in which no weight has a value that would hide a mistake, such as 0 or 1."""
-    torch.manual_seed(0)
-    network: nn.Module = timm.create_model(model, **changes).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape))
-    return network
+Make = Callable[[str, str], nn.Module]
+Check = Callable[[Tensor, Tensor], None]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+def files(tmp_path_factory: pytest.TempPathFactory, full_network: Make) -> Files:
     folder = tmp_path_factory.mktemp("weights")
 
     def write(model: str) -> Path:
         path = folder / f"{model}.safetensors"
         if not path.is_file():
-            save_file(full_network(model).state_dict(), path)
+            save_file(full_network("timm", model).state_dict(), path)
         return path
 
     return write
@@ -80,25 +72,22 @@ def as_map(tokens: Tensor, prefix: int, rows: int) -> Tensor:
     return tokens[:, prefix:].unflatten(1, (rows, -1)).movedim(-1, 1)
 
 
-def assert_close(found: Tensor, expected: Tensor) -> None:
-    """Equal to 1e-5 of the largest value: sums of other layouts are rounded otherwise."""
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
-
-
 @pytest.mark.parametrize(("model", "prefix"), PREFIXES)
-def test_maps_are_the_patch_tokens_of_the_whole_network(files: Files, model: str, prefix: int) -> None:
+def test_maps_are_the_patch_tokens_of_the_whole_network(
+    files: Files, full_network: Make, assert_close: Check, model: str, prefix: int
+) -> None:
     spec = spec_of(model, layers=[3, "block1"])
     images = torch.rand(2, 3, *spec.input_size)
     maps = build_backbone(spec, weights_dir=files(model).parent)(images)
     assert list(maps) == ["block3", "block1"]
     rows = 7 if model == "vit_tiny_r_s16_p8_224" else spec.input_size[0] // 16
-    for values, tokens in zip(maps.values(), block_tokens(full_network(model), [3, 1], images, spec), strict=True):
+    network = full_network("timm", model)
+    for values, tokens in zip(maps.values(), block_tokens(network, [3, 1], images, spec), strict=True):
         assert_close(values, as_map(tokens, prefix, rows))
 
 
-def test_final_norm_is_applied_to_every_chosen_block(files: Files) -> None:
-    spec, network = spec_of("test_vit", layers=[2, 4], final_norm=True), full_network("test_vit")
+def test_final_norm_is_applied_to_every_chosen_block(files: Files, full_network: Make, assert_close: Check) -> None:
+    spec, network = spec_of("test_vit", layers=[2, 4], final_norm=True), full_network("timm", "test_vit")
     images = torch.rand(1, 3, 160, 160)
     maps = build_backbone(spec, weights_dir=files("test_vit").parent)(images)
     with torch.inference_mode():
@@ -152,7 +141,7 @@ def test_weights_of_another_model_are_refused(files: Files, tmp_path: Path) -> N
 @pytest.mark.parametrize("model", ["test_vit", "deit_tiny_distilled_patch16_224"])
 @pytest.mark.parametrize("size", [(160, 160), (48, 112), (224, 224)])
 def test_position_embeddings_are_resampled_as_timm_resamples_them(
-    files: Files, model: str, size: tuple[int, int]
+    files: Files, assert_close: Check, model: str, size: tuple[int, int]
 ) -> None:
     spec, images = spec_of(model, image_size=list(size)), torch.rand(1, 3, *size)
     values = build_backbone(spec, weights_dir=files(model).parent)(images)["block1"]
@@ -174,9 +163,9 @@ def test_position_embeddings_stay_as_they_are_at_their_own_size(files: Files) ->
     assert not torch.allclose(resampled, stored, atol=0.01)
 
 
-def test_rotary_positions_follow_the_size(tmp_path: Path) -> None:
+def test_rotary_positions_follow_the_size(tmp_path: Path, full_network: Make, assert_close: Check) -> None:
     model = "vit_small_patch16_dinov3"
-    network = full_network(model)
+    network = full_network("timm", model)
     path = tmp_path / f"{model}.safetensors"
     save_file(network.state_dict(), path)
     for size in ((256, 256), (32, 64), (64, 32)):
@@ -215,5 +204,7 @@ def test_a_vision_transformer_of_torchvision_is_sent_to_timm() -> None:
 
 
 def test_transformers_whose_tokens_have_no_one_grid_are_refused() -> None:
-    with pytest.raises(UserError, match="test_vit_relpos has no layer 'block1'"):
+    with pytest.raises(
+        UserError, match=r"layer 1: block indices are for .* test_vit_relpos is none of them: name a module instead"
+    ):
         build_backbone(spec_of("test_vit_relpos", weights="random"))

@@ -76,7 +76,7 @@ def test_code_in_a_pickle_is_refused_and_never_runs(
     path, trace = tmp_path / "weights.pth", tmp_path / "trace"
     attack = Malicious(trace)
     save({"state_dict": WEIGHTS, "hyperparameters": attack} if hidden else attack, path)
-    with pytest.raises(UserError, match="convert it to safetensors where you trust it"):
+    with pytest.raises(UserError, match=r"nothing in it was run: fetch it again from where you trust it|no file of torch"):
         load_weights(path)
     assert not trace.exists()
     if save is save_bare:  # the attack is a real one
@@ -111,7 +111,7 @@ def test_damaged_pickles_are_refused(tmp_path: Path, save: Callable[[object, Pat
     path = tmp_path / "weights.pth"
     save(WEIGHTS, path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match="fetch it again if it is damaged"):
+    with pytest.raises(UserError, match="no file of torch|its end is missing|fetch it again from where you trust it"):
         load_weights(path)
 
 
@@ -134,7 +134,7 @@ def test_a_scripted_module_is_no_weight_file(tmp_path: Path) -> None:
 def test_a_zip_file_of_other_things_is_no_weight_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
         archive.writestr("readme.txt", "no weights here")
-    with pytest.raises(UserError, match="cannot be read as plain tensors"):
+    with pytest.raises(UserError, match="a zip file of something else than torch"):
         load_weights(tmp_path / "weights.pth")
 
 

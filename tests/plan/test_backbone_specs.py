@@ -7,22 +7,19 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from patchshift.plan.backbone_specs import BACKBONE, FileSpec, PretrainedSpec, ScatteringSpec
-from patchshift.plan.catalog import Ids, check_entries
+from patchshift.plan.backbone_specs import BACKBONE, BackboneSpec, PretrainedSpec, ScatteringSpec
+from patchshift.plan.catalog import Catalog, Ids, check_entries
 from patchshift.plan.loading import read_yaml
 
 ROOT = Path(__file__).parents[2]
-BACKBONES = {
-    name: BACKBONE.validate_python(entry)
-    for name, entry in read_yaml(ROOT / "configs" / "catalog.yaml")["backbones"].items()
-}
+BACKBONES = Catalog.model_validate(read_yaml(ROOT / "configs" / "catalog.yaml")).backbones
 PAGE = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
 VIT = {"source": "timm", "model": "test_vit", "weights": "vit.safetensors", "layers": [5, 11]}
 MODULE = {"source": "file", "weights": "network.pt2", "layers": ["deep"]}
 ADDRESS = "https://example.org/model.safetensors"
 
 
-def validate(settings: dict[str, Any]) -> ScatteringSpec | PretrainedSpec | FileSpec:
+def validate(settings: dict[str, Any]) -> BackboneSpec:
     return BACKBONE.validate_python(settings)
 
 
@@ -91,6 +88,13 @@ def test_what_is_no_index_and_no_name_is_no_layer(layer: object) -> None:
         validate(VIT | {"layers": [layer]})
 
 
+@pytest.mark.parametrize("layer", ["", ".", "enc/1", "/"])
+def test_layers_that_a_feature_store_cannot_keep_are_refused(layer: str) -> None:
+    for settings in (VIT, MODULE):
+        with pytest.raises(ValidationError, match=f"'{re.escape(layer)}' cannot name a layer: take a name without '/'"):
+            validate(settings | {"layers": ["deep", layer]})
+
+
 def test_canonical_json_is_read_back_as_the_same_spec() -> None:
     for spec in [*BACKBONES.values(), validate(VIT | {"image_size": [224, 448], "tiling": {"tile": 64, "overlap": 8}})]:
         assert BACKBONE.validate_json(spec.canonical()) == spec
@@ -124,8 +128,17 @@ def test_modules_are_scripted_or_exported() -> None:
 
 def test_random_weights_come_from_nowhere() -> None:
     validate(VIT | {"weights": "random"})
-    with pytest.raises(ValidationError, match="weights 'random' are not downloaded: remove address and mirrors"):
-        validate(VIT | {"weights": "random", "address": ADDRESS})
+    for origin in ({"address": ADDRESS}, {"mirrors": [{"address": ADDRESS}]}, {"licence": "MIT"}):
+        with pytest.raises(ValidationError, match="'random' are not downloaded: remove address, mirrors and licence"):
+            validate(VIT | {"weights": "random"} | origin)
+
+
+@pytest.mark.parametrize("settings", [VIT, MODULE])
+def test_weights_come_from_no_archive(settings: dict[str, Any]) -> None:
+    archive = "kaggle:owner/weights"
+    for origin in ({"address": archive}, {"mirrors": [{"address": archive}]}):
+        with pytest.raises(ValidationError, match=f"{archive} is an archive, not a weight file: give an address that"):
+            validate(settings | origin)
 
 
 def test_a_checksum_belongs_to_an_address() -> None:
@@ -144,3 +157,21 @@ def test_tiles_are_no_larger_than_the_image_and_larger_than_their_overlap() -> N
     for tiling in ({"tile": 256, "overlap": 0}, {"tile": [224, 256], "overlap": 0}, {"tile": 64, "overlap": 64}):
         with pytest.raises(ValidationError, match=r"tiling: a tile of \d+ pixels must be larger than the overlap"):
             validate(VIT | {"tiling": tiling})
+
+
+def test_one_tile_alone_has_no_overlap() -> None:
+    validate(VIT | {"tiling": {"tile": 224, "overlap": 0}})
+    validate(VIT | {"image_size": [224, 448], "tiling": {"tile": 224, "overlap": 32}})
+    with pytest.raises(ValidationError, match="tiling: one tile as large as the image overlaps no other"):
+        validate(VIT | {"tiling": {"tile": 224, "overlap": 32}})
+
+
+def test_patches_that_a_models_name_tells_divide_the_image_and_its_tiles() -> None:
+    dino = VIT | {"model": "vit_small_patch14_dinov2.lvd142m"}
+    validate(dino | {"image_size": [630, 224], "tiling": {"tile": [210, 224], "overlap": 14}})
+    with pytest.raises(ValidationError, match=r"14 x 14 pixels, so image_size .* 224 or 238 instead of 230 \(height\)"):
+        validate(dino | {"image_size": [230, 630]})
+    with pytest.raises(ValidationError, match=r"so tiling\.tile must .*: take 98 or 112 instead of 100 \(width\)"):
+        validate(dino | {"image_size": 448, "tiling": {"tile": [224, 100], "overlap": 0}})
+    for other in ({"layers": ["layers.1"]}, {"source": "torchvision"}, {"model": "test_vit"}):  # not by patch, unknown
+        validate(dino | {"image_size": 230} | other)

@@ -5,8 +5,10 @@ import pytest
 
 from patchshift.errors import UserError
 from patchshift.plan import Study, exhibits
+from patchshift.plan.inspection_specs import InspectionSpec
 from patchshift.plan.inspections import (
     ChoiceSpec,
+    DistanceSpec,
     LookSpec,
     attention_spec,
     choice_spec,
@@ -133,3 +135,11 @@ def test_a_look_depends_on_its_own_settings_and_the_confidence_alone(
     study["inspection"]["patches"] = 200
     assert look_spec(load()) != look_spec(before)
     assert choice_spec(load()) == choice_spec(before)
+
+
+@pytest.mark.parametrize("field", ["maps", "patches", "images", "resamples", "seed"])
+def test_what_is_measured_has_the_bounds_of_what_is_asked_for(field: str) -> None:
+    asked = InspectionSpec.model_json_schema()["properties"][field]
+    bounds = {key: value for key, value in asked.items() if key not in ("default", "description")}
+    for spec in (LookSpec, ChoiceSpec, DistanceSpec):
+        assert spec.model_json_schema()["properties"].get(field, bounds) == bounds, spec

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from patchshift.errors import UserError
 from patchshift.plan import Study
 from patchshift.plan.exhibits import list_figures
 from patchshift.plan.inspections import distance_spec, inspected_backbones, list_distances, pair_domains
@@ -64,12 +65,16 @@ def test_only_the_domain_trained_on_is_at_home_and_not_a_category_that_its_pool_
     }  # fmt: skip
 
 
-def test_banks_that_never_leave_their_domain_are_not_measured(study: Settings, load: Load) -> None:
-    study["experiments"]["clean"] |= {"train_domains": ["clean", "dim"], "target_domains": "same"}
-    study["experiments"]["pooled"] = {"title": "", "train": ["pools/metal"]}
+def test_banks_that_never_leave_their_domain_are_measured_there(study: Settings, load: Load) -> None:
+    study["experiments"]["clean"] |= {
+        "train": ["parts/nut"],
+        "train_domains": ["clean", "dim"],
+        "target_domains": "same",
+    }
     loaded = load()
-    assert pairs(loaded) == []
-    assert f"{loaded.folder}/distances.png" not in list_figures(loaded)
+    assert pairs(loaded) == ["parts/nut/clean parts/nut/clean", "parts/nut/dim parts/nut/dim"]
+    assert all(pair.at_home for pair in list_distances(loaded))
+    assert f"{loaded.folder}/distances.png" in list_figures(loaded)
 
 
 def test_splits_and_backbones_are_measured_apart(study: Settings, load: Load) -> None:
@@ -116,3 +121,13 @@ def test_distances_depend_on_resamples_seed_and_confidence(study: Settings, cata
     assert json.loads(distance_spec(load())) == {"resamples": 50, "seed": 3, "confidence": 0.8}
     study["inspection"] = None  # one pair may be asked for all the same
     assert json.loads(distance_spec(load())) == {"resamples": 200, "seed": 0, "confidence": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [([], "maps: is an empty list: name at least one"), (["tsne", "tsne"], "maps: map 'tsne' is named twice")],
+)
+def test_maps_are_named_and_each_once(study: Settings, load: Load, maps: list[str], message: str) -> None:
+    study["inspection"] = {"maps": maps}
+    with pytest.raises(UserError, match=message):
+        load()

@@ -50,6 +50,15 @@ def test_a_cheap_stage_follows_its_script_and_each_of_its_sources(library: Path,
     assert all(re.fullmatch("[0-9a-f]{12}", version) for version in versions)
 
 
+@pytest.mark.parametrize("rule", ["plot_inspection", "plot_attention"])
+def test_overlays_follow_the_interpolation_they_are_drawn_through(library: Path, rule: str) -> None:
+    before = stages.stage_version(rule)
+    with (library / "features" / "interpolation.py").open("a") as file:
+        file.write("# edited\n")
+    stages.stage_version.cache_clear()
+    assert stages.stage_version(rule) != before
+
+
 def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:
     before = stages.stage_version("pack_images")
     with (library / "data" / "splits.py").open("a") as file:

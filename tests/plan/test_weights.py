@@ -118,8 +118,8 @@ def test_backbones_that_say_different_things_of_one_file_are_a_mistake(
 def test_an_archive_is_no_weight_file(resnet: Settings, mistakes: Callable[[], list[str]]) -> None:
     resnet |= ORIGIN | {"mirrors": [{"address": "kaggle:owner/weights"}]}
     assert mistakes() == [
-        "study.yaml: backbone 'resnet': kaggle:owner/weights is an archive, not a weight file: give an address that "
-        "begins with https:// or http://"
+        "configs/catalog.yaml.backbones.resnet.mirrors.0: kaggle:owner/weights is an archive, not a weight file: give "
+        "an address that begins with https:// or http:// (found {'address': 'kaggle:owner/weights'})"
     ]
 
 

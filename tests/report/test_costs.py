@@ -53,3 +53,7 @@ def test_sizes_stand_beside_the_metrics(make_study) -> None:
     assert set(experiment_results(cells).feature_dim) == {12}
     tidy = tidy_metrics(cells)
     assert set(tidy[tidy.metric == "patches_per_image"].value) == {16}
+
+
+def test_no_cells_have_no_costs() -> None:
+    assert experiment_costs([]).empty

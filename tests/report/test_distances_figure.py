@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def plan_study(**experiment: Any) -> StudyPlan:
         select=SELECT,
         order=["one"],
         experiments={"one": Experiment(**settings)},
-        datasets={"d": ["a", "b"], "e": ["c"]},
-        pools={"all": ["d"]},
+        datasets={"d": ["a", "b"], "e": ["c"], "f": ["a"]},
+        pools={"all": ["d"], "twins": ["d/a", "f/a"]},
         weights=WEIGHTS,
     )
 
@@ -115,9 +116,40 @@ def test_a_category_that_its_pool_leaves_out_is_not_in_domain(measure) -> None:
     at_home = {row["target_category"]: is_at_home(row) for row in rows}
     assert at_home == {"a": True, "b": True, "c": False}
     figure = draw_distances(rows)
-    assert names(figure) == [["a, in domain", "b, in domain", "c, clean"]]
+    assert names(figure) == [["d/a, in domain", "d/b, in domain", "e/c, clean"]]
     grey = [patch for patch in figure.axes[0].patches if to_hex(patch.get_facecolor()) == RULE.lower()]
     assert len(grey) == 2
+
+
+def test_categories_of_one_name_have_a_line_each(measure) -> None:
+    plan = plan_study(train=["pools/twins"], target_domains=["clean", "dim"])
+    figure = draw_distances(rows_of(plan, measure(plan)))
+    assert names(figure) == [["d/a, in domain", "f/a, in domain", "d/a, dim", "f/a, dim"]]
+    marks = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert len({float(line.get_ydata()[0]) for line in marks}) == len(marks) == 2 * 4
+
+
+def test_a_study_that_stays_in_its_domain_has_that_alone(measure) -> None:
+    plan = plan_study(target_domains="same")
+    figure = draw_distances(rows_of(plan, measure(plan)))
+    assert names(figure) == [["in domain"]]
+    assert len([patch for patch in figure.axes[0].patches if to_hex(patch.get_facecolor()) == RULE.lower()]) == 1
+
+
+def test_the_numbers_of_small_distances_do_not_run_together(measure) -> None:
+    plan = plan_study(target_domains="same")
+    rows = rows_of(plan, measure(plan))
+    figure = draw_distances(
+        [row | {key: str(2e-4 * float(row[key])) for key in ("value", "low", "high")} for row in rows]
+    )
+    figure.draw_without_rendering()
+    places = [
+        label.get_window_extent()
+        for axes in figure.axes[-len(HEADINGS) :]
+        for label in axes.get_xticklabels()
+        if axes.get_xlim()[0] <= label.get_position()[0] <= axes.get_xlim()[1]
+    ]
+    assert all(left.x1 < right.x0 for left, right in pairwise(places))
 
 
 def test_marks_and_intervals_stand_at_their_values_a_colour_for_each_backbone(measure) -> None:
@@ -158,10 +190,9 @@ def test_script_draws_equal_bytes_from_the_plan(measure, tmp_path: Path) -> None
     assert len(pd.read_csv(tmp_path / "one.csv")) == 30
 
 
-def test_a_study_that_never_leaves_its_domain_is_told_so(measure, tmp_path: Path) -> None:
+def test_a_study_that_looks_into_no_backbone_is_told_so(tmp_path: Path) -> None:
     import collect_distances
 
     outputs = ["--table", str(tmp_path / "one.csv"), "--figure", str(tmp_path / "one.png")]
-    plan = plan_study(target_domains="same").canonical()
     with pytest.raises(UserError, match="study 'made' has no distances"):
-        collect_distances.main(["--plan", plan, "--backbones", "net", *outputs])
+        collect_distances.main(["--plan", plan_study().canonical(), "--backbones", *outputs])

@@ -10,7 +10,7 @@ from PIL import Image
 from patchshift.evaluation.image_metrics import image_auroc, image_average_precision
 from patchshift.report.figures import Bar, draw_bars, draw_curves, draw_scores, ranking_points
 from patchshift.report.results import Images, Value
-from patchshift.report.style import colour, dashes, hatch, save_png, to_svg
+from patchshift.report.style import colour, dashes, hatch, marker, save_png, to_svg
 
 UNDEFINED = Value(None, undefined="no anomalous image")
 
@@ -79,6 +79,7 @@ def test_long_labels_are_not_cut(tmp_path):
 def test_groups_stay_distinct_when_colours_repeat():
     assert len({(colour(n), hatch(n)) for n in range(20)}) == 20
     assert len({(colour(n), dashes(n)) for n in range(20)}) == 20
+    assert len({(colour(n), marker(n)) for n in range(20)}) == 20
 
 
 def test_curves_enclose_the_metrics_they_illustrate():

@@ -39,6 +39,7 @@ def attention(heads: int = 6, undefined: str = "") -> AttentionMaps:
 FIGURES: dict[str, Callable[[], Figure]] = {
     "energies": lambda: draw_energies(PICTURES, energies(), "d/c, net"),
     "attention": lambda: draw_attention(PICTURES, attention(), "d/c, net"),
+    "no images": lambda: draw_energies([], {"layer2": np.zeros((0, 4, 6), np.float32)}, "d/c, net"),
     "no attention": lambda: draw_attention([], attention(undefined="the model has no class token"), "d/c, net"),
 }
 
@@ -107,6 +108,12 @@ def test_attention_is_told_in_multiples_of_an_even_one() -> None:
 
 def test_a_model_without_attention_to_show_says_why() -> None:
     assert "There is nothing to show: the model has no class token." in to_svg(FIGURES["no attention"](), "figure")
+
+
+def test_a_split_without_test_images_is_said_to_have_none() -> None:
+    none = AttentionMaps([], "block3", np.zeros((0, 6, 4, 4), np.float32), np.zeros((0, 6), np.float32))
+    for figure in (FIGURES["no images"](), draw_attention([], none, "d/c, net")):
+        assert "the split has no test image" in to_svg(figure, "figure")
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -82,7 +82,7 @@ def write_study(name: str, layout: Layout, findings: dict[str, Findings], advice
         f"  # {advice.reasons['splits']}",
         f"  splits: [{', '.join(advice.splits)}]",
         f"  # {advice.reasons['backbones']}",
-        f"  backbones: [{backbone}]  # needs no weights; pretrained networks: docs/config.md",
+        f"  backbones: [{backbone}]  # needs no weights; pretrained networks: docs/backbones.md",
         "  # the largest patch distance, and the mean of the largest hundredth",
         "  detectors: [patchcore_whitened, patchcore_whitened_top]",
         f"  # {advice.reasons['thresholds']}",

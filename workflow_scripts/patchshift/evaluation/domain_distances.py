@@ -96,7 +96,7 @@ def takes_linear_time(n: int, m: int, linear_above: int = LINEAR_ABOVE) -> bool:
 
 
 def _choose(units: Vectors, drawn: Float64, most: int) -> tuple[Vectors, Float64]:
-    """At most so many units, chosen at random and always the same, with their columns of the draws."""
+    """At most so many units, from random places, always the same (a study's seed orders units), and their draws."""
     kept = np.sort(np.random.default_rng(0).permutation(len(units))[:most])
     return units[kept], drawn[:, kept]
 
@@ -146,9 +146,9 @@ def median_bandwidth(x: Vectors, y: Vectors) -> float:
     Of more than 1000 vectors, 1000 evenly spaced ones stand for all. Where more than half of the pairs coincide it is
     the mean distance instead, and 1 where all do.
     """
-    pooled = np.concatenate([_flat(x), _flat(y)])
-    pooled = pooled[np.linspace(0, len(pooled) - 1, min(len(pooled), MEDIAN_OF)).astype(np.int64)]
-    distances = pdist(pooled)
+    x, y = (side.reshape(-1, side.shape[-1]) for side in (x, y))
+    spaced = np.linspace(0, len(x) + len(y) - 1, min(len(x) + len(y), MEDIAN_OF)).astype(np.int64)
+    distances = pdist(np.concatenate([x[spaced[spaced < len(x)]], y[spaced[spaced >= len(x)] - len(x)]]))
     return float(np.median(distances)) or float(distances.mean()) or 1.0
 
 
@@ -195,7 +195,7 @@ def sliced_wasserstein_squares(
 def _sorted_projections(x: Vectors, lines: Float64, drawn: Float64) -> Iterator[Float64]:
     """[L, N] projections in ascending order of each resample: sorted once, then repeated as often as they are drawn."""
     units = _as_units(x)
-    projections = (_flat(units) @ lines).T
+    projections = np.concatenate([unit @ lines for unit in units]).T  # one by one: no second copy of all in float64
     order = np.argsort(projections, axis=1, kind="stable")
     projections, owners = np.take_along_axis(projections, order, axis=1), order // units.shape[1]
     for counts in drawn.astype(np.int64):
@@ -257,7 +257,7 @@ def cosine_distance(x: Vectors, y: Vectors) -> float:
 def cosine_distances(x: Vectors, y: Vectors, draws: Draws) -> Float64:
     """[R] cosine distance of each resample."""
     units = []
-    for means in (_means(x, draws.x), _means(y, draws.y)):
+    for means in (mean_vectors(x, draws.x), mean_vectors(y, draws.y)):
         norms = np.linalg.norm(means, axis=1, keepdims=True)
         if not norms.all():
             raise Undefined("a mean vector is zero")
@@ -277,16 +277,16 @@ def feature_drift(x: Vectors, y: Vectors) -> float:
 
 def drift_squares(x: Vectors, y: Vectors, draws: Draws) -> Float64:
     """[R] squared drift of each resample."""
-    start, end = _means(x, draws.x), _means(y, draws.y)
+    start, end = mean_vectors(x, draws.x), mean_vectors(y, draws.y)
     lengths = np.square(start).sum(axis=1)
     if not lengths.all():
         raise Undefined("a mean vector is zero")
     return np.asarray(np.square(end - start).sum(axis=1) / lengths)
 
 
-def _means(x: Vectors, drawn: Float64) -> Float64:
+def mean_vectors(x: Vectors, drawn: Float64) -> Float64:
     """[R, D] mean vector of each resample."""
-    means = _as_units(x).mean(axis=1, dtype=np.float64)
+    means = _as_units(x).mean(axis=1, dtype=np.float64) if x.ndim == 3 else x
     return np.asarray(drawn @ means / drawn.sum(axis=1, keepdims=True))
 
 

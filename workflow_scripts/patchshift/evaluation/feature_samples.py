@@ -3,11 +3,13 @@
 Layer maps are upsampled to the finest layer's grid and concatenated, as banks do it, neither averaged nor normalised.
 Each layer is divided by the RMS norm of its vectors in all training images and by the root of the number of layers, so
 that layers of different scale compare and training vectors have the RMS norm 1. Means are over all positions; single
-vectors are those of a random choice of positions, another one in each image.
+vectors are those of a random choice of positions, another one in each image, and of a random choice of images where
+there are very many: what they take is bounded, of every further image only its mean is held.
 Tested in tests/evaluation/test_feature_samples.py.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +30,9 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 POSITIONS = 32  # per image, or all where the grid has fewer
-COMPONENTS = 64  # of the pooled vectors, in which Gaussians are fitted
+KEPT_IMAGES = 1000  # of a side, at most, whose single vectors are kept
+KEPT_BYTES = 192 << 20  # of a side's single vectors, at most
+BLOCK_BYTES = 16 << 20  # of vectors in float64 at a time
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class FeatureSample:
     """What is kept of n images' features, in random order.
 
     Attributes:
-        vectors: [n, P, D] float32, at P positions of each image.
+        vectors: [k, P, D] float32, at P positions of each of the first k images.
         means: [n, D] float64, over all positions.
         powers: [L] mean squared norm of each layer's vectors, over all positions.
     """
@@ -45,9 +49,10 @@ class FeatureSample:
     means: Float64
     powers: Float64
 
-    def scaled(self, factors: Float64) -> "FeatureSample":
-        """The same with each channel multiplied by its factor [D]."""
-        return FeatureSample(self.vectors * factors.astype(np.float32), self.means * factors, self.powers)
+    def scale(self, factors: Float64) -> None:
+        """Multiply each channel by its factor [D], where it stands; `powers` stay as they were."""
+        np.multiply(self.vectors, factors.astype(np.float32), out=self.vectors)
+        np.multiply(self.means, factors, out=self.means)
 
 
 def normal_test_images(split: Split) -> list[str]:
@@ -62,24 +67,28 @@ def sample_features(representation: Representation, features: FeatureRows, *, se
         representation: how layer maps become vectors.
         features: n images.
         seed: of the positions and of the images' order; an image's positions depend on its name alone.
+
+    Returns:
+        The sample, with the vectors of all images, or of the first in that order where they are more than `KEPT_IMAGES`
+        or their vectors more than `KEPT_BYTES`.
     """
     rows, columns = representation.grid
     count, dimension = rows * columns, representation.dimension
-    vectors = np.empty((len(features), min(POSITIONS, count), dimension), np.float32)
-    means = np.empty((len(features), dimension))
-    powers = np.zeros(dimension)
-    names, first = features.images, 0
+    positions, names = min(POSITIONS, count), features.images
+    kept = min(len(names), KEPT_IMAGES, KEPT_BYTES // (positions * dimension * np.dtype(np.float32).itemsize))
+    vectors, means = np.empty((kept, positions, dimension), np.float32), np.empty((len(names), dimension))
+    order = draw_stream("order", seed, *names).permutation(len(names))  # the linear-time MMD pairs neighbours
+    ranks, powers = iter(np.argsort(order)), np.zeros(dimension)
     for maps in features.chunks(representation.layers, representation.images_within(CHUNK_MB)):
         embeddings = representation.transform(maps).reshape(-1, count, dimension)
-        for image in embeddings:
-            places = draw_stream("positions", seed, names[first]).choice(count, vectors.shape[1], replace=False)
-            vectors[first] = image[places]
-            means[first] = image.mean(axis=0, dtype=np.float64)
+        for image, rank in zip(embeddings, ranks, strict=False):  # ranks go on with the next maps
+            if rank < kept:
+                stream = draw_stream("positions", seed, names[order[rank]])
+                vectors[rank] = image[stream.choice(count, positions, replace=False)]
+            means[rank] = image.mean(axis=0, dtype=np.float64)
             powers += np.square(image, dtype=np.float64).mean(axis=0)
-            first += 1
     starts = np.cumsum([0, *(shape[2] for shape in representation.layer_shapes.values())])[:-1]
-    order = draw_stream("order", seed, *names).permutation(len(names))  # the linear-time MMD pairs neighbours
-    return FeatureSample(vectors[order], means[order], np.add.reduceat(powers, starts) / max(1, len(names)))
+    return FeatureSample(vectors, means, np.add.reduceat(powers, starts) / max(1, len(names)))
 
 
 def measure_domains(training: FeatureRows, target: FeatureRows, spec: DistanceSpec) -> dict[str, Any]:
@@ -92,9 +101,10 @@ def measure_domains(training: FeatureRows, target: FeatureRows, spec: DistanceSp
 
     Returns:
         `distances`: name -> value with interval, or the reason why it is undefined; `counts`: `training_images`,
-        `target_images`, `positions` per image, `dimension`, `components`; `kept_variance`: the share of the pooled
-        variance in these components; `estimator` of the MMD: `linear` time, or `quadratic`
-        (of all images, or of a choice where one side alone has very many).
+        `target_images`, `sampled_training_images` and `sampled_target_images` whose single vectors were taken,
+        `positions` per image, `dimension`, `components`; `kept_variance`: the share of the pooled variance in these
+        components; `estimator` of the MMD: `linear` time, or `quadratic` (of all sampled images, or of a choice where
+        one side alone has very many).
 
     Raises:
         UserError: if there is no training image, or if the two have other layers.
@@ -104,10 +114,11 @@ def measure_domains(training: FeatureRows, target: FeatureRows, spec: DistanceSp
             f"{training.parts[0][0].path} and {target.parts[0][0].path} have different layers or sizes: distances need "
             "features of one backbone at one size"
         )
-    warn_of_differences([training.parts[0][0], *(store for store, _ in target.parts)])
+    warn_of_differences(str(training.parts[0][0].path), training.made, [store for store, _ in target.parts])
     representation = fit_representation(RepresentationSpec(neighbourhood="none"), training)
-    sides = [sample_features(representation, features, seed=spec.seed) for features in (training, target)]
-    x, y = (side.scaled(equalise(representation, sides[0].powers)) for side in sides)
+    x, y = (sample_features(representation, features, seed=spec.seed) for features in (training, target))
+    for side in (x, y):
+        side.scale(equalise(representation, x.powers))
     (reduced_x, reduced_y), kept = project(x.vectors, y.vectors)
     views = dict.fromkeys(DISTANCES, (x.vectors, y.vectors)) | {
         "frechet_distance": (reduced_x, reduced_y),
@@ -119,12 +130,14 @@ def measure_domains(training: FeatureRows, target: FeatureRows, spec: DistanceSp
         "counts": {
             "training_images": len(training),
             "target_images": len(target),
+            "sampled_training_images": len(x.vectors),
+            "sampled_target_images": len(y.vectors),
             "positions": x.vectors.shape[1],
             "dimension": representation.dimension,
             "components": reduced_x.shape[-1],
         },
         "kept_variance": kept,
-        "estimator": "linear" if takes_linear_time(len(training), len(target)) else "quadratic",
+        "estimator": "linear" if takes_linear_time(len(x.vectors), len(y.vectors)) else "quadratic",
     }
 
 
@@ -134,26 +147,42 @@ def equalise(representation: Representation, powers: Float64) -> Float64:
     return np.repeat(1 / norms, [shape[2] for shape in representation.layer_shapes.values()])
 
 
+def count_components(n: int, m: int) -> int:
+    """How many components Gaussians of n and m images are fitted in: the root of twice the fewer, at least one.
+
+    The vectors of an image are alike, so images count and not vectors. In C components and m images the bias of the
+    Fréchet distance is of the order C^2 / m, and so is what the bootstrap's correction leaves of it, in units of the
+    distance's own spread: it must not grow with m.
+    """
+    return max(1, math.isqrt(2 * min(n, m)))
+
+
 def project(x: Float32, y: Float32) -> tuple[tuple[Float64, Float64], float]:
     """The vectors of both sets in the leading principal components of all of them, and the share of variance kept.
-
-    A Gaussian in D dimensions has D (D + 3) / 2 parameters: fitted to fewer vectors than that, the distance between two
-    samples of one distribution is most of what would be measured.
 
     Args:
         x: [n, P, D].
         y: [m, P, D].
 
     Returns:
-        [n, P, C] and [m, P, C], C at most `COMPONENTS`; the share in [0, 1], 1 where nothing varies.
+        [n, P, C] and [m, P, C], C = `count_components(n, m)` or D; the share in [0, 1], 1 where nothing varies.
     """
-    pooled = np.concatenate([x, y]).reshape(-1, x.shape[-1])
-    mean = pooled.mean(axis=0, dtype=np.float64)
-    products = np.zeros((pooled.shape[1],) * 2)
-    for block in np.array_split(pooled, -(-len(pooled) // 8192) or 1):
-        centred = block - mean
+    dimension, count = x.shape[-1], count_components(len(x), len(y))
+    sums = [side.sum(axis=(0, 1), dtype=np.float64) for side in (x, y)]
+    mean = np.sum(sums, axis=0) / max(1, (x.size + y.size) // dimension)
+    products = np.zeros((dimension,) * 2)
+    for block in (*_blocks(x), *_blocks(y)):
+        centred = block.reshape(-1, dimension) - mean
         products += centred.T @ centred
     values, axes = np.linalg.eigh(products)
-    leading, total = axes[:, ::-1][:, :COMPONENTS], np.trace(products)
-    kept = min(1.0, float(values[::-1][:COMPONENTS].sum() / total)) if total > 0 else 1.0
-    return ((x - mean) @ leading, (y - mean) @ leading), kept
+    leading, total = axes[:, ::-1][:, :count], np.trace(products)
+    kept = min(1.0, float(values[::-1][:count].sum() / total)) if total > 0 else 1.0
+    reduced_x, reduced_y = (np.concatenate([(block - mean) @ leading for block in _blocks(side)]) for side in (x, y))
+    return (reduced_x, reduced_y), kept
+
+
+def _blocks(vectors: Float32) -> Iterator[Float32]:
+    """Some images' vectors at a time, at least once."""
+    step = max(1, BLOCK_BYTES // (8 * vectors.shape[1] * vectors.shape[2]))
+    for first in range(0, len(vectors) or 1, step):
+        yield vectors[first : first + step]

@@ -44,7 +44,7 @@ class ImageContents:
             UserError: if an image is not in the pack.
         """
         rows = pack.rows(images)
-        defects = [pack.defects[row] or "defect" if pack.labels[row] else "" for row in rows]
+        defects = [pack.defects[row] if pack.labels[row] else "" for row in rows]
         return cls(list(images), defects, pack.has_masks, pack)
 
     @property

@@ -125,14 +125,15 @@ def measure_patch_distances(representation: Representation, features: FeatureRow
 
 def nearest_distances(points: Float32, reference: Float32) -> Float32:
     """Euclidean distances [...] of points [..., D] to the nearest of [R, D]."""
-    # |x - y|^2 is expanded: around their centre little is lost to rounding
+    # |x - y|^2 is expanded to find the nearest: around their centre little is lost to rounding
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)
-    left, right = points.reshape(-1, points.shape[-1]) - centre, reference - centre
-    products = left @ right.T
+    vectors, right = points.reshape(-1, points.shape[-1]), reference - centre
+    products = (vectors - centre) @ right.T
     products *= -2
     products += np.einsum("rd,rd->r", right, right)
-    squares = products.min(axis=1) + np.einsum("nd,nd->n", left, left)
-    return np.asarray(np.sqrt(np.maximum(squares, 0)).reshape(points.shape[:-1]))
+    # the expansion also loses small distances to rounding; the difference does not (`Bank.nearest`)
+    difference = vectors - reference[products.argmin(axis=1)]
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)).reshape(points.shape[:-1]))
 
 
 def score_largest(distances: Float32, ignored: Bool) -> Float32:

@@ -15,14 +15,14 @@ from patchshift.data.images import map_files, read_resized
 from patchshift.features.attention_store import AttentionMaps
 from patchshift.features.backbones import build_backbone
 from patchshift.features.transformers import TransformerBlocks
-from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import BackboneSpec
 from patchshift.runtime.pace import Pace
 
 log = logging.getLogger(__name__)
 
 
 def trace_attention(
-    spec: ScatteringSpec | PretrainedSpec | FileSpec,
+    spec: BackboneSpec,
     images: Mapping[str, Path],
     *,
     digests: Mapping[str, str],

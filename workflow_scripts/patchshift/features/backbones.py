@@ -15,7 +15,7 @@ from patchshift.features.module_files import build_from_file
 from patchshift.features.pretrained import build_pretrained
 from patchshift.features.scattering import ScatteringTransform
 from patchshift.features.tiling import cut_to_tile, tile_backbone
-from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import BackboneSpec
 
 BUILDERS: dict[str, Callable[[Any, Path | None], nn.Module]] = {
     "scattering": lambda spec, _: ScatteringTransform(spec),
@@ -26,7 +26,7 @@ BUILDERS: dict[str, Callable[[Any, Path | None], nn.Module]] = {
 """Source -> builder, called with the spec and the folder of weight files."""
 
 
-def build_backbone(spec: ScatteringSpec | PretrainedSpec | FileSpec, *, weights_dir: Path | None = None) -> nn.Module:
+def build_backbone(spec: BackboneSpec, *, weights_dir: Path | None = None) -> nn.Module:
     """Build a backbone, ready for inference.
 
     Args:

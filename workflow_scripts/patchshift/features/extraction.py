@@ -19,7 +19,7 @@ from patchshift.features.decoding import Batch, ImageBatches, count_workers, dec
 from patchshift.features.devices import Maps, choose_device, describe_device
 from patchshift.features.forward import ForwardPass, map_batches
 from patchshift.features.store import FeatureWriter
-from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import BackboneSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.pace import Pace
 
@@ -41,7 +41,7 @@ class Extractor:
 
     def __init__(
         self,
-        spec: ScatteringSpec | PretrainedSpec | FileSpec,
+        spec: BackboneSpec,
         *,
         weights_dir: Path | None = None,
         device: str = "auto",

@@ -13,8 +13,6 @@ from patchshift.plan.representation_specs import RepresentationSpec
 
 Float64 = npt.NDArray[np.float64]
 
-CONSTANT = 1e-6  # values whose deviation is below this share of their magnitude are constant up to float16 rounding
-
 
 def fused_width(spec: RepresentationSpec, widths: Mapping[str, int]) -> int | None:
     """The common width of `weighted` layers, to which each is averaged down; None for other fusions.
@@ -37,15 +35,16 @@ def fused_width(spec: RepresentationSpec, widths: Mapping[str, int]) -> int | No
     return spec.width or widths[narrowest]
 
 
-def variability(mean: Float64, variance: Float64) -> float:
+def variability(mean: Float64, variance: Float64, rounding: Float64) -> float:
     """tr Cov(x) / E|x|^2 of a layer's vectors x, in [0, 1]; 0 where they are constant.
 
     Args:
         mean: [C] per channel.
         variance: [C] per channel.
+        rounding: [C] the largest deviation that is but rounding.
     """
     total, square = float(variance.sum()), float((mean**2).sum())
-    return total / (total + square) if total > CONSTANT**2 * square else 0.0
+    return total / (total + square) if total > float((rounding**2).sum()) else 0.0
 
 
 def adaptive_weights(variabilities: Mapping[str, float], *, inverse: bool) -> dict[str, float]:

@@ -24,9 +24,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from patchshift.data.weight_files import check_receipt
 from patchshift.errors import UserError
 from patchshift.features.devices import is_out_of_memory
-from patchshift.features.weights import check_receipt, find_file
+from patchshift.features.weights import find_file
 from patchshift.plan.backbone_specs import FileSpec
 
 PARTS = re.compile(
@@ -203,17 +204,27 @@ def _check_maps(backbone: FileModule, spec: FileSpec) -> None:
                 "exported program takes unless its dimensions were declared dynamic, or export it for these"
             ) from error
     for layer, values in maps.items():
-        if not isinstance(values, Tensor) or values.ndim != 4 or len(values) != spec.batch_size:
-            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        if wrong := _describe_wrong(values, spec.batch_size):
             raise UserError(
-                f"layer '{layer}' of {spec.weights} gives {shape} for {spec.batch_size} images, not maps "
-                "[images, channels, rows, columns]"
+                f"layer '{layer}' of {spec.weights} gives {wrong} for {spec.batch_size} images, not maps "
+                "[images, channels, rows, columns] of finite floating-point numbers"
             )
         if (values[0] - beside[layer][0]).abs().max() > TOLERANCE * values[0].abs().max():
             raise UserError(
                 f"layer '{layer}' of {spec.weights}: an image's maps change with the images beside it, or by chance; "
                 "export the module in evaluation mode (module.eval())"
             )
+
+
+def _describe_wrong(values: Any, count: int) -> str | None:
+    """What stands in the place of an output that is no maps of `count` images; None for maps."""
+    if not isinstance(values, Tensor):
+        return type(values).__name__
+    if values.ndim != 4 or len(values) != count or not values.numel():
+        return str(tuple(values.shape))
+    if not values.is_floating_point():
+        return f"{tuple(values.shape)} of {str(values.dtype).removeprefix('torch.')}"
+    return None if values.isfinite().all() else f"{tuple(values.shape)} with NaN or infinite values"
 
 
 def _reason(error: Exception) -> str:

@@ -42,6 +42,15 @@ def channel_moments(sums: Iterable[Sums]) -> tuple[Float64, Float64]:
     return mean, np.asarray(np.maximum(squares / count - mean**2, 0))
 
 
+def float16_rounding(mean: Float64) -> Float64:
+    """The largest deviation that rounding to float16 gives to equal values: [C] from their means.
+
+    Values that are equal but for less than a step come out as two neighbouring numbers, which deviate by half a step
+    at most. A step is at most 2**-10 of a number's magnitude, and 2**-24 where that is below 2**-14.
+    """
+    return np.asarray(2.0**-11 * np.maximum(np.abs(mean), 2.0**-14))
+
+
 def second_moments(images: Iterable[Float32]) -> Float64:
     """The mean of x x^T over all vectors x: [D, D].
 

@@ -5,8 +5,10 @@ tests/features/test_backbone_contract.py.
 """
 
 import difflib
+import io
 import logging
 from collections.abc import Iterable
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from patchshift.features.transformers import (
     resize_positions,
 )
 from patchshift.features.weights import fill_weights, find_file
-from patchshift.plan.backbone_specs import RANDOM, PretrainedSpec
+from patchshift.plan.backbone_specs import BLOCK, RANDOM, PretrainedSpec
 from patchshift.plan.loading import did_you_mean
 from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
@@ -38,17 +40,17 @@ class PretrainedNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, layers: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+    def __init__(self, layers: nn.Module, spec: PretrainedSpec) -> None:
         super().__init__()
-        self.layers = layers
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.layers, self.names = layers, spec.layers
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images [B, 3, H, W] float32 in [0, 1] -> layer name -> [B, C, h, w]."""
+        """Images [B, 3, H, W] float32 in [0, 1] -> layer name -> [B, C, h, w], in the order of the spec."""
         normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         maps: dict[str, Tensor] = self.layers(normalised)
-        return maps
+        return {name: maps[name] for name in self.names}
 
 
 def build_pretrained(spec: PretrainedSpec, weights_dir: Path | None) -> nn.Module:
@@ -73,7 +75,7 @@ def build_pretrained(spec: PretrainedSpec, weights_dir: Path | None) -> nn.Modul
     if transformer:
         resize_positions(truncated, spec.input_size)  # behind the weights, whose positions are those of the original
         truncated = TransformerBlocks(truncated, spec.layers, final_norm=spec.final_norm)
-    backbone = PretrainedNetwork(truncated.to(memory_format=torch.channels_last), spec.mean, spec.std).eval()  # type: ignore[call-overload]
+    backbone = PretrainedNetwork(truncated.to(memory_format=torch.channels_last), spec).eval()  # type: ignore[call-overload]
     if not transformer:  # which gives maps by construction
         _check_maps(backbone, spec)
     return backbone
@@ -91,13 +93,18 @@ def _create_network(spec: PretrainedSpec) -> nn.Module:
         import timm  # importing costs seconds, which other sources need not pay
 
         names, create = timm.list_models(), timm.create_model
+        architecture, _, tag = spec.model.partition(".")
+        tags = timm.list_models(f"{architecture}.*", include_tags=True) if tag else []
     else:
         import torchvision
 
-        names, create = torchvision.models.list_models(), torchvision.models.get_model
-    architecture = spec.model.split(".")[0]  # timm allows a tag of weights behind the architecture
+        # Those that classify images: constructors of others, like segmentation, fetch pretrained parts by default.
+        names, create = torchvision.models.list_models(module=torchvision.models), torchvision.models.get_model
+        architecture, tag, tags = spec.model, "", []
     if architecture not in names:
         raise UserError(f"{spec.source} has no model '{spec.model}'{_nearest(architecture, names)}")
+    if tag and spec.model not in tags:
+        raise UserError(f"timm has no weights '{tag}' of {architecture} (known: {', '.join(tags) or 'none'})")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(RANDOM_SEED)  # on the CPU alone, where networks are made
         network: nn.Module = create(
@@ -116,33 +123,62 @@ def _truncate(network: nn.Module, spec: PretrainedSpec) -> nn.Module:
         raise UserError(f"{spec.model} is no vision transformer of timm and does not use final_norm: remove it")
     modules = [name for name, _ in network.named_modules() if name]
     for layer in spec.layers:
-        if layer not in modules:
-            raise UserError(f"{spec.model} has no layer '{layer}'{_nearest(layer, modules)}")
+        if layer in modules:
+            continue
+        if BLOCK.fullmatch(layer):
+            raise UserError(
+                f"layer {layer.removeprefix('block')}: block indices are for timm's ViT, DeiT, DINO, CLIP, SigLIP and "
+                f"EVA models; {spec.model} is none of them: name a module instead"
+            )
+        raise UserError(f"{spec.model} has no layer '{layer}'{_nearest(layer, modules)}")
     try:
         extractor = create_feature_extractor(network, list(spec.layers), suppress_diff_warning=True)
     except Exception as error:  # tracing can fail anywhere in the model's own code
         raise UserError(
             f"{spec.model} cannot be cut after {', '.join(spec.layers)} ({error}): choose other layers or another model"
         ) from error
+    _copy_maps(extractor.graph)
     # The extractor has another graph for training, and copies of it would come out in training mode.
     return fx.GraphModule(extractor, extractor.graph)
 
 
+def _copy_maps(graph: fx.Graph) -> None:
+    """Let no operation in place that comes after a layer change its map; the deepest one has nothing behind it."""
+    output = graph.output_node()
+    for node in output.all_input_nodes:
+        if node.next is not output:
+            with graph.inserting_after(node):
+                output.replace_input_with(node, graph.call_function(_copy, (node,)))
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value  # others are refused, but not here
+
+
 def _check_maps(backbone: PretrainedNetwork, spec: PretrainedSpec) -> None:
-    """Every layer is a map: its rows and columns change places with the image's, its channels do not."""
+    """Every layer is a map: a wider image gives it more columns, and as many rows and channels."""
     height, width = spec.input_size
-    maps = _shapes(backbone, spec, height, width)
-    turned = maps if height == width else _shapes(backbone, spec, width, height)
+    maps, wider = _shapes(backbone, spec, height, width), {}
+    with suppress(UserError):  # of networks that take one size only, which is square
+        wider = _shapes(backbone, spec, height, 2 * width)
     for layer, shape in maps.items():
-        if len(shape) != 3 or turned[layer] != (shape[0], shape[2], shape[1]):
+        if not _is_map(shape, wider.get(layer)):
             raise UserError(f"layer '{layer}' of {spec.model} gives {shape}, not a map (channels, rows, columns)")
+
+
+def _is_map(shape: tuple[Any, ...], wider: tuple[Any, ...] | None) -> bool:
+    if len(shape) != 3:
+        return False
+    if wider is None:  # rows and columns of a square are as many, and the channels could be either
+        return bool(shape[0] != shape[1] == shape[2])
+    return bool(wider[:2] == shape[:2] and wider[2] > shape[2])
 
 
 def _shapes(backbone: PretrainedNetwork, spec: PretrainedSpec, height: int, width: int) -> dict[str, tuple[Any, ...]]:
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), redirect_stderr(io.StringIO()):  # where fx would print its code at an error
             maps: dict[str, Any] = backbone(torch.zeros(1, 3, height, width))
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # networks refuse sizes in many ways
         raise UserError(f"{spec.model} does not take images of {height} x {width}: {error}") from error
     return {
         layer: tuple(values.shape[1:]) if isinstance(values, Tensor) else (type(values).__name__,)

@@ -33,7 +33,8 @@ def check_reduction(spec: ReductionSpec, dimension: int) -> None:
     """
     if spec.dimension is not None and spec.dimension > dimension:
         raise UserError(
-            f"reduction.dimension: {spec.dimension} is more than the {dimension} numbers of an embedding: lower it"
+            f"representation.reduction.dimension: {spec.dimension} is more than the {dimension} numbers of an "
+            "embedding: lower it"
         )
 
 
@@ -80,15 +81,18 @@ def _fit_pca(spec: ReductionSpec, images: Iterable[Float32]) -> State:
     variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
     rank = _rank(variances, mean)
     if not rank:
-        raise UserError("reduction 'pca': the training patches are all equal, so there is no variance to keep")
+        raise UserError(
+            "representation.reduction: the training patches are all equal, so 'pca' has no variance to keep: check the "
+            "training images and the backbone, or leave the reduction out"
+        )
     kept = np.cumsum(variances[:rank]) / variances[:rank].sum()
     count = spec.dimension
     if count is None:
         count = min(int(np.searchsorted(kept, spec.explained_variance or 1.0)) + 1, rank)
     if count > rank:
         raise UserError(
-            f"reduction.dimension: {count} principal components are asked for, but the training patches vary in "
-            f"{rank} directions only: lower it, or fit on more images"
+            f"representation.reduction.dimension: {count} principal components are asked for, but the training patches "
+            f"vary in {rank} directions only: lower it, or fit on more images"
         )
     log.info("pca: %d of %d dimensions keep %.2f %% of the variance", count, len(mean), 100 * kept[count - 1])
     vectors = vectors[:, :count]

@@ -11,7 +11,8 @@ docs/protocol.md, "Representations", states every step and formula. In their ord
 6. whitening;
 7. reduction.
 
-Every step is fitted on the training features after the steps before it.
+Every step is fitted on the training features after the steps before it, with two exceptions: whitening is fitted
+without step 3, and the weights of adaptive fusion are those of the layers before step 2.
 Tested in tests/features/test_representations.py.
 """
 
@@ -26,7 +27,7 @@ import numpy.typing as npt
 from patchshift.errors import UserError
 from patchshift.features import fusion
 from patchshift.features.embedding import BYTES, EmbeddingPlan, count_within, scale
-from patchshift.features.moments import channel_moments, second_moments, sum_image
+from patchshift.features.moments import channel_moments, float16_rounding, second_moments, sum_image
 from patchshift.features.parallel import map_rows
 from patchshift.features.planning import finest_grid, fused_dimension, plan_embedding
 from patchshift.features.reduction import check_reduction, fit_reduction
@@ -132,17 +133,21 @@ def fit_representation(
         check_reduction(spec.reduction, dimension)
 
     state: State = {}
+    rounding: dict[str, Float64] = {}
     for layer in spec.logarithm:
         mean, _ = fit.channel_moments(layer, state)
-        state[f"floor/{layer}"] = np.where(mean > 0, FLOOR_SHARE * mean, 1).astype(np.float32)
+        floor = np.where(mean > 0, FLOOR_SHARE * mean, 1)
+        state[f"floor/{layer}"] = floor.astype(np.float32)
+        rounding[layer] = float16_rounding(mean) / (np.maximum(mean, 0) + floor)  # times the logarithm's slope
     if spec.normalise != "none" or spec.fusion == "adaptive":
         moments = {layer: fit.channel_moments(layer, state) for layer in layers}
+        rounding = {layer: float16_rounding(mean) for layer, (mean, _) in moments.items()} | rounding
         if spec.fusion == "adaptive":  # before standardisation, which would make layers equally variable
-            shares = {layer: fusion.variability(*moments[layer]) for layer in layers}
+            shares = {layer: fusion.variability(*moments[layer], rounding[layer]) for layer in layers}
             weights = fusion.adaptive_weights(shares, inverse=spec.inverse)
         if spec.normalise != "none":
             for layer, (mean, variance) in moments.items():
-                state |= _standardisation(layer, mean, variance)
+                state |= _standardisation(layer, mean, variance, rounding[layer])
     if weights is not None:
         for layer, norm in fit.block_norms(state).items():
             state[f"weight/{layer}"] = np.array([weights[layer]], np.float32)
@@ -200,13 +205,11 @@ class _Fit:
         return map_rows(self.features, list(plan.layers), plan.images_within(self.chunk_mb), embed)
 
 
-def _standardisation(layer: str, mean: Float64, variance: Float64) -> State:
+def _standardisation(layer: str, mean: Float64, variance: Float64, rounding: Float64) -> State:
     deviation = np.sqrt(variance)
-    constant = deviation <= fusion.CONSTANT * np.abs(mean)
-    return {
-        f"mean/{layer}": mean.astype(np.float32),
-        f"deviation/{layer}": np.where(constant, 1, deviation).astype(np.float32),
-    }
+    # what is but rounding stays 2**-11 of a deviation at most
+    deviation = np.where(deviation <= rounding, np.maximum(1, 2.0**11 * rounding), deviation)
+    return {f"mean/{layer}": mean.astype(np.float32), f"deviation/{layer}": deviation.astype(np.float32)}
 
 
 def _whitening(images: Iterator[Float32], shrinkage: float) -> Float32:

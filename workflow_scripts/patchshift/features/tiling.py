@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from patchshift.errors import UserError
-from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec, TilingSpec
+from patchshift.plan.backbone_specs import BackboneSpec, FileSpec, ScatteringSpec, TilingSpec
 
-Spec = ScatteringSpec | PretrainedSpec | FileSpec
 Size = tuple[int, int]
 AXES = ("height", "width")
+
+COARSEST = 64
+"""Pixels per cell, beyond which a layer's stride is not looked for: its map has one size, whatever that of the tile."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,14 @@ class TiledBackbone(nn.Module):
         return spans, size
 
 
-def cut_to_tile(spec: Spec) -> Spec:
+def cut_to_tile(spec: BackboneSpec) -> BackboneSpec:
     """The spec of what the network itself sees: one tile, where the images are tiled."""
     if isinstance(spec, ScatteringSpec) or spec.tiling is None:
         return spec
     return spec.model_copy(update={"image_size": spec.tiling.tile_size, "tiling": None})
 
 
-def tile_backbone(network: nn.Module, spec: Spec) -> nn.Module:
+def tile_backbone(network: nn.Module, spec: BackboneSpec) -> nn.Module:
     """The network of `cut_to_tile(spec)` as the backbone of `spec`: as it is, or tiled where the spec asks for it."""
     if isinstance(spec, ScatteringSpec) or spec.tiling is None:
         return network
@@ -149,6 +151,9 @@ def _find_strides(network: nn.Module, tile: Size, batch_size: int) -> dict[str, 
     strides = {
         layer: [_stride(side, cells) for side, cells in zip(tile, size, strict=True)] for layer, size in sizes.items()
     }
+    for layer, stride in strides.items():
+        if max(stride) > COARSEST:
+            raise _uncovered(layer, sizes[layer], tile, f"one per {stride[0]} x {stride[1]}, more than {COARSEST}")
     for axis, side in enumerate(tile):
         # Rounding up hides a stride: 100 pixels give 4 cells of 32 pixels as well as of 25. A long strip tells them
         # apart, where the network takes one; those that do not (vision transformers) cut their tile into whole patches.
@@ -162,13 +167,18 @@ def _find_strides(network: nn.Module, tile: Size, batch_size: int) -> dict[str, 
     for layer, size in sizes.items():
         expected = tuple(-(-side // stride) for side, stride in zip(tile, strides[layer], strict=True))
         if size != expected:
-            raise UserError(
-                f"tiling: layer '{layer}' has {size[0]} x {size[1]} cells for a tile of {tile[0]} x {tile[1]} pixels, "
-                f"where a stride of {strides[layer][0]} x {strides[layer][1]} leaves room for {expected[0]} x "
-                f"{expected[1]}: its map does not cover the tile, so tiles cannot be joined; choose another layer or "
-                "another model, or leave tiling out"
-            )
+            down, across = strides[layer]
+            room = f"where a stride of {down} x {across} leaves room for {expected[0]} x {expected[1]}"
+            raise _uncovered(layer, size, tile, room)
     return {layer: (down, across) for layer, (down, across) in strides.items()}
+
+
+def _uncovered(layer: str, size: Size, tile: Size, room: str) -> UserError:
+    return UserError(
+        f"tiling: layer '{layer}' has {size[0]} x {size[1]} cells for a tile of {tile[0]} x {tile[1]} pixels, {room}: "
+        "its map does not cover the tile, so tiles cannot be joined; choose another layer or another model, or leave "
+        "tiling out"
+    )
 
 
 def _stride(side: int, cells: int) -> int:

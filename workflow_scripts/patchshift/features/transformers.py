@@ -6,15 +6,12 @@ dropped from the maps, since they stand at no place in the image.
 Tested in tests/features/test_transformers.py.
 """
 
-import re
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from patchshift.errors import UserError
-from patchshift.plan.backbone_specs import PretrainedSpec
-
-BLOCK = re.compile(r"block(0|[1-9][0-9]*)")
+from patchshift.plan.backbone_specs import BLOCK, PretrainedSpec, explain_patches
 
 
 class TransformerBlocks(nn.Module):
@@ -73,7 +70,9 @@ def prune_blocks(network: nn.Module, spec: PretrainedSpec) -> nn.Module:
             )
     if spec.final_norm and isinstance(network.norm, nn.Identity):
         raise UserError(f"{spec.model} has no final norm for its tokens: remove final_norm")
-    _check_size(network, spec)
+    patch = network.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[operator, union-attr]
+    if wrong := explain_patches(spec.model, patch, "image_size", spec.input_size):
+        raise UserError(wrong)
     network.prune_intermediate_layers(_block_indices(spec.layers), prune_norm=not spec.final_norm, prune_head=True)  # type: ignore[operator]
     return network
 
@@ -93,17 +92,3 @@ def resize_positions(network: nn.Module, size: tuple[int, int]) -> None:
 
 def _block_indices(layers: Sequence[str]) -> list[int]:
     return [int(layer.removeprefix("block")) for layer in layers]
-
-
-def _check_size(network: nn.Module, spec: PretrainedSpec) -> None:
-    patch: tuple[int, int] = network.patch_embed.feat_ratio(as_scalar=False)  # type: ignore[operator, union-attr]
-    wrong = [
-        f"{max(side // step, 1) * step} or {(side // step + 1) * step} instead of {side} ({axis})"
-        for axis, side, step in zip(("height", "width"), spec.input_size, patch, strict=True)
-        if side % step
-    ]
-    if wrong:
-        raise UserError(
-            f"{spec.model} cuts images into patches of {patch[0]} x {patch[1]} pixels, so image_size must be a "
-            f"multiple of that: take {', '.join(wrong)}"
-        )

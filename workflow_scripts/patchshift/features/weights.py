@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from patchshift.data.weight_files import ZIP, check_receipt
+from patchshift.data.weight_files import ZIP, check_receipt, find_fault
 from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import PICKLED, SAFE
 
@@ -102,7 +102,8 @@ def fill_weights(network: nn.Module, path: Path, *, known: Collection[str], mode
     for fault, names in (("lacks", missing), ("has the wrong shape of", misshapen), ("has unknown weights", foreign)):
         if names:
             listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-            raise UserError(f"{path} does not fit {model}: it {fault} {listed}; bring the weights of this model")
+            remedy = "all weights of its layers, or choose earlier ones" if names is missing else "the weights of this model"
+            raise UserError(f"{path} does not fit {model}: it {fault} {listed}; bring {remedy}")
     network.load_state_dict({name: weights[name] for name in expected if name in weights}, strict=False)
 
 
@@ -115,14 +116,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    if fault := find_fault(path, path.name):
+        raise UserError(f"{path} holds no weights: {fault}: fetch it again")
     with path.open("rb") as file:
         mappable = file.read(len(ZIP)) == ZIP  # as torch.save writes since version 1.6
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mappable)
     except Exception as error:  # a damaged or malicious file can fail anywhere in torch's reader
         raise UserError(
-            f"{path} cannot be read as plain tensors ({_reason(error)}): fetch it again if it is damaged, or convert "
-            "it to safetensors where you trust it"
+            f"{path} cannot be read as plain tensors ({_reason(error)}); nothing in it was run: fetch it again from "
+            "where you trust it, or convert it to safetensors if you know who wrote it"
         ) from error
     weights = next((content[key] for key in NESTED if _is_mapping(content) and _is_mapping(content.get(key))), content)
     if not _is_mapping(weights) or not all(

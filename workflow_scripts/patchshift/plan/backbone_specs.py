@@ -4,12 +4,13 @@ A stage's script gets one of these as canonical JSON. Field descriptions are the
 Tested in tests/plan/test_backbone_specs.py.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from patchshift.plan.base import Deviation, Layers, RelativePath, Spec, Threads
-from patchshift.plan.data_specs import Address, ArchiveSpec, Checksum
+from patchshift.plan.data_specs import KAGGLE, Address, ArchiveSpec, Checksum
 
 RANDOM = "random"
 """Stands where a weight file's name can stand: a network as it is before training."""
@@ -19,6 +20,9 @@ NO_WEIGHTS = "none"
 
 SAFE, PICKLED, MODULES = (".safetensors",), (".pth", ".pt", ".bin"), (".pt", ".pts", ".pt2")
 """Suffixes of weight files, the safe one first, and of the modules of source `file`."""
+
+BLOCK = re.compile(r"block(0|[1-9][0-9]*)")
+"""Names of layers that are blocks of a vision transformer."""
 
 Side = Annotated[int, Field(ge=32, le=8192)]
 ImageSize = Side | tuple[Side, Side]
@@ -31,6 +35,23 @@ def _name_blocks(layers: object) -> object:
     if not isinstance(layers, list):
         return layers
     return [f"block{layer}" if type(layer) is int and layer >= 0 else layer for layer in layers]
+
+
+def _can_be_stored(layers: list[str]) -> list[str]:
+    """Feature stores keep each layer under its name, which HDF5 must not read as a path."""
+    for layer in layers:
+        if layer in ("", ".") or "/" in layer:
+            raise ValueError(f"'{layer}' cannot name a layer: take a name without '/' that is not empty and not '.'")
+    return layers
+
+
+def _is_no_archive(place: str | ArchiveSpec) -> str | ArchiveSpec:
+    address = place if isinstance(place, str) else place.address
+    if address.startswith(KAGGLE):
+        raise ValueError(
+            f"{address} is an archive, not a weight file: give an address that begins with https:// or http://"
+        )
+    return place
 
 
 def _is_weight_file(name: str) -> str:
@@ -47,7 +68,9 @@ def _is_module_file(name: str) -> str:
 
 WeightFile = Annotated[RelativePath, AfterValidator(_is_weight_file)]
 ModuleFile = Annotated[RelativePath, AfterValidator(_is_module_file)]
-LayerNames = Annotated[Layers, BeforeValidator(_name_blocks)]
+LayerNames = Annotated[Layers, AfterValidator(_can_be_stored), BeforeValidator(_name_blocks)]
+WeightAddress = Annotated[Address, AfterValidator(_is_no_archive)]
+Mirror = Annotated[ArchiveSpec, AfterValidator(_is_no_archive)]
 
 
 class TilingSpec(Spec):
@@ -73,7 +96,7 @@ class _Backbone(Spec):
     precision: Literal["float32", "float16", "bfloat16"] = Field(
         "float32", description="Of the forward pass on CUDA (autocast); on a CPU it is always float32."
     )
-    threads: Threads = Field(2, description="Numerical threads.")
+    threads: Threads = Field(2, description="Batches computed at a time on a CPU. No reason to make features anew.")
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -114,11 +137,11 @@ class _Network(_Backbone):
     std: Std = Field((0.229, 0.224, 0.225), description="Channel deviations of the input.")
     tiling: TilingSpec | None = Field(None, description="Cut the resized image into overlapping tiles.")
     batch_size: int = Field(16, ge=1, description="Images per forward pass; CUDA halves it when memory is short.")
-    address: Address | None = Field(None, description="Where the file is downloaded from when it is missing.")
+    address: WeightAddress | None = Field(None, description="Where the file is downloaded from when it is missing.")
     checksum: Checksum | None = Field(
         None, description="`sha256:...` of that file; its first 8 digits or more, as in torchvision's file names, do."
     )
-    mirrors: list[ArchiveSpec] = Field([], description="Other places, tried in order when the address fails.")
+    mirrors: list[Mirror] = Field([], description="Other places, tried in order when the address fails.")
     licence: str = Field("", description="Licence of the weights, shown before a download.")
 
     @property
@@ -128,9 +151,13 @@ class _Network(_Backbone):
         return [*own, *self.mirrors]
 
     @model_validator(mode="after")
-    def _tiles_fit_the_image(self) -> "_Network":
+    def _checksum_has_its_address(self) -> "_Network":
         if self.checksum and not self.address:
             raise ValueError("checksum belongs to an address: give both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _tiles_fit_the_image(self) -> "_Network":
         if self.tiling is not None:
             for side, tile in zip(self.input_size, self.tiling.tile_size, strict=True):
                 if tile > side or tile <= self.tiling.overlap:
@@ -138,6 +165,10 @@ class _Network(_Backbone):
                         f"tiling: a tile of {tile} pixels must be larger than the overlap of {self.tiling.overlap} and "
                         f"no larger than the image's {side}"
                     )
+            if self.tiling.overlap and self.tiling.tile_size == self.input_size:
+                raise ValueError(
+                    "tiling: one tile as large as the image overlaps no other: choose a smaller tile, or remove tiling"
+                )
         return self
 
 
@@ -159,8 +190,21 @@ class PretrainedSpec(_Network):
 
     @model_validator(mode="after")
     def _random_weights_come_from_nowhere(self) -> "PretrainedSpec":
-        if self.weights == RANDOM and self.places:
-            raise ValueError("weights 'random' are not downloaded: remove address and mirrors")
+        if self.weights == RANDOM and (self.places or self.licence):
+            raise ValueError("weights 'random' are not downloaded: remove address, mirrors and licence")
+        return self
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> "PretrainedSpec":
+        """Where the model's name tells the patch; extraction checks the others, too."""
+        patch = re.search(r"_patch([0-9]+)", self.model)
+        if self.source == "timm" and patch and all(map(BLOCK.fullmatch, self.layers)):
+            sizes = {"image_size": self.input_size}
+            if self.tiling:
+                sizes["tiling.tile"] = self.tiling.tile_size
+            for key, size in sizes.items():
+                if wrong := explain_patches(self.model, (int(patch[1]), int(patch[1])), key, size):
+                    raise ValueError(wrong)
         return self
 
 
@@ -175,10 +219,10 @@ class FileSpec(_Network):
 
 
 BackboneSpec = Annotated[ScatteringSpec | PretrainedSpec | FileSpec, Field(discriminator="source")]
-BACKBONE: TypeAdapter[ScatteringSpec | PretrainedSpec | FileSpec] = TypeAdapter(BackboneSpec)
+BACKBONE: TypeAdapter[BackboneSpec] = TypeAdapter(BackboneSpec)
 NetworkSpec = PretrainedSpec | FileSpec
 
-BACKBONE_SOURCES: dict[str, type[ScatteringSpec | PretrainedSpec | FileSpec]] = {
+BACKBONE_SOURCES: dict[str, type[BackboneSpec]] = {
     "scattering": ScatteringSpec,
     "timm": PretrainedSpec,
     "torchvision": PretrainedSpec,
@@ -188,6 +232,9 @@ BACKBONE_SOURCES: dict[str, type[ScatteringSpec | PretrainedSpec | FileSpec]] = 
 ORIGIN = {"address", "checksum", "mirrors", "licence"}
 """Fields that say where a weight file comes from; features depend on the file alone."""
 
+NO_FEATURES = ORIGIN | {"threads"}
+"""Fields that no feature depends on."""
+
 
 class WeightsSpec(Spec):
     """What the download of a weight file depends on: a part of `PretrainedSpec` and `FileSpec`."""
@@ -195,6 +242,21 @@ class WeightsSpec(Spec):
     weights: RelativePath
     licence: str = ""
     places: list[ArchiveSpec] = Field(min_length=1)
+
+
+def explain_patches(model: str, patch: tuple[int, int], key: str, size: tuple[int, int]) -> str | None:
+    """What is wrong with a size in pixels that a vision transformer's patches do not divide, and what would do."""
+    wrong = [
+        f"{max(side // step, 1) * step} or {(side // step + 1) * step} instead of {side} ({axis})"
+        for axis, side, step in zip(("height", "width"), size, patch, strict=True)
+        if side % step
+    ]
+    if not wrong:
+        return None
+    return (
+        f"{model} cuts images into patches of {patch[0]} x {patch[1]} pixels, so {key} must be a multiple of that: "
+        f"take {', '.join(wrong)}"
+    )
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

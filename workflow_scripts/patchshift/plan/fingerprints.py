@@ -1,6 +1,6 @@
 """Fingerprints of folders that nothing declares: they change when a file comes, goes or is renamed.
 
-Tested in tests/plan/test_study.py.
+Tested in tests/plan/test_inputs.py.
 """
 
 import hashlib

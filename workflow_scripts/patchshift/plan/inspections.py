@@ -6,7 +6,7 @@ Tested in tests/plan/test_inspections.py and tests/plan/test_inspection_targets.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,9 +15,10 @@ from patchshift.plan.backbone_specs import ORIGIN, PretrainedSpec
 from patchshift.plan.base import Seed, Spec
 from patchshift.plan.cells import CLEAN, Target
 from patchshift.plan.experiments import StudyPlan
-from patchshift.plan.inspection_specs import InspectionSpec
+from patchshift.plan.inspection_specs import Images, InspectionSpec, Maps, Patches, Resamples
 from patchshift.plan.study import Study
 
+Confidence = Annotated[float, Field(gt=0, lt=1)]
 UNTRACED = {"batch_size", "precision"}
 """Settings of a backbone that its attention does not depend on: images are traced one at a time, in float32."""
 
@@ -25,26 +26,26 @@ UNTRACED = {"batch_size", "precision"}
 class DistanceSpec(Spec):
     """What the distances between two sets of features depend on."""
 
-    resamples: int = Field(ge=20)
-    confidence: float = Field(gt=0, lt=1)
+    resamples: Resamples
+    confidence: Confidence
     seed: Seed
 
 
 class LookSpec(Spec):
     """What a look inside the features of one category depends on; see `InspectionSpec`."""
 
-    maps: list[Literal["tsne", "umap"]]
-    patches: int = Field(ge=2)
-    images: int = Field(ge=1)
-    resamples: int = Field(ge=20)
-    confidence: float = Field(gt=0, lt=1)
+    maps: Maps
+    patches: Patches
+    images: Images
+    resamples: Resamples
+    confidence: Confidence
     seed: Seed
 
 
 class ChoiceSpec(Spec):
     """Which test images are shown, as far as the study says; see `InspectionSpec`."""
 
-    images: int = Field(ge=1)
+    images: Images
     seed: Seed
 
 
@@ -114,21 +115,19 @@ def distance_spec(study: Study) -> str:
 
 
 def pair_domains(plan: StudyPlan, backbones: Sequence[str]) -> list[DomainPair]:
-    """What each bank was fitted on, paired with every target that it meets outside, and first with its own domain.
+    """What each bank was fitted on, paired with its own domain first, and then with every target that it meets outside.
 
-    Banks that are scored in their own domain alone have no pair: there is nothing to compare their own domain with.
+    Test images are never those fitted on, so its own domain says what is measured where nothing has shifted.
     """
     cells = [cell for cells in plan.cells().values() for cell in cells if cell.bank.backbone in backbones]
-    outside: dict[tuple[Target, str, str], list[Target]] = {}
+    met: dict[tuple[Target, str, str], list[Target]] = {}
     for cell in cells:
         bank = cell.bank
-        if cell.target not in own_domain(plan, bank.training):
-            outside.setdefault((bank.training, bank.split, bank.backbone), []).append(cell.target)
+        met.setdefault((bank.training, bank.split, bank.backbone), own_domain(plan, bank.training)).append(cell.target)
     return [
-        DomainPair(training, split, backbone, target, at_home)
-        for (training, split, backbone), targets in outside.items()
-        for at_home, group in ((True, own_domain(plan, training)), (False, dict.fromkeys(targets)))
-        for target in group
+        DomainPair(training, split, backbone, target, target in own_domain(plan, training))
+        for (training, split, backbone), targets in met.items()
+        for target in dict.fromkeys(targets)
     ]
 
 

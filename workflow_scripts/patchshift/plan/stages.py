@@ -20,9 +20,9 @@ VERSIONS = {
     "synthesize_shift": 2,
     "crop_defects": 1,
     "synthesize_defects": 1,
-    "extract_features": 2,
+    "extract_features": 3,
     "trace_attention": 1,
-    "fit_detector": 3,
+    "fit_detector": 4,
     "score_images": 2,
 }
 
@@ -57,8 +57,18 @@ SOURCES = {
         "data/splits.py",
         "data/streams.py",
     ],
-    "plot_inspection": ["report", "evaluation/inspection_store.py", "evaluation/separability.py"],
-    "plot_attention": ["report", "evaluation/head_groups.py", "features/attention_store.py"],
+    "plot_inspection": [
+        "report",
+        "evaluation/inspection_store.py",
+        "evaluation/separability.py",
+        "features/interpolation.py",
+    ],
+    "plot_attention": [
+        "report",
+        "evaluation/head_groups.py",
+        "features/attention_store.py",
+        "features/interpolation.py",
+    ],
     "calibrate_threshold": ["evaluation", "data/packs.py", "data/splits.py"],
     "evaluate": ["evaluation", "data/packs.py", "data/splits.py", "features/interpolation.py"],
     "decide": ["evaluation", "data/packs.py", "data/splits.py"],

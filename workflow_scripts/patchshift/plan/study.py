@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from patchshift.errors import UserError
-from patchshift.plan.backbone_specs import ORIGIN
+from patchshift.plan.backbone_specs import NO_FEATURES
 from patchshift.plan.base import Name, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.cells import POOLS, Cell
@@ -207,7 +207,7 @@ class Study:
 
     def backbone_spec(self, backbone: str) -> str:
         """What features depend on; not the threads, each of which computes batches of its own."""
-        return self.catalog.backbones[backbone].canonical(exclude=ORIGIN | {"threads"})
+        return self.catalog.backbones[backbone].canonical(exclude=NO_FEATURES)
 
     def fit_spec(self, detector: str) -> str:
         """What a bank depends on: all of the detector but how images are scored."""

@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 
 from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import RANDOM, FileSpec, NetworkSpec, PretrainedSpec, WeightsSpec
-from patchshift.plan.data_specs import KAGGLE
 from patchshift.plan.study import Study
 
 
@@ -67,12 +66,6 @@ def find_weight_mistakes(study: Study) -> Iterator[str]:
     """One line per backbone whose weights cannot be downloaded as it says."""
     first: dict[str, tuple[str, NetworkSpec]] = {}
     for backbone, spec in _networks(study):
-        for place in spec.places:
-            if place.address.startswith(KAGGLE):
-                yield (
-                    f"backbone '{backbone}': {place.address} is an archive, not a weight file: give an address that "
-                    "begins with https:// or http://"
-                )
         if not spec.places:
             continue
         other, same = first.setdefault(_name(spec), (backbone, spec))

@@ -29,6 +29,9 @@ def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs
         cells: of one experiment.
         baseline: the detector whose scoring time is 1; None: that of the first cell.
         logs: the folder of the jobs' logs.
+
+    Returns:
+        An empty frame if there are no cells.
     """
     rows: dict[tuple[object, ...], dict[str, Any]] = {}
     passes = {path: pace for log in _extraction_logs(logs) for path, pace in read_passes(log).items()}
@@ -37,6 +40,8 @@ def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs
         keys = {key: value for key, value in row_keys(cell).items() if key not in DECISION_KEYS}
         rows[tuple(keys.values())] = {**keys, **_sizes(cell), **_times(cell, passes, logs)}
     frame = pd.DataFrame(list(rows.values()))
+    if frame.empty:
+        return frame
     same = [key for key in keys if key != "detector"]
     at_baseline = frame[frame["detector"] == baseline].set_index(same)
     for name in ("embedding", "scoring"):

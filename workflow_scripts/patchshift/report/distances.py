@@ -5,7 +5,6 @@ Tested in tests/report/test_distances_figure.py.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,7 +16,7 @@ from patchshift.plan.inspections import DomainPair
 from patchshift.report.figures import WIDTH, add_legend
 from patchshift.report.labels import name_backbone
 from patchshift.report.results import Value, as_value
-from patchshift.report.style import MUTED, RULE, colour, figure_style
+from patchshift.report.style import MUTED, RULE, dot, figure_style
 from patchshift.runtime.files import read_json
 
 HEADINGS = {
@@ -27,14 +26,16 @@ HEADINGS = {
     "cosine_distance": "cosine",
     "feature_drift": "drift\nof the mean",
 }
+TRAINING = ("train_dataset", "train_category", "train_domain", "split")
+TARGET = ("target_dataset", "target_category", "target_domain")
 ESTIMATE = ["value", "low", "high", "plug_in", "undefined"]
-MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 
 _LINE = 0.19  # inches of a target with one backbone
 _MARK = 0.1  # inches more for every further backbone
 _LONGEST = 34  # characters of a name beside its row
 
 Row = Mapping[str, str]
+Place = tuple[str, ...]
 
 
 def tidy_distances(pairs: Iterable[DomainPair], weights: Mapping[str, str]) -> pd.DataFrame:
@@ -69,30 +70,33 @@ def draw_distances(rows: Sequence[Row]) -> Figure:
         rows: of `distances.csv`, every field as it is written.
     """
     backbones = list(dict.fromkeys(name_backbone(row["backbone"], row["weights"]) for row in rows))
-    groups: dict[str, dict[str, list[Row]]] = {}
+    groups: dict[Place, dict[Place, list[Row]]] = {}
     for row in rows:
-        groups.setdefault(_name_training(row, rows), {}).setdefault(_name_target(row), []).append(row)
+        training, target = (tuple(row[key] for key in keys) for keys in (TRAINING, TARGET))
+        groups.setdefault(training, {}).setdefault(target, []).append(row)
     line = _LINE + _MARK * (len(backbones) - 1)
     heights = [line * len(targets) + 0.08 for targets in groups.values()]
     with figure_style():
         figure = Figure(figsize=(WIDTH, 0.85 + sum(heights) + 0.12 * len(heights)))
+        figure.set_layout_engine("constrained", w_pad=0.1)  # else the ends of two panels' scales run together
         grid = figure.subplots(len(groups), len(HEADINGS), squeeze=False, sharex="col", height_ratios=heights)
-        for panels, (training, targets) in zip(grid, groups.items(), strict=True):
+        for panels, group in zip(grid, groups.values(), strict=True):
+            targets = list(group.values())
             for axes, distance in zip(panels, HEADINGS, strict=True):
-                _draw_targets(axes, list(targets.values()), distance, backbones)
-            panels[0].set_yticks(range(len(targets)), [_shorten(name) for name in targets])
+                _draw_targets(axes, targets, distance, backbones)
+            panels[0].set_yticks(range(len(targets)), [_shorten(_name_target(each[0], rows)) for each in targets])
             # above its targets' names: beside them it would take the room of a panel
             place = panels[0].get_yaxis_transform()
-            panels[0].text(
-                -0.06, -0.62, _shorten(training), transform=place, ha="right", va="bottom", fontweight="bold"
-            )
+            training_name = _shorten(_name_training(targets[0][0], rows))
+            panels[0].text(-0.06, -0.62, training_name, transform=place, ha="right", va="bottom", fontweight="bold")
         for axes, heading in zip(grid[0], HEADINGS.values(), strict=True):
             axes.set_title(heading)
         for axes in grid[-1]:
             axes.set_xlim(left=0)
             axes.locator_params(axis="x", nbins=3)
+            axes.xaxis.set_major_formatter("{x:g}")  # with no more digits than a number needs: small ones are long
         if len(backbones) > 1:
-            add_legend(figure, [Line2D([], [], **_look(number)) for number in range(len(backbones))], backbones)
+            add_legend(figure, [Line2D([], [], **dot(number)) for number in range(len(backbones))], backbones)
     return figure
 
 
@@ -112,13 +116,14 @@ def _name_training(row: Row, rows: Sequence[Row]) -> str:
     return ", ".join(parts)
 
 
-def _name_target(row: Row) -> str:
+def _name_target(row: Row, rows: Sequence[Row]) -> str:
     """A target as it is seen from what is trained on: what is the same is not said."""
     domain = "in domain" if is_at_home(row) else row["target_domain"]
     if row["train_dataset"] == row["target_dataset"]:
         same = row["train_category"] == row["target_category"]
         return domain if same else f"{row['target_category']}, {domain}"
-    dataset = "" if row["train_dataset"] == POOLS else f"{row['target_dataset']}/"
+    known = row["train_dataset"] == POOLS and len({other["target_dataset"] for other in rows}) == 1
+    dataset = "" if known else f"{row['target_dataset']}/"
     return f"{dataset}{row['target_category']}, {domain}"
 
 
@@ -146,13 +151,8 @@ def _draw_mark(axes: Axes, value: Value, y: float, number: int) -> None:
         inside = axes.get_yaxis_transform()  # x in shares of the axes, y in data
         axes.text(0.03, y, "undefined", transform=inside, va="center", fontsize=7, color=MUTED)
         return
-    look = _look(number)
+    look = dot(number)
     if value.low is not None and value.high is not None:
         ends = [value.low, value.high]
         axes.plot(ends, [y, y], color=look["color"], linewidth=1.2, solid_capstyle="butt", clip_on=False)
     axes.plot([value.value], [y], **look, zorder=3, clip_on=False)
-
-
-def _look(number: int) -> dict[str, Any]:
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
-    return {"color": colour(number), "marker": MARKERS[number % len(MARKERS)], "markersize": 5, "linestyle": "", **edge}

@@ -18,8 +18,7 @@ from matplotlib.lines import Line2D
 from patchshift.evaluation.inspection_store import FEWEST, PatchMap
 from patchshift.evaluation.separability import Separation
 from patchshift.report.figures import WIDTH, add_legend
-from patchshift.report.shift_gallery import MARKERS
-from patchshift.report.style import MUTED, PALETTE, RULE, colour, figure_style
+from patchshift.report.style import MUTED, PALETTE, RULE, colour, dot, figure_style, marker
 
 Float32 = npt.NDArray[np.float32]
 
@@ -96,8 +95,8 @@ def _look(position: int) -> dict[str, Any]:
     """How patches of the n-th kind are drawn, the good ones being the first."""
     if position == 0:
         return {"color": GREY, "marker": "o", "alpha": 0.45, "edgecolors": "none", "zorder": 1}
-    marker = MARKERS[(position - 1) // len(PALETTE) % len(MARKERS)]
-    return {"color": colour(position), "marker": marker, "alpha": 0.85, "edgecolors": "white", "zorder": 2}
+    look = {"alpha": 0.85, "edgecolors": "white", "zorder": 2}
+    return {"color": colour(position), "marker": marker((position - 1) // len(PALETTE)), **look}
 
 
 def _handle(position: int) -> Line2D:
@@ -135,7 +134,7 @@ def draw_separability(separations: Sequence[Separation], name: str) -> Figure:
         labels = [f"{kind}\n{counts[kind]} image{'s' * (counts[kind] != 1)}" for kind in types]
         panels[0].set_yticks(range(len(types)), labels)
         panels[0].set_ylim(len(types) - 0.5, -0.5)
-        add_legend(figure, [_dot(position) for position in range(len(layers))], layers)
+        add_legend(figure, [Line2D([], [], **dot(position)) for position in range(len(layers))], layers)
     return figure
 
 
@@ -147,18 +146,7 @@ def _draw_value(
         axes.text(0.01, y, "undefined", va="center", fontsize=7, color=MUTED, transform=transform)
         return
     axes.plot(ends, [y, y], color=colour(position), linewidth=1.3, alpha=0.75, solid_capstyle="butt")
-    axes.plot([value], [y], **_dot_look(position), clip_on=False)
-
-
-def _dot(position: int) -> Line2D:
-    return Line2D([], [], **_dot_look(position))
-
-
-def _dot_look(position: int) -> dict[str, Any]:
-    return {
-        "color": colour(position), "marker": MARKERS[position % len(MARKERS)], "markersize": 5, "linestyle": "",
-        "markeredgecolor": "white", "markeredgewidth": 0.5,
-    }  # fmt: skip
+    axes.plot([value], [y], **dot(position), clip_on=False)
 
 
 def _say(axes: Axes, sentence: str) -> None:

@@ -24,6 +24,8 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
 
+NO_IMAGE = "There is nothing to show: the split has no test image of this category."
+
 _GAP = 0.05  # inches between pictures
 _LARGEST = 1.7  # inches that a picture takes across
 _LETTER = 0.068  # inches that a letter of a name takes, on average
@@ -55,29 +57,34 @@ def draw_energies(pictures: Sequence[tuple[str, Picture]], energies: Mapping[str
     """Each image, and over it the activation energy of each layer.
 
     Args:
-        pictures: type and picture of the m images.
+        pictures: type and picture of the m images; where there is none, the figure says so.
         energies: layer -> [m, rows, columns], 1 being the mean of the training images.
         name: what is shown, for the title.
     """
+    title = f"Activation energy: {name}"
+    if not pictures:
+        return _draw_sentence(title, NO_IMAGE)
     overlays = [Overlay(f"{layer}, {maps.shape[1]} x {maps.shape[2]}", maps) for layer, maps in energies.items()]
     note = (
         "Length of the feature vector at each position, 1 being the mean over the training images. Blue lines: "
         "defects. A strong response is no sign of a defect by itself: edges and texture respond, too."
     )
-    return _draw_overlays(pictures, overlays, f"Activation energy: {name}", note)
+    return _draw_overlays(pictures, overlays, title, note)
 
 
 def draw_attention(pictures: Sequence[tuple[str, Picture]], attention: AttentionMaps, name: str) -> Figure:
     """Each image, and over it the attention of the class token, the mean of each group of heads.
 
     Args:
-        pictures: type and picture of the m images.
+        pictures: type and picture of the m images; where there is none, the figure says so.
         attention: on the same images, or the reason why there is none.
         name: what is shown, for the title.
     """
     title = f"Attention of the class token, {attention.block}: {name}"
     if attention.undefined:
         return _draw_sentence(title, f"There is nothing to show: {attention.undefined}.")
+    if not pictures:
+        return _draw_sentence(title, NO_IMAGE)
     even = attention.maps.shape[2] * attention.maps.shape[3]
     overlays = [
         Overlay(

@@ -17,13 +17,12 @@ from scipy.ndimage import distance_transform_edt
 
 from patchshift.report.figures import WIDTH, add_legend
 from patchshift.report.results import Value
-from patchshift.report.style import MUTED, colour, dashes, figure_style
+from patchshift.report.style import MUTED, colour, dashes, figure_style, marker
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
 
 SEVERITIES = ("clean", "mild", "moderate", "severe")
-MARKERS = "osD^vP"
 OUTLINE = "#56B4E9"  # as defects are outlined in the report's pictures
 HALO = "#10151a"
 
@@ -177,7 +176,7 @@ def draw_severity_ladder(panels: Mapping[str, Mapping[str, Sequence[tuple[float,
 
 def _ladder_line(position: int) -> Line2D:
     return Line2D(
-        [], [], color=colour(position), linestyle=dashes(position), marker=MARKERS[position % len(MARKERS)],
+        [], [], color=colour(position), linestyle=dashes(position), marker=marker(position),
         markersize=5, markeredgecolor="white", markeredgewidth=0.6,
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ MUTED = "#5b6570"
 RULE = "#d9dee3"
 HATCHES = ("", "////", "....", "xxxx")
 Dashes = Literal["-", "--", ":", "-."]
+MARKERS = "osD^vP"  # fewer than colours by one, so that a pair of both comes again late
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
 PRINT_DPI = 200
 JPEG_WIDTH = 1600  # pixels, at most
@@ -69,6 +70,19 @@ def figure_style(salt: str = "patchshift") -> Iterator[None]:
 def colour(position: int) -> str:
     """The colour of the n-th group."""
     return PALETTE[position % len(PALETTE)]
+
+
+def marker(position: int) -> str:
+    """The marker of the n-th group."""
+    return MARKERS[position % len(MARKERS)]
+
+
+def dot(position: int) -> dict[str, Any]:
+    """How a single value of the n-th group is drawn."""
+    return {
+        "color": colour(position), "marker": marker(position), "markersize": 5, "linestyle": "",
+        "markeredgecolor": "white", "markeredgewidth": 0.5,
+    }  # fmt: skip
 
 
 def hatch(position: int) -> str:

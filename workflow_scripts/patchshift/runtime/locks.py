@@ -1,6 +1,6 @@
 """Let one process in at a time.
 
-Tested in tests/runtime/test_locks.py.
+Tested in tests/runtime/test_locks.py; waiting in tests/data/test_fetch.py.
 """
 
 import errno
