@@ -76,7 +76,7 @@ def test_code_in_a_pickle_is_refused_and_never_runs(
     path, trace = tmp_path / "weights.pth", tmp_path / "trace"
     attack = Malicious(trace)
     save({"state_dict": WEIGHTS, "hyperparameters": attack} if hidden else attack, path)
-    with pytest.raises(UserError, match=r"nothing in it was run: fetch it again from where you trust it|no file of torch"):
+    with pytest.raises(UserError, match=r"nothing in it was run: fetch it again|no file of torch"):
         load_weights(path)
     assert not trace.exists()
     if save is save_bare:  # the attack is a real one
@@ -111,7 +111,7 @@ def test_damaged_pickles_are_refused(tmp_path: Path, save: Callable[[object, Pat
     path = tmp_path / "weights.pth"
     save(WEIGHTS, path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match="no file of torch|its end is missing|fetch it again from where you trust it"):
+    with pytest.raises(UserError, match=r"no file of torch|its end is missing|fetch it again from where you trust it"):
         load_weights(path)
 
 
@@ -155,7 +155,7 @@ def test_a_file_must_still_be_the_one_that_was_downloaded(tmp_path: Path) -> Non
     write_json(receipt, {"sha256": digest_file(path), "address": "https://example.org/model.safetensors"})
     assert_equal(load_weights(path), WEIGHTS)
     save_file({name: value + 1 for name, value in WEIGHTS.items()}, path)
-    with pytest.raises(UserError, match=r"delete .*receipt\.json to use the file as it is, or both to download it again"):
+    with pytest.raises(UserError, match=r"delete .*receipt\.json to use the file as it is, or both to download"):
         load_weights(path)
     receipt.unlink()
     load_weights(path)

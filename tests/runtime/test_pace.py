@@ -17,10 +17,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_pace_and_remaining_time_are_told_now_and_then_and_at_the_end(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
-        with Pace("store.h5", 100) as watched:
-            for clock[0], done in ((4.0, 10), (20.0, 50), (22.0, 60), (40.0, 100)):
-                watched.report(done)
+    with caplog.at_level(logging.INFO), Pace("store.h5", 100) as watched:
+        for clock[0], done in ((4.0, 10), (20.0, 50), (22.0, 60), (40.0, 100)):
+            watched.report(done)
     assert caplog.messages == [
         "store.h5: 50 of 100 images, 2.5 images/s, 20 s left",
         "store.h5: 100 of 100 images, 2.5 images/s, 0 s left",
@@ -48,8 +47,12 @@ def test_a_log_tells_how_many_images_passed_through_a_backbone(
 def test_a_job_that_fails_tells_how_many_images_it_had_passed_through(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO), pytest.raises(OSError, match="full"), Pace("store.h5", 100) as watched:
-        watched.report(16)
-        raise OSError("full")
+    def fail_after(done: int) -> None:
+        with Pace("store.h5", 100) as watched:
+            watched.report(done)
+            raise OSError("full")
+
+    with caplog.at_level(logging.INFO), pytest.raises(OSError, match="full"):
+        fail_after(16)
     assert caplog.messages == ["store.h5: passed 16 images through the backbone in 0.000 s"]
     assert count_images(caplog.messages[0]) == 16

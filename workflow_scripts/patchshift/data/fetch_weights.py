@@ -55,8 +55,8 @@ def fetch_weights(
 ) -> None:
     """Bring a weight file to `weights_dir / spec.weights` unless it is there, and write a receipt.
 
-    A file that exists is used as it is, and its receipt kept. What an interrupted download left in `.{file}.download` beside it is gone on
-    with. Of several processes one works, the others wait.
+    A file that exists is used as it is, and its receipt kept. What an interrupted download left in `.{file}.download`
+    beside it is gone on with. Of several processes one works, the others wait.
 
     Args:
         spec: the file's name, its licence and the places where it can be had.

@@ -99,10 +99,13 @@ def fill_weights(network: nn.Module, path: Path, *, known: Collection[str], mode
         for name, shape in shapes.items()
         if name in weights and tuple(weights[name].shape) != shape
     ]
-    for fault, names in (("lacks", missing), ("has the wrong shape of", misshapen), ("has unknown weights", foreign)):
+    for fault, names, remedy in (
+        ("lacks", missing, "all weights of the model, or choose earlier layers"),
+        ("has the wrong shape of", misshapen, "the weights of this model"),
+        ("has unknown weights", foreign, "the weights of this model"),
+    ):
         if names:
             listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-            remedy = "all weights of its layers, or choose earlier ones" if names is missing else "the weights of this model"
             raise UserError(f"{path} does not fit {model}: it {fault} {listed}; bring {remedy}")
     network.load_state_dict({name: weights[name] for name in expected if name in weights}, strict=False)
 

@@ -33,7 +33,7 @@ class StudyConfig(Spec):
     temp_domains: bool = Field(False, description="Delete the images of made domains once features and packs exist.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
-        description="Where features are extracted; `auto`: on CUDA where there is any. No reason to make features anew. "
+        description="Where features are extracted; `auto`: on CUDA where there is any. No reason to make them anew. "
         "Attention is traced on the CPU.",
     )
     num_workers: int | None = Field(
