@@ -16,8 +16,9 @@ from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.scores import ScoresFile, read_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore, FeatureWriter
+from patchshift.plan.detector_specs import ImageScoreSpec, PatchCoreSpec, ScoringSpec
 from patchshift.plan.representation_specs import RepresentationSpec
-from patchshift.plan.specs import EvaluationSpec, FitSpec, ImageScoreSpec, ScoringSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
 from patchshift.runtime.files import digest_file, read_json
 
 PARTS = {"0": "train", "1": "train", "2": "val", "3": "val", "4": "test", "5": "test", "6": "test", "7": "test"}
@@ -45,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_images("ignoring.h5", list(PARTS), "ignore.png")
     write_images("synthetic.h5", SYNTHETIC, "")
     with FeatureStore(Path("features.h5")) as store:
-        spec = FitSpec(method="patchcore", representation=RepresentationSpec(neighbourhood="none"), threads=1)
+        spec = PatchCoreSpec(method="patchcore", representation=RepresentationSpec(neighbourhood="none"), threads=1)
         bank = fit_detector(spec, store.select(["0", "1"]), seed=0)
     bank.save(Path("bank.h5"), {})
     return tmp_path

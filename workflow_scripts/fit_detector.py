@@ -8,7 +8,7 @@ from pathlib import Path
 from patchshift.data.splits import read_split
 from patchshift.detectors.fit import fit_detector
 from patchshift.features.store import FeatureStore, pool
-from patchshift.plan.specs import FitSpec
+from patchshift.plan.detector_specs import DETECTOR
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.threads import limit_threads
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=Path, nargs="+", required=True, help="feature stores, one per category")
     parser.add_argument("--splits", type=Path, nargs="+", required=True, help="splits, in the same order (CSV)")
-    parser.add_argument("--spec", type=FitSpec.model_validate_json, required=True, help="fit spec (JSON)")
+    parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--stage", required=True, help="stage version")
     parser.add_argument("--bank", type=Path, required=True, help="bank to write (HDF5)")
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = {"features": args.features, "splits": args.splits}
     bank.save(
         args.bank,
-        describe("fit_detector", version=args.stage, spec=args.spec.canonical(), inputs=inputs, seed=args.seed),
+        describe("fit_detector", version=args.stage, spec=args.spec.fit_spec(), inputs=inputs, seed=args.seed),
     )
 
 

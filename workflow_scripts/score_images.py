@@ -8,7 +8,7 @@ from patchshift.data.splits import read_split
 from patchshift.detectors.bank import Bank
 from patchshift.detectors.scores import write_scores
 from patchshift.features.store import FeatureStore
-from patchshift.plan.specs import ScoringSpec
+from patchshift.plan.detector_specs import ScoringSpec
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.threads import limit_threads

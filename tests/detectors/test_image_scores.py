@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchshift.detectors.image_scores import mean_of_top_share, reweighting, score_images
-from patchshift.plan.specs import ImageScoreSpec
+from patchshift.detectors.neighbours import NearestNeighbours
+from patchshift.plan.detector_specs import ImageScoreSpec
 
 Float32 = npt.NDArray[np.float32]
 
@@ -14,21 +15,14 @@ def floats(*values: float) -> Float32:
     return np.array(values, np.float32)
 
 
-class Line:
+def line(*positions: float) -> NearestNeighbours:
     """A bank of scalars."""
-
-    def __init__(self, *positions: float) -> None:
-        self.vectors = floats(*positions)[:, None]
-
-    def neighbours(self, vectors: Float32, count: int) -> npt.NDArray[np.int64]:
-        return np.asarray(np.abs(vectors - self.vectors.T).argsort(1, kind="stable")[:, :count])
+    return NearestNeighbours(floats(*positions)[:, None], 0.0)
 
 
 def test_max_is_the_largest_patch_distance() -> None:
     distances = np.array([[1, 5, 2], [4, 0, 3]], np.float32)
-    scores = score_images(
-        ImageScoreSpec(), distances, np.zeros((2, 3), np.int64), np.zeros((2, 3, 1), np.float32), Line(0)
-    )
+    scores = score_images(ImageScoreSpec(), distances, np.zeros((2, 3, 1), np.float32), line(0))
     assert scores.tolist() == [5, 4]
 
 
@@ -40,17 +34,17 @@ def test_top_share_is_rounded_to_whole_patches_at_least_one(share: float, expect
 
 def test_reweighting_is_equation_7_on_hand_computed_neighbours() -> None:
     # Patch at 0, nearest vector at 2, whose own two nearest are itself and 3; the one at -2.5 is not among them.
-    factor = reweighting(floats(2), floats(0)[:, None], np.array([0]), 2, Line(2, -2.5, 3))
+    factor = reweighting(floats(2), floats(0)[:, None], 2, line(2, -2.5, 3))
     assert factor == pytest.approx(1 - np.exp(2) / (np.exp(2) + np.exp(3)))
 
 
 def test_reweighting_does_not_overflow_on_large_distances() -> None:
-    factor = reweighting(floats(900), floats(0)[:, None], np.array([0]), 2, Line(900, 901))
+    factor = reweighting(floats(900), floats(0)[:, None], 2, line(900, 901))
     assert factor == pytest.approx(1 - 1 / (1 + np.e))
 
 
 def test_reweighting_leaves_the_score_where_the_bank_holds_one_vector() -> None:
-    assert reweighting(floats(2), floats(0)[:, None], np.array([0]), 9, Line(2)).tolist() == [1]
+    assert reweighting(floats(2), floats(0)[:, None], 9, line(2)).tolist() == [1]
 
 
 RULES = [
@@ -66,31 +60,29 @@ RULES = [
 @given(seed=st.integers(0, 2**32 - 1))
 def test_scores_are_those_of_the_patches_that_are_not_ignored(rule: ImageScoreSpec, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    bank = Line(-2, 0, 1.5, 4)
+    bank = line(-2, 0, 1.5, 4)
     patches = generator.normal(0, 5, (4, 9, 1)).astype(np.float32)
     distances = np.abs(patches - bank.vectors.T)
-    nearest, distances = distances.argmin(axis=2), distances.min(axis=2)
+    distances = distances.min(axis=2)
     ignore = generator.random((4, 9)) < 0.6
     ignore[:, 3] = False
-    scores = score_images(rule, distances, nearest, patches, bank, ignore)
+    scores = score_images(rule, distances, patches, bank, ignore)
     for image, kept in enumerate(~ignore):
-        alone = score_images(
-            rule, distances[image, kept][None], nearest[image, kept][None], patches[image, kept][None], bank
-        )
+        alone = score_images(rule, distances[image, kept][None], patches[image, kept][None], bank)
         assert scores[image] == alone[0]
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_ignoring_no_patch_changes_no_score(rule: ImageScoreSpec) -> None:
     distances = np.random.default_rng(3).random((5, 20)).astype(np.float32)
-    rest = (np.zeros((5, 20), np.int64), distances[..., None], Line(0, 1, 2))
+    rest = (distances[..., None], line(0, 1, 2))
     ignoring = score_images(rule, distances, *rest, ignore=np.zeros((5, 20), bool))
     np.testing.assert_array_equal(ignoring, score_images(rule, distances, *rest))
 
 
 def test_a_patch_that_is_not_finite_can_be_ignored() -> None:
     distances = floats(np.nan, 2, 1)[None]
-    rest = (np.zeros((1, 3), np.int64), distances[..., None], Line(0))
+    rest = (distances[..., None], line(0))
     assert score_images(RULES[0], distances, *rest, ignore=np.array([[True, False, False]])).tolist() == [2]
 
 

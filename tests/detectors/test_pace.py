@@ -5,9 +5,9 @@ import pytest
 
 from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.pace import ScoringPace, read_pace
-from patchshift.plan.specs import FitSpec, ImageScoreSpec
+from patchshift.plan.detector_specs import ImageScoreSpec, PatchCoreSpec
 
-SPEC = FitSpec.model_validate({"method": "patchcore", "sampler": {"share": 0.2}})
+SPEC = PatchCoreSpec.model_validate({"method": "patchcore", "sampler": {"share": 0.2}})
 
 
 def test_what_is_logged_is_read_back() -> None:

@@ -11,9 +11,10 @@ from patchshift.data.adapters import ADAPTERS
 from patchshift.plan.backbone_specs import BACKBONE, PretrainedSpec
 from patchshift.plan.base import canonical_json
 from patchshift.plan.data_specs import GENERATED_CATEGORIES, SINGLE_CATEGORY, ArchiveSpec, DatasetSpec, SplitSpec
+from patchshift.plan.detector_specs import DETECTOR, ImageScoreSpec, PadimSpec, PatchCoreSpec, SamplerSpec, SubspaceSpec
 from patchshift.plan.domain_specs import COMPOSITIONS, CropSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.representation_specs import RepresentationSpec
-from patchshift.plan.specs import DetectorSpec, EvaluationSpec, ImageScoreSpec, SamplerSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -32,14 +33,15 @@ def test_canonical_text_holds_the_same_content_and_does_not_depend_on_the_order_
 
 
 def test_equal_specs_give_equal_text_whatever_was_left_to_defaults() -> None:
-    short = DetectorSpec.model_validate({"method": "patchcore"})
-    spelled = DetectorSpec.model_validate(
+    short = PatchCoreSpec.model_validate({"method": "patchcore"})
+    spelled = PatchCoreSpec.model_validate(
         {"threads": 2, "sampler": {"share": 0.02, "method": "greedy"}, "representation": {}, "method": "patchcore"}
     )
     assert short.canonical() == spelled.canonical()
-    assert DetectorSpec.model_validate_json(short.canonical()) == short
+    assert DETECTOR.validate_json(short.canonical()) == short
 
 
+EQUATION_7 = {"reweight_neighbours": 9}
 DRAWN: dict[str, Any] = {"adapter": "mvtec_ad", "categories": ["weave"], "generate": {}}
 OFFICIAL: dict[str, Any] = {"protocol": "official", "train_share": 0.8, "val_anomalous_share": 0.3}
 NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safetensors", "layers": ["layer2"]}
@@ -88,6 +90,12 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
         (SamplerSpec, {"method": "greedy"}, "either share or count"),
         (SamplerSpec, {"method": "none", "share": 0.1}, "remove share and count"),
         (SamplerSpec, {"method": "random", "share": 0.1, "projection": 8}, "greedy sampler only"),
+        (SamplerSpec, {"method": "kmeans", "share": 0.1, "projection": 8}, "greedy sampler only"),
+        (PatchCoreSpec, {"method": "patchcore", "neighbours": 3, "image_score": EQUATION_7}, "neighbours: 1 only"),
+        (PadimSpec, {"method": "padim", "image_score": EQUATION_7}, "needs the bank of method 'patchcore'"),
+        (SubspaceSpec, {"method": "pca", "image_score": EQUATION_7}, "needs the bank of method 'patchcore'"),
+        (PadimSpec, {"method": "padim", "covariance": "ledoit_wolf", "regularisation": 0.1}, "does not use regularis"),
+        (SubspaceSpec, {"method": "pca", "dimension": 3, "explained_variance": 0.9}, "either dimension or explained"),
         (ImageScoreSpec, {"method": "top_share"}, "needs share"),
         (ImageScoreSpec, {"method": "max", "share": 0.1}, "does not use share"),
         (ImageScoreSpec, {"method": "top_share", "share": 0.1, "reweight_neighbours": 3}, "method 'max' only"),

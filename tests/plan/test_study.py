@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from patchshift.plan import Study
+from patchshift.plan.detector_specs import PatchCoreSpec
 from patchshift.plan.experiments import StudyPlan
-from patchshift.plan.specs import FitSpec
 
 Settings = dict[str, Any]
 Load = Callable[[], Study]
@@ -37,7 +37,7 @@ def test_a_bank_does_not_depend_on_how_images_are_scored(load: Load) -> None:
     study = load()
     assert study.fit_spec("plain") == study.fit_spec("top")
     assert study.score_spec("plain") != study.score_spec("top")
-    assert FitSpec.model_validate_json(study.fit_spec("top")).canonical() == study.fit_spec("top")
+    assert PatchCoreSpec.model_validate_json(study.fit_spec("top")).fit_spec() == study.fit_spec("top")
     assert "image_score" not in study.fit_spec("top")
 
 

@@ -1,18 +1,20 @@
 """Fit the detector that a spec names.
 
-Tested in tests/detectors/test_patchcore.py.
+Tested in tests/detectors/test_bank.py.
 """
 
 from patchshift.detectors.bank import Bank
+from patchshift.detectors.gaussians import fit_gaussians
+from patchshift.detectors.normality import NormalModel
 from patchshift.detectors.patchcore import fit_patchcore
+from patchshift.detectors.subspace import fit_subspace
+from patchshift.features.representations import Representation, fit_representation
 from patchshift.features.store import FeatureRows
-from patchshift.plan.specs import FitSpec
-
-METHODS = {"patchcore": fit_patchcore}
+from patchshift.plan.detector_specs import FittedSpec, PadimSpec, SubspaceSpec
 
 
-def fit_detector(spec: FitSpec, features: FeatureRows, *, seed: int) -> Bank:
-    """Fit the detector that `spec.method` names.
+def fit_detector(spec: FittedSpec, features: FeatureRows, *, seed: int) -> Bank:
+    """Fit the representation, and what `spec.method` makes of its embeddings.
 
     Args:
         spec: the detector.
@@ -22,4 +24,14 @@ def fit_detector(spec: FitSpec, features: FeatureRows, *, seed: int) -> Bank:
     Raises:
         UserError: if the training images do not allow it; the message says why.
     """
-    return METHODS[spec.method](spec, features, seed=seed)
+    representation = fit_representation(spec.representation, features, seed=seed, chunk_mb=spec.chunk_mb)
+    model = _fit(spec, representation, features, seed)
+    return Bank(spec, model, representation, features.input_size, features.made)
+
+
+def _fit(spec: FittedSpec, representation: Representation, features: FeatureRows, seed: int) -> NormalModel:
+    if isinstance(spec, PadimSpec):
+        return fit_gaussians(spec, representation, features)
+    if isinstance(spec, SubspaceSpec):
+        return fit_subspace(spec, representation, features)
+    return fit_patchcore(spec, representation, features, seed=seed)

@@ -3,45 +3,27 @@
 Tested in tests/detectors/test_image_scores.py.
 """
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.plan.specs import ImageScoreSpec
+from patchshift.detectors.neighbours import NearestNeighbours
+from patchshift.detectors.normality import NormalModel
+from patchshift.plan.detector_specs import ImageScoreSpec
 
 Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 
-class Neighbourhood(Protocol):
-    """The part of a bank that Eq. 7 looks at."""
-
-    @property
-    def vectors(self) -> Float32:
-        """[M, D] bank vectors."""
-
-    def neighbours(self, vectors: Float32, count: int) -> Int64:
-        """Rows of the `count` bank vectors nearest to each of `vectors`."""
-
-
 def score_images(
-    spec: ImageScoreSpec,
-    distances: Float32,
-    nearest: Int64,
-    patches: Float32,
-    bank: Neighbourhood,
-    ignore: Bool | None = None,
+    spec: ImageScoreSpec, distances: Float32, patches: Float32, model: NormalModel, ignore: Bool | None = None
 ) -> Float32:
     """One score per image, from its patches that are not ignored.
 
     Args:
         spec: the rule.
-        distances: [n, P] float32 distance of each patch to the nearest bank vector.
-        nearest: [n, P] int64 row of that vector.
+        distances: [n, P] float32 distance of each patch from normal ones.
         patches: [n, P, D] float32 embeddings.
-        bank: asked by Eq. 7 only.
+        model: what measured the distances; Eq. 7 asks it for neighbours.
         ignore: [n, P] patches not to look at, not all of an image; None: look at all.
 
     Returns:
@@ -53,7 +35,8 @@ def score_images(
     image, patch = np.arange(len(distances)), looked_at.argmax(axis=1)
     score = np.asarray(distances[image, patch])
     if spec.reweight_neighbours:
-        score *= reweighting(score, patches[image, patch], nearest[image, patch], spec.reweight_neighbours, bank)
+        assert isinstance(model, NearestNeighbours)  # the detector's spec has it so
+        score *= reweighting(score, patches[image, patch], spec.reweight_neighbours, model)
     return score
 
 
@@ -71,7 +54,7 @@ def mean_of_top_share(distances: Float32, share: float, ignore: Bool | None = No
     return np.asarray(top.mean(axis=1, dtype=np.float64), np.float32)
 
 
-def reweighting(score: Float32, patch: Float32, nearest: Int64, count: int, bank: Neighbourhood) -> Float32:
+def reweighting(score: Float32, patch: Float32, count: int, bank: NearestNeighbours) -> Float32:
     """The factor of Roth et al. 2022, Eq. 7; distances enter as they are, not divided by sqrt(D).
 
     It is 1 - exp(s) / sum of exp(distance of the patch to m) over the `count` bank vectors m nearest to the patch's
@@ -80,7 +63,6 @@ def reweighting(score: Float32, patch: Float32, nearest: Int64, count: int, bank
     Args:
         score: [n] float32 distance s of the farthest patch of each image.
         patch: [n, D] float32 embedding of that patch.
-        nearest: [n] int64 row of its nearest bank vector.
         count: b of the paper.
         bank: where the neighbours are.
 
@@ -90,7 +72,8 @@ def reweighting(score: Float32, patch: Float32, nearest: Int64, count: int, bank
     count = min(count, len(bank.vectors))
     if count == 1:
         return np.ones_like(score)
-    support = bank.vectors[bank.neighbours(bank.vectors[nearest], count)]
+    nearest = bank.vectors[bank.rows(patch, 1)[:, 0]]
+    support = bank.vectors[bank.rows(nearest, count)]
     to_support = np.linalg.norm(support - patch[:, None], axis=2)
     largest = to_support.max(axis=1)  # subtracted from all exponents, or they overflow
     total = np.exp(to_support - largest[:, None]).sum(axis=1)

@@ -1,4 +1,4 @@
-"""PatchCore (Roth et al. 2022): a coreset of normal patch embeddings, scored by nearest neighbour.
+"""PatchCore (Roth et al. 2022): a memory bank of normal patch embeddings.
 
 Tested in tests/detectors/test_patchcore.py.
 """
@@ -8,12 +8,13 @@ import logging
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.detectors.bank import Bank
 from patchshift.detectors.coreset import covering_radius, random_subset, trace_greedy
+from patchshift.detectors.kmeans import centroids
+from patchshift.detectors.neighbours import NearestNeighbours
 from patchshift.errors import UserError
-from patchshift.features.representations import CHUNK_MB, Representation, fit_representation
+from patchshift.features.representations import CHUNK_MB, Representation
 from patchshift.features.store import FeatureRows
-from patchshift.plan.specs import FitSpec, SamplerSpec
+from patchshift.plan.detector_specs import PatchCoreSpec, SamplerSpec
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -21,24 +22,30 @@ Int64 = npt.NDArray[np.int64]
 log = logging.getLogger(__name__)
 
 
-def fit_patchcore(spec: FitSpec, features: FeatureRows, *, seed: int) -> Bank:
-    """Fit the representation, embed all training patches and keep a coreset of them.
+def fit_patchcore(
+    spec: PatchCoreSpec, representation: Representation, features: FeatureRows, *, seed: int
+) -> NearestNeighbours:
+    """Embed all training patches and keep some of them, or their centroids.
 
     Args:
-        spec: representation and sampler.
+        spec: sampler and number of neighbours.
+        representation: the fitted one.
         features: the normal training images.
-        seed: of a random reduction, the first pick, the projection and the random subset.
+        seed: of the first pick, the projection, the random subset and the first centroids.
 
     Raises:
-        UserError: if there is no training image, if the representation does not fit the features, or if the sampler
-            asks for more patches than there are.
+        UserError: if the sampler asks for more patches than there are, or keeps fewer than `neighbours`.
     """
-    representation = fit_representation(spec.representation, features, seed=seed, chunk_mb=spec.chunk_mb)
     patches = embed(representation, features, chunk_mb=spec.chunk_mb)
     log.info("%d training images, %d patches of dimension %d", len(features), *patches.shape)
-    rows, radius = choose(spec.sampler, patches, seed=seed)
-    log.info("kept %d patches, covering radius %.4g", len(rows), radius)
-    return Bank(spec, patches[rows], representation, features.input_size, radius, features.made)
+    vectors, radius = choose(spec.sampler, patches, seed=seed)
+    log.info("kept %d vectors, covering radius %.4g", len(vectors), radius)
+    if spec.neighbours > len(vectors):
+        raise UserError(
+            f"neighbours: {spec.neighbours} are asked for, but the bank has {len(vectors)} vectors: lower it, or let "
+            "the sampler keep more"
+        )
+    return NearestNeighbours(vectors, radius, spec.neighbours)
 
 
 def embed(representation: Representation, features: FeatureRows, *, chunk_mb: int = CHUNK_MB) -> Float32:
@@ -50,39 +57,47 @@ def embed(representation: Representation, features: FeatureRows, *, chunk_mb: in
         chunk_mb: memory beside the result for the images embedded at a time, in MB.
     """
     rows, columns = representation.grid
-    per_image = rows * columns
-    patches = np.empty((len(features) * per_image, representation.dimension), np.float32)
+    patches = np.empty((len(features) * rows * columns, representation.dimension), np.float32)
     first = 0
-    for maps in features.chunks(representation.layers, representation.images_within(chunk_mb)):
-        embeddings = representation.transform(maps).reshape(-1, representation.dimension)
+    for chunk in representation.embed(features, chunk_mb=chunk_mb):
+        embeddings = chunk.reshape(-1, representation.dimension)
         patches[first : first + len(embeddings)] = embeddings
         first += len(embeddings)
-        del maps, embeddings  # before the next are read: memory holds one chunk
     return patches
 
 
-def choose(spec: SamplerSpec, patches: Float32, *, seed: int) -> tuple[Int64, float]:
-    """Rows of the patches to keep, and their covering radius in the space where they were chosen.
+def choose(spec: SamplerSpec, patches: Float32, *, seed: int) -> tuple[Float32, float]:
+    """The vectors of a bank, and their covering radius in the space where they were chosen.
 
     Args:
         spec: which sampler, how many.
         patches: [N, D] float32 embeddings.
         seed: of all random choices.
 
+    Returns:
+        [M, D] float32 and the largest distance of a patch to the nearest of them.
+
     Raises:
         UserError: if more patches are asked for than there are.
     """
     if spec.method == "none":
-        return np.arange(len(patches)), 0.0
+        return patches, 0.0
     size = spec.count if spec.count is not None else max(1, int((spec.share or 0) * len(patches)))
     if size > len(patches):
         raise UserError(
             f"sampler.count: {size} patches are asked for, but the training images have {len(patches)}: "
             "lower it, or give a share"
         )
+    if spec.method == "kmeans":
+        return centroids(patches, size, seed=seed)
     if spec.method == "random":
         rows = random_subset(patches, size, seed=seed)
-        return rows, covering_radius(patches, rows)
+        return patches[rows], covering_radius(patches, rows)
+    rows, radius = _choose_greedily(spec, patches, size, seed)
+    return patches[rows], radius
+
+
+def _choose_greedily(spec: SamplerSpec, patches: Float32, size: int, seed: int) -> tuple[Int64, float]:
     random = np.random.default_rng(seed)
     start = int(random.integers(len(patches)))
     if spec.projection is not None:  # Gaussian, so that distances are kept on average (Johnson-Lindenstrauss)

@@ -76,22 +76,45 @@ def _sparse_matrix(random: np.random.Generator, dimension: int, count: int) -> F
 
 
 def _fit_pca(spec: ReductionSpec, images: Iterable[Float32]) -> State:
+    mean, components, explained = principal_components(
+        images, dimension=spec.dimension, explained_variance=spec.explained_variance, key="representation.reduction"
+    )
+    return {"reduction/mean": mean, "reduction/matrix": components, "reduction/explained": explained}
+
+
+def principal_components(
+    images: Iterable[Float32], *, dimension: int | None, explained_variance: float | None, key: str
+) -> tuple[Float32, Float32, Float32]:
+    """The leading principal components of all vectors.
+
+    Args:
+        images: [n, D] of each image.
+        dimension: how many components; None: as many as `explained_variance` needs.
+        explained_variance: share of the variance that they have to hold.
+        key: where the config asks for it, for messages.
+
+    Returns:
+        Mean [D], orthonormal components [D, k] and the share of the variance of each [k], falling; all float32.
+
+    Raises:
+        UserError: if the vectors are all equal, or vary in fewer directions than are asked for.
+    """
     mean, spread = covariance(images)
     variances, vectors = np.linalg.eigh(spread)
     variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
     rank = _rank(variances, mean)
     if not rank:
         raise UserError(
-            "representation.reduction: the training patches are all equal, so 'pca' has no variance to keep: check the "
-            "training images and the backbone, or leave the reduction out"
+            f"{key}: the training patches are all equal, so 'pca' has no variance to keep: check the training images "
+            "and the backbone, or choose another method"
         )
     kept = np.cumsum(variances[:rank]) / variances[:rank].sum()
-    count = spec.dimension
+    count = dimension
     if count is None:
-        count = min(int(np.searchsorted(kept, spec.explained_variance or 1.0)) + 1, rank)
+        count = min(int(np.searchsorted(kept, explained_variance or 1.0)) + 1, rank)
     if count > rank:
         raise UserError(
-            f"representation.reduction.dimension: {count} principal components are asked for, but the training patches "
+            f"{key}.dimension: {count} principal components are asked for, but the training patches "
             f"vary in {rank} directions only: lower it, or fit on more images"
         )
     log.info("pca: %d of %d dimensions keep %.2f %% of the variance", count, len(mean), 100 * kept[count - 1])
@@ -99,11 +122,8 @@ def _fit_pca(spec: ReductionSpec, images: Iterable[Float32]) -> State:
     # Of a component and its negative, the one whose largest entry is positive: else the library would choose.
     largest = np.abs(vectors).argmax(axis=0)
     vectors = vectors * np.where(vectors[largest, np.arange(count)] < 0, -1, 1)
-    return {
-        "reduction/mean": mean.astype(np.float32),
-        "reduction/matrix": vectors.astype(np.float32),
-        "reduction/explained": (variances[:count] / variances[:rank].sum()).astype(np.float32),
-    }
+    explained = variances[:count] / variances[:rank].sum()
+    return mean.astype(np.float32), vectors.astype(np.float32), explained.astype(np.float32)
 
 
 def _rank(variances: Float64, mean: Float64) -> int:

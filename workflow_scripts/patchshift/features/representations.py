@@ -99,6 +99,22 @@ class Representation:
         """
         return self._plan.images_within(chunk_mb, held=held)
 
+    def embed(self, features: FeatureRows, *, chunk_mb: int, held: int = 1) -> Iterator[Float32]:
+        """Patch embeddings of some images, as many at a time as memory allows.
+
+        Args:
+            features: the images.
+            chunk_mb: see `images_within`.
+            held: see `images_within`.
+
+        Yields:
+            [n, P, dimension] float32, P positions row by row, images in order.
+        """
+        for maps in features.chunks(self.layers, self.images_within(chunk_mb, held=held)):
+            embeddings = self.transform(maps)
+            yield embeddings.reshape(len(embeddings), -1, self.dimension)
+            del maps, embeddings  # before the next are read: memory holds one chunk
+
     @cached_property
     def _plan(self) -> EmbeddingPlan:
         return plan_embedding(self.spec, self.layer_shapes, self.state)

@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from patchshift.plan.backbone_specs import BACKBONE_SOURCES, BackboneSpec
 from patchshift.plan.base import Name, Spec
 from patchshift.plan.cells import POOLS
 from patchshift.plan.data_specs import DatasetSpec, SplitSpec
+from patchshift.plan.detector_specs import DETECTOR_METHODS, DetectorSpec
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.experiments import Alias, Selectors
 from patchshift.plan.loading import did_you_mean, explain
-from patchshift.plan.specs import DetectorSpec, EvaluationSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
 
 
 class Ids(Spec):
@@ -41,6 +42,13 @@ class Catalog(Ids):
 KINDS = tuple(Ids.model_fields)
 
 
+BRANCHES: dict[str, tuple[str, Mapping[str, type[BaseModel]]]] = {
+    "backbones": ("source", BACKBONE_SOURCES),
+    "detectors": ("method", DETECTOR_METHODS),
+}
+"""Kinds whose settings depend on one of them, with that key and what each of its values takes."""
+
+
 def check_entries(raw: Mapping[str, Any], where: str, mistakes: list[str], model: type[Ids]) -> None:
     """Append what is wrong with a catalog's or a study's own ids, entry by entry, so that one mistake hides none."""
     for key, content in raw.items():
@@ -57,8 +65,9 @@ def check_entries(raw: Mapping[str, Any], where: str, mistakes: list[str], model
 
 
 def _entry_type(kind: str, entry: Any) -> Any:
-    source = str(entry.get("source")) if kind == "backbones" and isinstance(entry, dict) else ""
-    return BACKBONE_SOURCES.get(source) or get_args(Ids.model_fields[kind].annotation)[1]
+    key, types = BRANCHES.get(kind, ("", {}))
+    named = str(entry.get(key)) if isinstance(entry, dict) else ""
+    return types.get(named) or get_args(Ids.model_fields[kind].annotation)[1]
 
 
 def _check(value: Any, kind: Any, place: str, mistakes: list[str]) -> None:

@@ -15,11 +15,12 @@ from pydantic_core import PydanticUndefined
 from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec, TilingSpec
 from patchshift.plan.catalog import Catalog
 from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SplitSpec
+from patchshift.plan.detector_specs import ImageScoreSpec, PadimSpec, PatchCoreSpec, SamplerSpec, SubspaceSpec
 from patchshift.plan.domain_specs import AugmentationSpec, CropSpec, DiffusionSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.experiments import Experiment, Filter, Selection
 from patchshift.plan.inspection_specs import InspectionSpec
 from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
-from patchshift.plan.specs import DetectorSpec, EvaluationSpec, ImageScoreSpec, SamplerSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
 from patchshift.plan.study import StudyConfig
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -54,7 +55,9 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`backbones.{id}` with `source: timm` or `torchvision`", PretrainedSpec),
     ("`backbones.{id}` with `source: file`", FileSpec),
     ("`backbones.{id}.tiling`", TilingSpec),
-    ("`detectors.{id}`", DetectorSpec),
+    ("`detectors.{id}` with `method: patchcore`", PatchCoreSpec),
+    ("`detectors.{id}` with `method: padim`", PadimSpec),
+    ("`detectors.{id}` with `method: pca`", SubspaceSpec),
     ("`detectors.{id}.representation`", RepresentationSpec),
     ("`detectors.{id}.representation.reduction`", ReductionSpec),
     ("`detectors.{id}.sampler`", SamplerSpec),

@@ -22,7 +22,7 @@ VERSIONS = {
     "synthesize_defects": 1,
     "extract_features": 3,
     "trace_attention": 1,
-    "fit_detector": 4,
+    "fit_detector": 5,
     "score_images": 2,
 }
 

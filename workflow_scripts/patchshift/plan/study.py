@@ -211,7 +211,7 @@ class Study:
 
     def fit_spec(self, detector: str) -> str:
         """What a bank depends on: all of the detector but how images are scored."""
-        return self.catalog.detectors[detector].fit_spec().canonical()
+        return self.catalog.detectors[detector].fit_spec()
 
     def score_spec(self, detector: str) -> str:
         """What scores depend on beside the bank."""

@@ -1,0 +1,48 @@
+"""Centroids of k-means as the vectors of a bank; by faiss.
+
+Tested in tests/detectors/test_kmeans.py.
+"""
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+ITERATIONS = 25
+SPREAD = 0x7FFFFFFF  # faiss takes a signed seed
+
+
+def centroids(patches: Float32, count: int, *, seed: int) -> tuple[Float32, float]:
+    """Centroids of all patches (Lloyd 1982), from randomly chosen ones.
+
+    Args:
+        patches: [N, D] float32.
+        count: how many, at most N.
+        seed: of the choice.
+
+    Returns:
+        [count, D] float32, and the largest Euclidean distance of a patch to the nearest of them.
+    """
+    # Far from the origin faiss's expansion of |x - y|^2 would choose the neighbour by rounding.
+    centre = patches.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = patches - centre
+    clustering = faiss.Kmeans(
+        patches.shape[1],
+        count,
+        niter=ITERATIONS,
+        seed=seed & SPREAD,
+        min_points_per_centroid=1,  # of fewer it would warn only
+        max_points_per_centroid=len(patches),  # all of them: else it takes a random part
+    )
+    clustering.train(centred)
+    found = np.asarray(clustering.centroids, np.float32)
+    index = faiss.IndexFlatL2(patches.shape[1])
+    index.add(found)
+    nearest = np.asarray(index.search(centred, 1)[1])[:, 0]
+    squares = np.zeros(len(patches), np.float32)
+    for first in range(0, len(patches), 8192):
+        block = slice(first, first + 8192)
+        difference = centred[block] - found[nearest[block]]
+        squares[block] = np.einsum("nd,nd->n", difference, difference)
+    return found + centre, float(np.sqrt(squares.max()))
