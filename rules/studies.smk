@@ -1,6 +1,7 @@
 # Gather a study's results into tables, figures and the report.
 #
-# Needs  results/metrics, results/decisions, results/scores, results/packs  (of the study's cells)
+# Needs  results/metrics, results/decisions, results/scores, results/packs  (of the study's cells),
+#        figures of its inspections and distances.csv
 # Makes  results/studies/{study}/experiments/{experiment}/results.csv, costs.csv and figures,
 #        results/studies/{study}/shifts/{dataset}/{category}.png
 #        results/studies/{study}/{metrics,predictions,timings}.csv, results/studies/{study}/report.html
@@ -172,6 +173,8 @@ rule write_report:
         cards=expand(
             "results/data_cards/{dataset}.json", dataset=exhibits.card_datasets(study)
         ),
+        looks=inspections.list_inspection_figures(study),
+        distances=exhibits.list_distance_tables(study),
     output:
         report=f"{study.folder}/report.html",
     log:
@@ -190,4 +193,5 @@ rule write_report:
         stage=stage_version("write_report"),
     shell:
         "python workflow_scripts/write_report.py --plan {params.plan:q} --provenance {params.provenance:q}"
-        " --folder {params.folder:q} --report {output.report:q} > {log:q} 2>&1"
+        " --folder {params.folder:q} --looks {input.looks:q} --distances {input.distances:q}"
+        " --report {output.report:q} > {log:q} 2>&1"

@@ -24,10 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     pairs = pair_domains(args.plan, args.backbones)
     if not pairs:
-        raise UserError(
-            f"study '{args.plan.study}' has no distances: set `inspection` with `distances: true`, and score a bank "
-            "outside its own domain"
-        )
+        raise UserError(f"study '{args.plan.study}' has no distances: set `inspection` with `distances: true`")
     write_text(args.table, tidy_distances(pairs, args.plan.weights).to_csv(index=False))
     save_png(draw_distances(read_rows(args.table)), args.figure)
 

@@ -17,11 +17,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--plan", type=StudyPlan.model_validate_json, required=True, help="the study's plan (JSON)")
     parser.add_argument("--provenance", type=json.loads, required=True, help="question and settings of all ids (JSON)")
     parser.add_argument("--folder", type=Path, required=True, help="the study's folder, with its tables")
+    parser.add_argument("--looks", type=Path, nargs="*", default=[], help="figures of looks inside features (PNG)")
+    parser.add_argument("--distances", type=Path, nargs="*", default=[], help="the study's distances (CSV)")
     parser.add_argument("--report", type=Path, required=True, help="page to write (HTML)")
     args = parser.parse_args(argv)
 
     limit_threads(1)
-    write_text(args.report, render_report(args.plan, args.provenance, args.folder))
+    page = render_report(args.plan, args.provenance, args.folder, args.looks, args.distances)
+    write_text(args.report, page)
 
 
 if __name__ == "__main__":

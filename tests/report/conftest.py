@@ -93,6 +93,7 @@ class MadeStudy:
                 "dark": {"shift": "photometric", "severity": "severe", "seed": 0},
                 "dim": {"shift": "photometric", "severity": "mild", "seed": 0},
             },
+            "backbones": {"net": {"source": "torchvision", "image_size": [320, 224]}},
             "detectors": {"sharp": {"sampler": {"method": "greedy", "share": 0.02}}},
         }
 

@@ -34,6 +34,14 @@ def test_costs_are_per_image_and_relative_to_the_baseline(make_study) -> None:
     assert set(costs.feature_dim) == {12}
 
 
+def test_times_have_four_digits(make_study) -> None:
+    cells = make_study(clean={"title": "In domain", "train": ["d/a"]}).cells()
+    write_logs(cells, {"blunt": 0.1, "sharp": 0.3})
+    costs = experiment_costs(cells, "sharp").set_index("detector")
+    assert costs.loc["blunt", ["embedding_ms", "searching_ms", "scoring_ms"]].tolist() == [5.556, 11.11, 16.67]
+    assert costs.loc["blunt", "relative_scoring_time"] == 0.3333
+
+
 def test_without_logs_there_are_sizes_and_no_times(make_study) -> None:
     costs = experiment_costs(make_study(clean={"title": "In domain", "train": ["d/a"]}).cells())
     assert list(costs.patches_per_image) == [16, 16]

@@ -20,7 +20,7 @@ from patchshift.data.splits import Split, write_split
 from patchshift.errors import UserError
 from patchshift.report.data_card import OPEN_CATEGORIES, render_card, show_outlined, tabulate_counts
 from patchshift.report.data_figures import draw_areas, draw_balance, shorten
-from patchshift.report.data_wording import Finding, describe_sizes, list_findings
+from patchshift.report.data_wording import Finding, describe_inputs, describe_sizes, list_findings
 from patchshift.report.pictures import MASK_COLOUR
 from patchshift.report.templating import show_percent
 
@@ -357,3 +357,12 @@ def test_ignored_regions_are_pale() -> None:
     shown = decode(show_outlined(jpeg(20), np.zeros_like(ignore), ignore))
     assert shown[:35].min() > 90
     assert shown[45:].max() < 40
+
+
+def test_what_backbones_see_is_said_in_their_own_sizes() -> None:
+    tiled = {"image_size": [384, 256], "tiling": {"tile": 128, "overlap": 64}}
+    sizes = {"net": {"image_size": 96}, "wide": {"image_size": [320, 224]}, "tiled": tiled, "waves": {"image_size": 96}}
+    assert describe_inputs(sizes) == (
+        "Every image is resized, height × width, to 96 × 96 pixels (net and waves), 320 × 224 pixels (wide) and "
+        "384 × 256 pixels in tiles of 128 × 128 (tiled)."
+    )

@@ -165,7 +165,26 @@ def test_marks_and_intervals_stand_at_their_values_a_colour_for_each_backbone(me
     assert {to_hex(line.get_color()) for line in marks} == {shade.lower() for shade in PALETTE[:2]}
     assert len({float(line.get_ydata()[0]) for line in marks}) == 6
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["net (random weights)", "waves"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "net (random weights)",
+        "waves",
+        "in domain: no shift",
+    ]
+    assert figure.get_suptitle().startswith("Distances of good test images")
+
+
+def test_a_single_backbone_and_its_weights_are_named(measure) -> None:
+    plan = plan_study(backbones=["net"])
+    (legend,) = draw_distances(rows_of(plan, [pair for pair in measure(plan) if pair.backbone == "net"])).legends
+    assert legend.get_texts()[0].get_text() == "net (random weights)"
+
+
+def test_headings_of_rows_and_columns_do_not_run_together(measure) -> None:
+    plan = plan_study(train=["d", "e"])
+    figure = draw_distances(rows_of(plan, measure(plan)))
+    figure.draw_without_rendering()
+    rows, columns = figure.axes[0].texts[-1], figure.axes[0]._left_title
+    assert rows.get_window_extent().y1 <= columns.get_window_extent().y0
 
 
 def test_each_training_domain_and_split_has_its_own_panels(measure) -> None:
@@ -194,5 +213,5 @@ def test_a_study_that_looks_into_no_backbone_is_told_so(tmp_path: Path) -> None:
     import collect_distances
 
     outputs = ["--table", str(tmp_path / "one.csv"), "--figure", str(tmp_path / "one.png")]
-    with pytest.raises(UserError, match="study 'made' has no distances"):
+    with pytest.raises(UserError, match=r"study 'made' has no distances: .*`distances: true`$"):
         collect_distances.main(["--plan", plan_study().canonical(), "--backbones", *outputs])

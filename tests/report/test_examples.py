@@ -6,7 +6,7 @@ from PIL import Image
 
 from patchshift.data.index import ImageRow, add_digests
 from patchshift.data.packs import write_pack
-from patchshift.report.examples import choose_examples, show_examples
+from patchshift.report.examples import choose_examples, read_pictures, show_examples
 
 DEFECTS = ("", "", "crack", "crack", "dent", "hole", "scratch")
 
@@ -61,3 +61,16 @@ def test_script_draws_a_row_for_each_example(tmp_path: Path) -> None:
     plot_shifts.main(["--packs", *map(str, packs), "--domains", "clean", "moved", "--gallery", str(gallery)])
     width, height = Image.open(gallery).size
     assert height > width  # four rows of two pictures
+
+
+def test_pictures_are_named_by_type_and_file(tmp_path: Path) -> None:
+    long = f"{'camera_' * 5}0042.png"
+    Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(tmp_path / long)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/1.png").write_bytes((tmp_path / long).read_bytes())
+    rows = [ImageRow(long, "", "", 0, ""), ImageRow("test/1.png", "", "", 1, "dent")]
+    write_pack(tmp_path / "pack.h5", add_digests(rows, tmp_path), tmp_path, {})
+    assert [name for name, _ in read_pictures(tmp_path / "pack.h5", [long, "test/1.png"])] == [
+        "good\n\N{HORIZONTAL ELLIPSIS}era_camera_0042.png",
+        "dent\n1.png",
+    ]

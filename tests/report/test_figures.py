@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from patchshift.evaluation.image_metrics import image_auroc, image_average_precision
-from patchshift.report.figures import Bar, draw_bars, draw_curves, draw_scores, ranking_points
+from patchshift.report.figures import Bar, draw_bars, draw_curves, draw_scores, ranking_points, wrap_title
 from patchshift.report.results import Images, Value
 from patchshift.report.style import colour, dashes, hatch, marker, save_png, to_svg
 
@@ -74,6 +74,39 @@ def test_long_labels_are_not_cut(tmp_path):
     page = np.asarray(Image.open(tmp_path / "bars.png").convert("L"))
     for edge in (page[0], page[-1], page[:, 0], page[:, -1]):
         assert edge.min() == 255
+
+
+UNTRAINED = ["bank on net (random weights)", *(f"{n}, net (random weights)" for n in ("one", "two"))]
+
+
+def test_what_has_no_legend_is_named_above():
+    (axes,) = draw_bars([Bar("a", UNTRAINED[0], Value(0.9))], "Title").axes
+    assert axes.get_title(loc="left") == UNTRAINED[0]
+    (legend,) = draw_curves({"a": {UNTRAINED[0]: images()}}).legends
+    assert [text.get_text() for text in legend.get_texts()] == [UNTRAINED[0]]
+
+
+def test_what_all_groups_share_stands_once_and_not_in_the_legend():
+    bars = draw_bars([Bar("a", group, Value(0.9)) for group in UNTRAINED[1:]])
+    assert bars.axes[0].get_title(loc="left") == "net (random weights)"
+    curves = draw_curves({"a": {group: images() for group in UNTRAINED[1:]}})
+    assert curves.get_suptitle() == "net (random weights)"
+    for figure in (bars, curves):
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("letters", [4, 16, 24, 30, 40, 60])
+def test_a_legend_is_no_wider_than_its_figure(letters):
+    figure = draw_bars([Bar("a", f"{n}{'w_random' * 8}"[:letters], Value(0.9)) for n in range(6)])
+    figure.draw_without_rendering()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_a_title_is_not_broken_inside_parentheses():
+    assert wrap_title("Patches in the plane: d/c, net (random weights)", 40) == [
+        "Patches in the plane: d/c, net",
+        "(random weights)",
+    ]
 
 
 def test_groups_stay_distinct_when_colours_repeat():

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from patchshift.evaluation.inspection_store import PatchMap
-from patchshift.evaluation.separability import Separation
+from patchshift.evaluation.planar_maps import DIMENSIONS
+from patchshift.evaluation.separability import ALL_LAYERS, Separation
 from patchshift.report.inspection_figures import draw_patch_map, draw_separability
 from patchshift.report.style import save_png, to_svg
 
@@ -87,11 +88,27 @@ def test_every_value_is_drawn_where_it_lies() -> None:
         )
     ends = [tuple(line.get_xdata()) for line in images.lines if len(line.get_xdata()) == 2]
     assert {(each.low, each.high) for each in SEPARATIONS} <= set(ends)
-    low, high = images.get_xlim()
-    assert low <= min(each.low for each in SEPARATIONS)
-    assert high >= 1
+    for axes in (images, patches):  # the same for every backbone
+        assert axes.get_xlim() == (-0.01, 1.01)
     assert images.get_ylim()[0] > images.get_ylim()[1]  # the first type on top
     assert [label.get_text() for label in images.get_yticklabels()] == ["dent\n3 images", "<b>$x$\n4 images"]
+
+
+def test_all_layers_together_look_alike_however_many_there_are() -> None:
+    looks = set()
+    for layers in (["layer2"], ["layer2", "layer3", "layer4"]):
+        rows = [Separation(layer, "dent", 1, 9, 0.8, 0.7, 0.9, 0.8) for layer in [*layers, ALL_LAYERS]]
+        figure = draw_separability(rows, "d/c")
+        handle = figure.legends[0].legend_handles[-1]
+        looks.add((handle.get_marker(), handle.get_color()))
+        assert (figure.axes[0].lines[-1].get_marker(), figure.axes[0].lines[-1].get_color()) in looks
+    assert len(looks) == 1
+
+
+def test_a_map_says_how_many_components_it_is_of_and_keeps_weights_in_one_line() -> None:
+    texts = [text.get_text() for text in draw_patch_map(patch_map(), "dataset/category, net (random weights)").texts]
+    assert f"{DIMENSIONS} at most" in " ".join(texts).replace("\n", " ")
+    assert "(random weights)" in texts[0]
 
 
 def test_what_is_undefined_is_said_in_its_place() -> None:

@@ -1,4 +1,4 @@
-from patchshift.report.labels import category_labels, group_labels
+from patchshift.report.labels import category_labels, group_labels, split_labels
 
 ROW = {
     "train_dataset": "d", "train_category": "a", "train_domain": "clean",
@@ -69,3 +69,12 @@ def test_random_weights_are_said_even_where_all_rows_have_them():
         "seed 1, net (random weights)",
     ]
     assert group_labels([ROW, {**untrained, "backbone": "other"}]) == ["net", "other (random weights)"]
+
+
+def test_what_all_groups_share_is_told_from_what_each_has_alone():
+    assert split_labels(["one, net (random weights)", "two, net (random weights)"]) == (
+        "net (random weights)",
+        ["one", "two"],
+    )
+    assert split_labels(["bank on net"]) == ("bank on net", [""])
+    assert split_labels(["one", "two"]) == ("", ["one", "two"])

@@ -122,3 +122,8 @@ def test_script_draws_equal_bytes(climbed: StudyResults, tmp_path: Path) -> None
     for name in ("one.png", "two.png"):
         plot_severities.main([*arguments, str(tmp_path / name)])
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_a_ladder_of_untrained_weights_says_so() -> None:
+    found = rungs(rows("clean", "dim", "dark", weights="random"))
+    assert list(found) == ["photometric: bank on net (random weights)"]

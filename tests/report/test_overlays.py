@@ -106,6 +106,26 @@ def test_attention_is_told_in_multiples_of_an_even_one() -> None:
     assert high == pytest.approx(3 * 0.75, rel=0.05)
 
 
+def test_the_ends_of_a_scale_are_told_from_an_even_attention() -> None:
+    level = attention(2)
+    level.maps[:] = 1 / 16
+    level.maps[:, :, 0, 0] = 0.94 / 16
+    level.maps[:, :, 1, 1] = 1.003 / 16
+    labels = [label.get_text() for label in draw_attention(PICTURES, level, "d/c").axes[-1].get_xticklabels()]
+    assert labels == ["0.94", "1.003"]
+
+
+def test_only_heads_that_share_a_column_are_called_a_group() -> None:
+    for heads, grouped in ((3, False), (6, True)):
+        said = " ".join(text.get_text() for text in draw_attention(PICTURES, attention(heads), "d/c").texts)
+        assert ("are one group" in said.replace("\n", " ")) == grouped
+
+
+def test_the_second_line_of_a_name_stays_a_line() -> None:
+    figure = draw_energies([("good\n003.png", picture())] * 2, energies(), "d/c")
+    assert "good\n003.png" in [text.get_text() for text in figure.texts]
+
+
 def test_a_model_without_attention_to_show_says_why() -> None:
     assert "There is nothing to show: the model has no class token." in to_svg(FIGURES["no attention"](), "figure")
 

@@ -171,5 +171,23 @@ def test_script_writes_the_page_and_equal_inputs_give_equal_bytes(make_study, tm
 
 def test_a_page_on_an_untrained_backbone_says_so_wherever_it_names_it(make_study):
     text = render(make_study(clean={"title": "In domain", "train": ["d"]}, weights="random"))
-    assert "Use sharp on net (random weights)" in " ".join(text.split())
+    assert "Use sharp on untrained net (random weights)" in " ".join(text.split())
     assert "(random weights)" not in render(make_study(clean={"title": "In domain", "train": ["d"]}))
+
+
+def test_other_setups_stand_in_a_table_with_their_differences(page):
+    number, sign = r"[01]\.\d{3}", "[+\N{MINUS SIGN}]"
+    change = f"{sign}{number}{sign}{number} to {sign}{number}"
+    assert re.search(f"blunt on net{number}{number}–{number}{change}", page.text)
+
+
+def test_a_setup_that_does_not_rank_is_not_recommended(make_study, monkeypatch):
+    monkeypatch.setattr("patchshift.report.recommendation.CHANCE", 1.0)
+    text = " ".join(render(make_study(detectors=("sharp", "blunt"), clean=ONE_SHIFT["clean"])).split())
+    assert "No setup can be recommended." in text
+    assert "The figures below are of the best of those compared, sharp on net with threshold f1_max." in text
+    assert "Use sharp" not in text
+
+
+def test_the_data_section_says_what_the_backbones_see(page):
+    assert "Every image is resized, height × width, to 320 × 224 pixels (net)." in page.text

@@ -89,8 +89,30 @@ def test_clear_difference_is_told_apart_and_equal_scores_are_not():
     )
     assert {rival.setup.detector: rival.is_told_apart for rival in found.rivals} == {"y": True, "z": False}
     text = " ".join(describe_choice(found))
-    assert "do not tell it apart from z on net (difference 0.000, 0.000 to 0.000)" in text
-    assert "is above that of y on net" in text
+    assert "do not tell all others from it" in text
+    alone = recommend(Scored({cell(detector="x"): GOOD, cell(detector="y"): POOR}), DOMAINS, SPEC)
+    assert "is above that of every other setup compared" in " ".join(describe_choice(alone))
+
+
+def untrained(one: Cell) -> Cell:
+    return replace(one, bank=replace(one.bank, backbone="raw", weights="random"))
+
+
+def test_untrained_weights_give_way_to_a_setup_that_is_not_told_from_them():
+    found = recommend(Scored({untrained(cell()): MIDDLING, cell(detector="poor"): POOR}), DOMAINS, SPEC)
+    assert found.setup.is_untrained  # told apart: it is the best
+    nearly = scored(np.linspace(0.44, 1, 20), np.linspace(0, 0.56, 20))
+    found = recommend(Scored({untrained(cell()): MIDDLING, cell(detector="near"): nearly}), DOMAINS, SPEC)
+    assert (found.setup.detector, found.is_highest) == ("near", False)
+    assert [rival.setup.backbone for rival in found.rivals] == ["raw"]
+    assert found.rivals[0].auroc.value > found.summary.auroc.value
+    assert "Untrained weights have a higher image AUROC" in " ".join(describe_choice(found))
+
+
+def test_nothing_is_recommended_whose_interval_reaches_chance():
+    level = scored(np.linspace(0, 1, 20), np.linspace(0, 1, 20))
+    assert recommend(Scored({cell(): level}), DOMAINS, SPEC).reaches_chance
+    assert not recommend(Scored({cell(): GOOD}), DOMAINS, SPEC).reaches_chance
 
 
 def test_single_detector_is_described_not_chosen():

@@ -5,6 +5,7 @@ from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Share, Summary
 from patchshift.report.results import Value
 from patchshift.report.wording import (
+    can_decide,
     describe_aliases,
     describe_changes,
     describe_difference,
@@ -44,6 +45,13 @@ def test_the_best_of_a_study_is_not_praised_when_it_is_of_no_use():
         "Caution: it misses 100 of 100 defective images: do not use it as it is.",
         "Caution: it flags 50 of 100 good images: do not use it as it is.",
     ]
+
+
+def test_a_threshold_no_better_than_a_coin_is_not_recommended():
+    assert can_decide(summary((0.9, 0.8, 1.0)))
+    assert not can_decide(summary((0.9, 0.8, 1.0), misses=(50, 0.4, 0.6)))
+    assert not can_decide(summary((0.9, 0.8, 1.0), alarms=(75, 0.6, 0.9)))
+    assert not can_decide(Summary(Value(0.9, 0.8, 1.0), None, None, 1, "no validation image"))
 
 
 def test_few_test_images_are_said():

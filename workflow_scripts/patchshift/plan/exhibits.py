@@ -20,6 +20,11 @@ def list_figures(study: Study) -> list[str]:
     ]
 
 
+def list_distance_tables(study: Study) -> list[str]:
+    """The table of distances between domains, where the study measures any."""
+    return [f"{study.folder}/distances.csv"] if inspections.list_distances(study) else []
+
+
 def list_galleries(study: Study) -> list[tuple[str, str]]:
     """The (dataset, category) pairs that the study fits or scores in a shifted domain."""
     return [pair for pair in sorted(study.used_categories()) if len(gallery_domains(study, *pair)) > 1]

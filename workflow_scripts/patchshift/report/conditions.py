@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from patchshift.plan.backbone_specs import RANDOM
 from patchshift.plan.cells import POOLS, Cell
 from patchshift.report.labels import name_backbone
 
@@ -32,6 +33,11 @@ class Setup:
     seed: int
     threshold: str
     weights: str = field(default="", compare=False)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the backbone has weights that were never trained; one that needs none has not."""
+        return self.weights == RANDOM
 
     @property
     def backbone_name(self) -> str:

@@ -23,7 +23,8 @@ DECISION_KEYS = ("calibration_dataset", "calibration_category", "calibration_dom
 
 
 def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs: Path = LOGS) -> pd.DataFrame:
-    """One row per bank and target: sizes, and milliseconds per image where the logs of its jobs are there.
+    """One row per bank and target: sizes, and milliseconds per image where the logs of its jobs are there, to
+    four digits.
 
     Args:
         cells: of one experiment.
@@ -50,6 +51,8 @@ def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs
             row[f"{name}_ms"] / of_baseline.get(tuple(row[key] for key in same), float("nan"))
             for _, row in frame.iterrows()
         ]
+    measured = frame.select_dtypes("float").columns
+    frame[measured] = frame[measured].map(lambda value: float(f"{value:.4g}"))
     return frame
 
 

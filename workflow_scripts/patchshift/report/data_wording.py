@@ -5,8 +5,9 @@ Tested in tests/report/test_data_card.py.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from patchshift.data.card import INPUT_SIZE, PATCH, PATCH_SHARE, CategoryCard, Placed, SplitCard
 from patchshift.report.templating import show_percent
@@ -50,6 +51,26 @@ def _name_categories(names: Sequence[str], of: int) -> str:
     if of == 1:
         return ""
     return f"All {of} categories" if len(names) == of > 2 else join_words(names)
+
+
+def describe_inputs(backbones: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the backbones of a study see of an image: backbones that see the same are named together.
+
+    Args:
+        backbones: id -> its settings.
+    """
+    seen: dict[str, list[str]] = defaultdict(list)
+    for name, settings in backbones.items():
+        tiling = settings.get("tiling")
+        tiles = f" in tiles of {_size(tiling['tile'])}" if tiling else ""
+        seen[f"{_size(settings['image_size'])} pixels{tiles}"].append(name)
+    sizes = [f"{size} ({join_words(names)})" for size, names in seen.items()]
+    return f"Every image is resized, height × width, to {join_words(sizes)}."
+
+
+def _size(size: int | Sequence[int]) -> str:
+    height, width = (size, size) if isinstance(size, int) else size
+    return f"{height} × {width}"
 
 
 def describe_sizes(category: CategoryCard) -> str:
@@ -227,8 +248,8 @@ _KINDS: list[tuple[str, str, Callable[[CategoryCard], Iterator[str]]]] = [
     ),
     (
         "Images that are not square",
-        "Backbones see every image squashed to a square. Where that changes what a defect looks like, cut or pad the "
-        "images first.",
+        "Backbones resize every image to their image_size, a square unless it is given as [height, width]. Where that "
+        "changes what a defect looks like, give it the images' shape, or cut or pad them first.",
         _shapes,
     ),
     (

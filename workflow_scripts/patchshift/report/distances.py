@@ -3,6 +3,7 @@
 Tested in tests/report/test_distances_figure.py.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from patchshift.plan.cells import CLEAN, POOLS
 from patchshift.plan.inspections import DomainPair
-from patchshift.report.figures import WIDTH, add_legend
+from patchshift.report.figures import WIDTH, add_legend, count_columns
 from patchshift.report.labels import name_backbone
 from patchshift.report.results import Value, as_value
 from patchshift.report.style import MUTED, RULE, dot, figure_style
@@ -33,6 +35,8 @@ ESTIMATE = ["value", "low", "high", "plug_in", "undefined"]
 _LINE = 0.19  # inches of a target with one backbone
 _MARK = 0.1  # inches more for every further backbone
 _LONGEST = 34  # characters of a name beside its row
+_PALE = 0.55  # opacity of the grey behind targets in domain
+_TITLE = "Distances of good test images from the training images (bold)"
 
 Row = Mapping[str, str]
 Place = tuple[str, ...]
@@ -75,9 +79,11 @@ def draw_distances(rows: Sequence[Row]) -> Figure:
         training, target = (tuple(row[key] for key in keys) for keys in (TRAINING, TARGET))
         groups.setdefault(training, {}).setdefault(target, []).append(row)
     line = _LINE + _MARK * (len(backbones) - 1)
+    labels = [*backbones, "in domain: no shift"]
+    legend = 0.2 * math.ceil(len(labels) / count_columns(labels))
     heights = [line * len(targets) + 0.08 for targets in groups.values()]
     with figure_style():
-        figure = Figure(figsize=(WIDTH, 0.85 + sum(heights) + 0.12 * len(heights)))
+        figure = Figure(figsize=(WIDTH, 1.4 + legend + sum(heights) + 0.12 * len(heights)))
         figure.set_layout_engine("constrained", w_pad=0.1)  # else the ends of two panels' scales run together
         grid = figure.subplots(len(groups), len(HEADINGS), squeeze=False, sharex="col", height_ratios=heights)
         for panels, group in zip(grid, groups.values(), strict=True):
@@ -90,13 +96,14 @@ def draw_distances(rows: Sequence[Row]) -> Figure:
             training_name = _shorten(_name_training(targets[0][0], rows))
             panels[0].text(-0.06, -0.62, training_name, transform=place, ha="right", va="bottom", fontweight="bold")
         for axes, heading in zip(grid[0], HEADINGS.values(), strict=True):
-            axes.set_title(heading)
+            axes.set_title(heading, pad=16)  # above the name of what is trained on
         for axes in grid[-1]:
             axes.set_xlim(left=0)
-            axes.locator_params(axis="x", nbins=3)
+            axes.locator_params(axis="x", nbins=2)
             axes.xaxis.set_major_formatter("{x:g}")  # with no more digits than a number needs: small ones are long
-        if len(backbones) > 1:
-            add_legend(figure, [Line2D([], [], **dot(number)) for number in range(len(backbones))], backbones)
+        figure.suptitle(_TITLE, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        dots = [Line2D([], [], **dot(number)) for number in range(len(backbones))]
+        add_legend(figure, [*dots, Patch(color=RULE, alpha=_PALE)], labels)
     return figure
 
 
@@ -134,7 +141,7 @@ def _shorten(name: str) -> str:
 def _draw_targets(axes: Axes, targets: Sequence[Sequence[Row]], distance: str, backbones: Sequence[str]) -> None:
     for y, rows in enumerate(targets):
         if is_at_home(rows[0]):
-            axes.axhspan(y - 0.5, y + 0.5, color=RULE, alpha=0.55, linewidth=0)
+            axes.axhspan(y - 0.5, y + 0.5, color=RULE, alpha=_PALE, linewidth=0)
         for row in rows:
             if row["distance"] == distance:
                 number = backbones.index(name_backbone(row["backbone"], row["weights"]))

@@ -5,7 +5,7 @@ Tested in tests/report/test_examples.py.
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from patchshift.data.packs import Pack
 from patchshift.report.shift_gallery import Picture
 
 DEFECTS = 3  # types of defects that are shown
+LONGEST = 20  # characters of a file's name
 
 
 def choose_examples(pack: Path) -> list[str]:
@@ -41,13 +42,22 @@ def show_examples(packs: Sequence[Path], images: Sequence[str]) -> dict[str, lis
 
 
 def read_pictures(path: Path, images: Sequence[str]) -> list[tuple[str, Picture]]:
-    """Type of defect (`good` without) and picture of each of some images, with its mask.
+    """Name and picture of each of some images, with its mask: type of defect (`good` without), and file.
 
     Raises:
         UserError: if an image is not in the pack.
     """
     with Pack(path) as pack:
-        return [(pack.defects[row] or "good", _read_picture(pack, row)) for row in pack.rows(images)]
+        return [
+            (f"{pack.defects[row] or 'good'}\n{_shorten(image)}", _read_picture(pack, row))
+            for image, row in zip(images, pack.rows(images), strict=True)
+        ]
+
+
+def _shorten(image: str) -> str:
+    """A file's name without its folder; of a long one the end, where numbers are."""
+    name = PurePosixPath(image).name
+    return name if len(name) <= LONGEST else f"\N{HORIZONTAL ELLIPSIS}{name[1 - LONGEST :]}"
 
 
 def _read_picture(pack: Pack, row: int) -> Picture:

@@ -3,6 +3,7 @@
 Tested in tests/report/test_figures.py.
 """
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from patchshift.evaluation.ranking import counts_by_score
+from patchshift.report.labels import split_labels
 from patchshift.report.results import Images, Value
 from patchshift.report.style import INK, MUTED, RULE, colour, dashes, figure_style, hatch
 
@@ -23,6 +25,7 @@ Float64 = npt.NDArray[np.float64]
 
 WIDTH = 8.6  # inches: the page's column, and a printed page on its side
 _COLUMNS = 4  # panels side by side
+_LETTER = 0.08  # inches that a letter of a legend takes, or less
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ def draw_bars(bars: Sequence[Bar], title: str = "") -> Figure:
     height = 0.8 / len(groups)
     ends = [end for bar in bars for end in (bar.value.low, bar.value.value) if end is not None]
     lowest = min([0.5, *(np.floor(end * 20) / 20 for end in ends)])
+    shared, own = split_labels(groups)
     with figure_style():
-        legend_rows = -(-len(groups) // 3)
-        inches = 0.85 + 0.2 * legend_rows + (0.14 + 0.2 * len(groups)) * len(categories)
+        legend_rows = -(-len(groups) // count_columns(own))
+        inches = 0.85 + 0.2 * bool(shared) + 0.2 * legend_rows + (0.14 + 0.2 * len(groups)) * len(categories)
         figure = Figure(figsize=(WIDTH, inches))
         axes = figure.add_subplot()
         for bar in bars:
@@ -60,8 +64,9 @@ def draw_bars(bars: Sequence[Bar], title: str = "") -> Figure:
             figure.suptitle(
                 textwrap.fill(title, 95), x=0.01, ha="left", fontsize=11, fontweight="bold", linespacing=1.3
             )
+        axes.set_title("\n".join(wrap_title(shared, 110)), fontsize=9, fontweight="normal")
         if len(groups) > 1:
-            add_legend(figure, [_patch(axes, position) for position in range(len(groups))], groups)
+            add_legend(figure, [_patch(axes, position) for position in range(len(groups))], own)
     return figure
 
 
@@ -117,7 +122,12 @@ def draw_curves(panels: Mapping[str, Mapping[str, Images]]) -> Figure:
             for group, images in lines.items():
                 _draw_ranking(roc, precision_recall, images, groups.index(group))
         handles = [Line2D([], [], color=colour(n), linestyle=dashes(n)) for n in range(len(groups))]
-        add_legend(figure, handles, groups)
+        shared, own = split_labels(groups)
+        if len(groups) == 1:
+            own = [shared]
+        elif shared:
+            figure.suptitle("\n".join(wrap_title(shared, 110)), x=0.01, ha="left", fontsize=9)
+        add_legend(figure, handles, own)
     return figure
 
 
@@ -202,6 +212,15 @@ def draw_scores(panels: Mapping[str, Images]) -> Figure:
 
 def add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Say below a figure what its marks stand for."""
-    longest = max(map(len, labels))
-    columns = 4 if longest < 22 else 3 if longest < 42 else 2
-    figure.legend(handles, list(labels), loc="outside lower left", ncols=columns, handlelength=1.8)
+    figure.legend(handles, list(labels), loc="outside lower left", ncols=count_columns(labels), handlelength=1.8)
+
+
+def count_columns(labels: Sequence[str]) -> int:
+    """Columns of a legend that fit a figure's width, four at most."""
+    return int(np.clip(WIDTH / (0.6 + _LETTER * max(map(len, labels))), 1, 4))
+
+
+def wrap_title(title: str, letters: int) -> list[str]:
+    """A title in lines of at most so many letters, none of which ends inside parentheses."""
+    kept = re.sub(r"\([^)]*\)", lambda words: words[0].replace(" ", "\N{NO-BREAK SPACE}"), title)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(kept, letters)]

@@ -6,7 +6,7 @@ Tested in tests/report/test_inspection_figures.py.
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from patchshift.evaluation.inspection_store import FEWEST, PatchMap
-from patchshift.evaluation.separability import Separation
-from patchshift.report.figures import WIDTH, add_legend
-from patchshift.report.style import MUTED, PALETTE, RULE, colour, dot, figure_style, marker
+from patchshift.evaluation.separability import ALL_LAYERS, Separation
+from patchshift.report.figures import WIDTH, add_legend, wrap_title
+from patchshift.report.style import INK, MUTED, PALETTE, RULE, colour, dot, figure_style, marker
 
 Float32 = npt.NDArray[np.float32]
 
@@ -36,7 +36,7 @@ def draw_patch_map(patches: PatchMap, name: str) -> Figure:
     panels = list(patches.coordinates.items())
     side = min(WIDTH / max(len(panels), 1), _LARGEST)
     across = max(side * len(panels), _LARGEST)
-    title, note = textwrap.wrap(f"Patches in the plane: {name}", int(10 * across)), _wrap_note(patches, across)
+    title, note = wrap_title(f"Patches in the plane: {name}", int(10 * across)), _wrap_note(patches, across)
     columns = max(1, int(across / (0.4 + 0.075 * max(map(len, labels)))))
     top = 0.35 + 0.19 * len(title)
     foot = 0.25 + 0.2 * math.ceil(len(kinds) / columns) + 0.14 * len(note)
@@ -85,9 +85,9 @@ def _explain_map(patches: PatchMap) -> str:
         else "There are no masks: coloured are any patches of defective images."
     )
     return (
-        f"{located} Grey: patches of good test images. Mapped from the first principal components, which hold "
-        f"{100 * patches.variance:.0f} % of the variance. Only who is near whom means anything: not distances between "
-        "groups, not their size."
+        f"{located} Grey: patches of good test images. Mapped from the first principal components, 50 "
+        f"at most, which hold {100 * patches.variance:.0f} % of the variance. Only who is near whom means anything: "
+        "not distances between groups, not their size."
     )
 
 
@@ -108,18 +108,18 @@ def draw_separability(separations: Sequence[Separation], name: str) -> Figure:
     """A row per defect type, in it a dot per layer: image AUROC with its interval, and beside it patch AUROC."""
     types = list(dict.fromkeys(each.defect for each in separations))
     layers = list(dict.fromkeys(each.layer for each in separations))
-    values = [value for each in separations for value in (each.low, each.image_auroc, each.patch_auroc)]
-    lowest = min([0.5, *(math.floor(value * 20) / 20 for value in values if not math.isnan(value))])
     with figure_style():
         rows = max(len(types), 1)
         figure = Figure(figsize=(WIDTH, 1.25 + 0.18 * math.ceil(len(layers) / 3) + rows * (0.2 + 0.15 * len(layers))))
-        figure.suptitle(textwrap.fill(f"Separability by layer: {name}", 95), x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(
+            "\n".join(wrap_title(f"Separability by layer: {name}", 95)), x=0.01, ha="left", fontweight="bold"
+        )
         if not types:
             _say(figure.add_subplot(), "no defective test image: nothing to separate")
             return figure
         panels = figure.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
         for axes, title in zip(panels, ("images, with interval", "patches"), strict=True):
-            axes.set(title=title, xlim=(lowest - 0.01, 1.01), xlabel="AUROC (chance is 0.5)")
+            axes.set(title=title, xlim=(-0.01, 1.01), xlabel="AUROC (chance is 0.5)")
             axes.axvline(0.5, color=MUTED, linewidth=0.9)
             axes.grid(visible=False, axis="y")
             axes.tick_params(axis="y", length=0)
@@ -128,25 +128,33 @@ def draw_separability(separations: Sequence[Separation], name: str) -> Figure:
                 axes.axhline(border - 0.5, color=RULE, linewidth=0.6)
         for each in separations:
             y = types.index(each.defect) + ((layers.index(each.layer) + 0.5) / len(layers) - 0.5) * 0.76
-            _draw_value(panels[0], each.image_auroc, y, layers.index(each.layer), (each.low, each.high))
-            _draw_value(panels[1], each.patch_auroc, y, layers.index(each.layer))
+            look = _look_of_layer(each.layer, layers)
+            _draw_value(panels[0], each.image_auroc, y, look, (each.low, each.high))
+            _draw_value(panels[1], each.patch_auroc, y, look)
         counts = {each.defect: each.images for each in separations}
         labels = [f"{kind}\n{counts[kind]} image{'s' * (counts[kind] != 1)}" for kind in types]
         panels[0].set_yticks(range(len(types)), labels)
         panels[0].set_ylim(len(types) - 0.5, -0.5)
-        add_legend(figure, [Line2D([], [], **dot(position)) for position in range(len(layers))], layers)
+        add_legend(figure, [Line2D([], [], **_look_of_layer(layer, layers)) for layer in layers], layers)
     return figure
 
 
+def _look_of_layer(layer: str, layers: Sequence[str]) -> dict[str, Any]:
+    """How a layer's values are drawn; all of them together alike, however many there are."""
+    if layer == ALL_LAYERS:
+        return dot(0) | {"color": INK, "marker": "*", "markersize": 8}
+    return dot(layers.index(layer))
+
+
 def _draw_value(
-    axes: Axes, value: float, y: float, position: int, ends: tuple[float, float] = (math.nan, math.nan)
+    axes: Axes, value: float, y: float, look: Mapping[str, Any], ends: tuple[float, float] = (math.nan, math.nan)
 ) -> None:
     if math.isnan(value):
         transform = axes.get_yaxis_transform()  # x in shares of the axes, y in data
         axes.text(0.01, y, "undefined", va="center", fontsize=7, color=MUTED, transform=transform)
         return
-    axes.plot(ends, [y, y], color=colour(position), linewidth=1.3, alpha=0.75, solid_capstyle="butt")
-    axes.plot([value], [y], **dot(position), clip_on=False)
+    axes.plot(ends, [y, y], color=look["color"], linewidth=1.3, alpha=0.75, solid_capstyle="butt")
+    axes.plot([value], [y], **look, clip_on=False)
 
 
 def _say(axes: Axes, sentence: str) -> None:

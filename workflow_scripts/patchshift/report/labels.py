@@ -87,6 +87,18 @@ def name_backbone(backbone: str, weights: str | int | None) -> str:
     return f"{backbone} (random weights)" if weights == RANDOM else backbone
 
 
+def split_labels(labels: Sequence[str]) -> tuple[str, list[str]]:
+    """What all groups share, and what tells each from the others: legends are short, and nothing goes unsaid.
+
+    Args:
+        labels: of `group_labels`, each once. A single one is all shared.
+    """
+    aspects = list(zip(*(label.split(", ") for label in labels), strict=True))
+    varied = [aspect for aspect in aspects if len(set(aspect)) > 1]
+    shared = ", ".join(aspect[0] for aspect in aspects if len(set(aspect)) == 1)
+    return shared, [", ".join(parts) for parts in zip(*varied, strict=True)] or [""] * len(labels)
+
+
 def _whole_name(keys: Keys) -> str:
     backbone = name_backbone(str(keys["backbone"]), keys.get("weights"))
     name, trained = f"{keys['detector']} on {backbone}", trained_on(keys)

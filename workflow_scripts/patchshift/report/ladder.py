@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patchshift.plan.backbone_specs import RANDOM
 from patchshift.plan.cells import Cell
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.specs import EvaluationSpec
@@ -25,7 +26,7 @@ class Ladder:
     """The rows of one setup whose targets one shift has made, each stronger.
 
     Attributes:
-        name: the shift, with its seed and the setup where there are several.
+        name: the shift, with its seed and the setup where there are several, the setup also where it is untrained.
         rungs: category -> severity -> number of the row, in rising order; 0 is the clean domain, if it was scored.
     """
 
@@ -67,6 +68,7 @@ def arrange_ladders(rows: Sequence[Keys], domains: Mapping[str, Mapping[str, Any
         if specs[str(rows[number]["train_domain"])].kind == "clean" and not rows[number].get("alias")
     ]
     kept = [rows[number] for number in numbers]
+    untrained = any(row.get("weights") == RANDOM for row in kept)
     setups = group_labels([{**row, "target_domain": "", "train_domain": ""} for row in kept])
     starts: dict[tuple[str, str], dict[float, int]] = defaultdict(dict)
     climbs: dict[_Shift, dict[str, dict[str, dict[float, int]]]] = defaultdict(
@@ -83,7 +85,7 @@ def arrange_ladders(rows: Sequence[Keys], domains: Mapping[str, Mapping[str, Any
     return [
         Ladder(
             (name if names.count(name) == 1 else f"{name}, seed {seed}")
-            + (f": {setup}" if len(set(setups)) > 1 else ""),
+            + (f": {setup}" if untrained or len(set(setups)) > 1 else ""),
             {
                 category: dict(sorted({**starts[setup, category], **steps}.items()))
                 for category, steps in categories.items()

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from patchshift.evaluation.head_groups import group_heads
 from patchshift.features.attention_store import AttentionMaps
 from patchshift.features.interpolation import interpolation_matrix
-from patchshift.report.figures import WIDTH
+from patchshift.report.figures import WIDTH, wrap_title
 from patchshift.report.pictures import COLOURS
 from patchshift.report.shift_gallery import Picture, draw_picture, wrap_name
 from patchshift.report.style import MUTED, RULE, figure_style
@@ -57,7 +57,7 @@ def draw_energies(pictures: Sequence[tuple[str, Picture]], energies: Mapping[str
     """Each image, and over it the activation energy of each layer.
 
     Args:
-        pictures: type and picture of the m images; where there is none, the figure says so.
+        pictures: name (in one line or more) and picture of the m images; where there is none, the figure says so.
         energies: layer -> [m, rows, columns], 1 being the mean of the training images.
         name: what is shown, for the title.
     """
@@ -76,7 +76,7 @@ def draw_attention(pictures: Sequence[tuple[str, Picture]], attention: Attention
     """Each image, and over it the attention of the class token, the mean of each group of heads.
 
     Args:
-        pictures: type and picture of the m images; where there is none, the figure says so.
+        pictures: name (in one line or more) and picture of the m images; where there is none, the figure says so.
         attention: on the same images, or the reason why there is none.
         name: what is shown, for the title.
     """
@@ -86,15 +86,17 @@ def draw_attention(pictures: Sequence[tuple[str, Picture]], attention: Attention
     if not pictures:
         return _draw_sentence(title, NO_IMAGE)
     even = attention.maps.shape[2] * attention.maps.shape[3]
+    groups = group_heads(attention.maps)
     overlays = [
         Overlay(
             f"{'heads' if len(group) > 1 else 'head'} {', '.join(map(str, group))}",
             attention.maps[:, group].mean(axis=1) * even,
         )
-        for group in group_heads(attention.maps)
+        for group in groups
     ]
+    grouped = "Heads that look at the same places are one group. " if len(groups) < attention.maps.shape[1] else ""
     note = (
-        "1 is attention spread evenly over all patches. Heads that look at the same places are one group. "
+        f"1 is attention spread evenly over all patches. {grouped}"
         f"{100 * float(attention.others.mean()):.2g} % of the attention goes to the class token itself and to "
         "registers, which stand at no place. Blue lines: defects. Attention says where the token reads, not what a "
         "detector will find."
@@ -105,11 +107,11 @@ def draw_attention(pictures: Sequence[tuple[str, Picture]], attention: Attention
 def _draw_overlays(
     pictures: Sequence[tuple[str, Picture]], overlays: Sequence[Overlay], title: str, note: str
 ) -> Figure:
-    names = [wrap_name(name, 18) for name, _ in pictures]
+    names = [[line for part in name.split("\n") for line in wrap_name(part, 20)] for name, _ in pictures]
     labels = 0.1 + _LETTER * max(len(line) for lines in names for line in lines)
     width = min((WIDTH - labels) / (1 + len(overlays)), _LARGEST)
     across = max(labels + width * (1 + len(overlays)), 4.5)
-    title_lines, note_lines = textwrap.wrap(title, int(across / 0.088)), textwrap.wrap(note, int(across / 0.058))
+    title_lines, note_lines = wrap_title(title, int(across / 0.088)), textwrap.wrap(note, int(across / 0.058))
     headings = [wrap_name(overlay.title, int(width / _LETTER / 1.15)) for overlay in overlays]
     heading = 0.1 + 0.14 * max([1, *map(len, headings)])
     top = 0.12 + 0.19 * len(title_lines)
@@ -154,7 +156,9 @@ def _draw_sentence(title: str, sentence: str) -> Figure:
     with figure_style():
         figure = Figure(figsize=(WIDTH, 1.2))
         figure.set_layout_engine("none")
-        figure.text(0.01, 0.92, textwrap.fill(title, int(WIDTH / 0.088)), va="top", fontsize=9.5, fontweight="bold")
+        figure.text(
+            0.01, 0.92, "\n".join(wrap_title(title, int(WIDTH / 0.088))), va="top", fontsize=9.5, fontweight="bold"
+        )
         figure.text(0.01, 0.1, textwrap.fill(sentence, 110), va="bottom", color=MUTED)
     return figure
 
@@ -165,11 +169,20 @@ def _draw_scale(figure: Figure, place: tuple[float, float, float, float], ends: 
     low, high = ends
     marks = [low, *([1.0] if low + 0.15 * (high - low) < 1 < high - 0.15 * (high - low) else []), high]
     axes.set(yticks=[], xticks=marks)
-    axes.set_xticklabels([f"{mark:.2g}" for mark in marks])
+    axes.set_xticklabels(_tell_apart(marks))
     axes.tick_params(axis="x", labelsize=7, length=2, pad=1.5)
     axes.grid(visible=False)
     for line in axes.spines.values():
         line.set(visible=True, color=RULE)
+
+
+def _tell_apart(numbers: Sequence[float]) -> list[str]:
+    """Numbers in as few digits, from two on, as it takes to tell them from each other and from 1."""
+    different = {*numbers, 1.0}
+    digits = next(
+        (many for many in range(2, 9) if len({f"{each:.{many}g}" for each in different}) == len(different)), 9
+    )
+    return [f"{number:.{digits}g}" for number in numbers]
 
 
 def _lay_over(picture: Picture, values: Float32, ends: tuple[float, float]) -> Picture:

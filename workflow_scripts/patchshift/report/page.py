@@ -18,8 +18,11 @@ from patchshift.report.background import describe_making, list_settings
 from patchshift.report.cases import Case, CellPictures, select_cases
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
 from patchshift.report.data_card import DatasetSection, describe_dataset
+from patchshift.report.data_wording import describe_inputs
+from patchshift.report.distances import draw_distances
 from patchshift.report.experiments import METRICS, ResultsTable, bars_of_rows, curve_panels, results_table
 from patchshift.report.figures import draw_bars, draw_curves, draw_scores
+from patchshift.report.inside import arrange_looks
 from patchshift.report.labels import category_labels
 from patchshift.report.ladder import average_ladders, find_ladders
 from patchshift.report.pairing import Summary
@@ -87,13 +90,21 @@ class LadderSection:
     sentences: list[str]
 
 
-def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) -> str:
+def render_report(
+    plan: StudyPlan,
+    provenance: Mapping[str, Any],
+    folder: Path,
+    looks: Sequence[Path] = (),
+    distances: Sequence[Path] = (),
+) -> str:
     """The page as text.
 
     Args:
         plan: the study's plan.
         provenance: the question, the protocol and the settings of all ids (`Study.provenance_spec`).
         folder: the study's folder, with its tables; artifacts are read from where the plan's cells say.
+        looks: figures of looks inside features, in that folder.
+        distances: tables of distances between domains: the study's, if there is one.
     """
     results = StudyResults(plan, folder)
     spec = EvaluationSpec.model_validate(provenance["evaluation"])
@@ -103,6 +114,7 @@ def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) 
     context = {
         "study": plan.study,
         "datasets": _datasets(plan, results.all_cells()),
+        "inputs": describe_inputs(provenance["backbones"]),
         "question": provenance["question"],
         "recommendation": recommendation,
         "choice": wording.describe_choice(recommendation) if recommendation else [],
@@ -118,6 +130,8 @@ def render_report(plan: StudyPlan, provenance: Mapping[str, Any], folder: Path) 
         "metrics": METRICS,
         "scores": _score_figure(results, recommendation) if recommendation else None,
         "cases": _cases(results, recommendation.cells, spec.smoothing_sigma) if recommendation else [],
+        "looks": arrange_looks(looks, folder, plan.weights),
+        "distances": [_draw_distances(table) for table in distances],
         "colours": show_colours(),
         "making": describe_making(results.all_cells()),
         "settings": list_settings(dict(provenance)),
@@ -211,6 +225,11 @@ def _score_figure(results: StudyResults, recommendation: Recommendation) -> Pict
         "defective."
     )
     return draw_picture(draw_scores(panels), "scores", caption)
+
+
+def _draw_distances(table: Path) -> Picture:
+    caption = "How far features move: five distances with their intervals. On grey, nothing has shifted."
+    return draw_picture(draw_distances(read_rows(table)), "distances", caption)
 
 
 def _cases(results: StudyResults, cells: Sequence[Cell], sigma: float) -> list[CasesSection]:

@@ -24,6 +24,8 @@ from patchshift.report.conditions import (
 from patchshift.report.pairing import Summary, count_left_out, mean_auroc, mean_difference, summarise
 from patchshift.report.results import StudyResults, Value
 
+CHANCE = 0.5  # image AUROC of a ranking that knows nothing
+
 
 @dataclass(frozen=True)
 class Rival:
@@ -31,10 +33,12 @@ class Rival:
 
     Attributes:
         setup: the other setup; its threshold says nothing here.
+        auroc: its mean image AUROC.
         advantage: mean image AUROC of the recommended setup minus that of the rival.
     """
 
     setup: Setup
+    auroc: Value
     advantage: Value
 
     @property
@@ -45,10 +49,10 @@ class Rival:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The setup with the highest mean image AUROC in its own domain.
+    """The setup with the highest mean image AUROC in its own domain, unless a trained one is as good.
 
     Attributes:
-        setup: what to use.
+        setup: what to use, if anything (`reaches_chance`).
         domain: where it was measured: the reference domain.
         cells: its cells in that domain, one per category.
         summary: what they are worth together.
@@ -77,6 +81,17 @@ class Recommendation:
     shifted: dict[tuple[str, str], Summary]
 
     @property
+    def reaches_chance(self) -> bool:
+        """Whether the images do not show that even the best setup ranks defects: then nothing is recommended."""
+        return self.summary.auroc.low is not None and self.summary.auroc.low <= CHANCE
+
+    @property
+    def is_highest(self) -> bool:
+        """Whether no setup has a higher mean; one with untrained weights may, and is not preferred."""
+        highest = self.summary.auroc.value or 0.0
+        return all((rival.auroc.value or 0.0) <= highest for rival in self.rivals)
+
+    @property
     def level(self) -> list[Rival]:
         """The rivals that these test images do not tell from the recommended setup."""
         return [rival for rival in self.rivals if not rival.is_told_apart]
@@ -89,7 +104,8 @@ def recommend(
 
     Seeds repeat a setup: the lowest one stands for all. Splits have different test images: of several, the first in
     which a threshold is defined is used. Detectors are compared by mean image AUROC; threshold policies, on which it
-    does not depend, by the mean of miss rate and false-alarm rate.
+    does not depend, by the mean of miss rate and false-alarm rate. Untrained weights give way to the best of the
+    setups that the test images do not tell from them.
 
     Args:
         results: the study's results.
@@ -111,6 +127,10 @@ def recommend(
     means = {setup: mean_auroc(results, cells, spec).value or 0.0 for setup, cells in largest.items()}
     leader = max(means, key=lambda setup: means[setup])
     candidates = {setup: cells for setup, cells in largest.items() if _targets(cells) == _targets(largest[leader])}
+    if leader.is_untrained:
+        trained = [setup for setup in sorted(candidates, key=lambda setup: -means[setup]) if not setup.is_untrained]
+        level = (setup for setup in trained if not _compare(results, candidates, leader, setup, spec).is_told_apart)
+        leader = next(level, leader)
     policies = [setup for setup in candidates if _ranker(setup) == _ranker(leader)]
     best = min(policies, key=lambda setup: _mistakes(summarise(results, candidates[setup], spec)))
     chosen = candidates[best]
@@ -119,7 +139,7 @@ def recommend(
         if _ranker(setup) != _ranker(best):
             others.setdefault(_ranker(setup), setup)
     rivals = [
-        Rival(setup, mean_difference(results, chosen, _in_order_of(chosen, candidates[setup]), spec))
+        _compare(results, candidates, best, setup, spec)
         for setup in sorted(others.values(), key=lambda setup: -means[setup])
     ]
     compared = {_ranker(best), *(_ranker(rival.setup) for rival in rivals)}
@@ -179,6 +199,14 @@ def _cells_by_setup(results: StudyResults, reference: str) -> dict[Setup, list[C
         for setup, cells in found.items()
         if setup.split == split and setup.seed == seeds[replace(setup, seed=0)]
     }
+
+
+def _compare(
+    results: StudyResults, candidates: Mapping[Setup, list[Cell]], setup: Setup, other: Setup, spec: EvaluationSpec
+) -> Rival:
+    """The other setup as a rival of the first; both have cells of the same targets."""
+    cells, others = candidates[setup], _in_order_of(candidates[setup], candidates[other])
+    return Rival(other, mean_auroc(results, others, spec), mean_difference(results, cells, others, spec))
 
 
 def _ranker(setup: Setup) -> Setup:

@@ -10,10 +10,9 @@ from patchshift.plan.cells import Cell
 from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED, Setup
 from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Summary, estimate_of, hundredths
-from patchshift.report.recommendation import Recommendation, Rival
+from patchshift.report.recommendation import CHANCE, Recommendation
 from patchshift.report.results import Value
 
-CHANCE = 0.5
 USELESS_RATE = 0.5  # of misses or false alarms: as good as deciding by a coin
 FEW_IMAGES = 20
 
@@ -29,6 +28,12 @@ def name_setup(setup: Setup) -> str:
     return f"{setup.detector} on {setup.backbone_name}"
 
 
+def can_decide(summary: Summary) -> bool:
+    """Whether a threshold may be recommended: one that beats a coin, on defective and on good images."""
+    shares = [share for share in (summary.misses, summary.false_alarms) if share]
+    return bool(shares) and all(share.value < USELESS_RATE for share in shares)
+
+
 def describe_choice(recommendation: Recommendation) -> list[str]:
     """How sure the choice is, sentence by sentence."""
     rivals, level = recommendation.rivals, recommendation.level
@@ -36,14 +41,15 @@ def describe_choice(recommendation: Recommendation) -> list[str]:
     sentences = list_cautions(recommendation.summary)
     if not rivals:
         sentences.append("No other detector was compared on the same images, so this is a description, not a choice.")
-    elif level:
+    elif not recommendation.is_highest:
         sentences.append(
-            f"It has the highest {measure}, but these test images do not tell it apart from "
-            f"{join_words([_with_difference(rival) for rival in level])}."
+            f"Untrained weights have a higher {measure}, but these test images do not tell them from it, so it is "
+            "preferred."
         )
-    apart = [rival for rival in rivals if rival.is_told_apart]
-    if apart:
-        sentences.append(f"Its {measure} is above that of {join_words([_with_difference(r) for r in apart])}.")
+    elif level:
+        sentences.append(f"It has the highest {measure}, but these test images do not tell all others from it.")
+    else:
+        sentences.append(f"Its {measure} is above that of every other setup compared.")
     if recommendation.left_out:
         sentences.append(describe_left_out(recommendation.left_out))
     if rivals:
@@ -250,7 +256,3 @@ def saturated(value: Value) -> bool:
 def join_words(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
-
-
-def _with_difference(rival: Rival) -> str:
-    return f"{name_setup(rival.setup)} (difference {rival.advantage.plain})"
