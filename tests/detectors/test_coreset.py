@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,42 @@ def test_picks_are_the_float64_loops_wherever_the_points_lie_and_however_they_ar
     picks, _ = trace_greedy(points, 60, start=3, candidates=candidates)
     assert picks.tolist() == expected
     assert covering_radius(points, picks) == radius
+
+
+def general_loop(
+    points: npt.NDArray[np.float32], size: int, start: int, initial: npt.NDArray[np.float64], weights: Any
+) -> list[int]:
+    exact, nearest, picks = points.astype(float), initial**2, [start]
+    while True:
+        np.minimum(nearest, ((exact - exact[picks[-1]]) ** 2).sum(1), out=nearest)
+        if len(picks) == size:
+            return picks
+        picks.append(int((nearest * weights**2).argmax()))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.sampled_from([20, 400]),
+    integers=st.booleans(),
+    spread=st.sampled_from([0, 0.5, 3]),
+    started=st.booleans(),
+    candidates=st.sampled_from([None, 30]),
+)
+@settings(max_examples=100, deadline=None)
+def test_weights_and_distances_before_the_first_pick_act_as_in_the_float64_loop(
+    seed: int, count: int, integers: bool, spread: float, started: bool, candidates: int | None
+) -> None:
+    random = np.random.default_rng(seed)
+    points = random.normal(size=(count, 6))
+    points = (np.round(2 * points) if integers else points).astype(np.float32)  # integers: duplicates and ties
+    weights = 2.0 ** (np.round(random.normal(size=count) * spread) if integers else random.normal(size=count) * spread)
+    starts = points[random.integers(0, count, 3)].astype(float)
+    initial = np.linalg.norm(points[:, None].astype(float) - starts, axis=2).mean(1) if started else np.full(count, 1e9)
+    expected = general_loop(points, 20, 7, initial, weights)
+    picks, _ = trace_greedy(
+        points, 20, start=7, initial=initial if started else None, weights=weights, candidates=candidates
+    )
+    assert picks.tolist() == expected
 
 
 def test_one_outlier_does_not_change_the_other_picks() -> None:

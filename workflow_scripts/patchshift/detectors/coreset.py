@@ -9,6 +9,7 @@ Tested in tests/detectors/test_coreset.py; measured in benchmarks/coreset.py.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,19 +64,31 @@ def greedy_coreset(points: Float32, size: int, *, start: int) -> Int64:
     return trace_greedy(points, size, start=start)[0]
 
 
-def trace_greedy(points: Float32, size: int, *, start: int, candidates: int | None = None) -> tuple[Int64, Float64]:
+def trace_greedy(
+    points: Float32,
+    size: int,
+    *,
+    start: int,
+    initial: Float64 | None = None,
+    weights: Float64 | None = None,
+    candidates: int | None = None,
+) -> tuple[Int64, Float64]:
     """`greedy_coreset` and how well it covers the points as it grows.
 
     Args:
         points: [N, D] patch embeddings.
         size: number of rows to pick, 1 <= size <= N.
         start: row of the first pick.
+        initial: [N] what a point's distance is at most, from before the first pick; None: no bound.
+        weights: [N] positive; a pick is the point whose distance times its weight is largest (weighted k-centre, Dyer
+            and Frieze 1985). None: all 1.
         candidates: points among which picks are made between two passes over all points; it changes the time, not the
             result. Default: as many as fit in cache.
 
     Returns:
-        `(picks, reach)`: [size] rows as `greedy_coreset` returns them; [size] Euclidean distance of each pick from the
-        nearest earlier one, infinite for the first. `reach[k]` is the covering radius of the first k picks.
+        `(picks, reach)`: [size] rows as `greedy_coreset` returns them; [size] Euclidean distance of each pick when it
+        was picked, infinite for the first. Without `initial` and `weights`, `reach[k]` is the covering radius of the
+        first k picks.
 
     Raises:
         ValueError: as `greedy_coreset`.
@@ -86,16 +99,16 @@ def trace_greedy(points: Float32, size: int, *, start: int, candidates: int | No
     points = np.ascontiguousarray(points, np.float32)
     count = min(len(points), candidates or max(FEWEST_CANDIDATES, CANDIDATE_VALUES // points.shape[1]))
     with one_blas_thread() as threads:
-        picks, nearest_picks = _pick(_Cover(points, threads), size, start, count)
+        cover = _Cover(points, threads, initial, weights)
+        picks, nearest_picks = _pick(cover, size, start, count)
     reach = np.zeros(size)
-    reach[: len(picks)] = np.sqrt(_squared_distances(points, np.array(picks), np.array(nearest_picks)))
+    reach[: len(picks)] = np.sqrt(cover.exact(np.array(picks), np.array(nearest_picks)))
     reach[0] = np.inf
     return np.array(picks + [0] * (size - len(picks)), np.int64), reach
 
 
 def _pick(cover: "_Cover", size: int, start: int, candidates: int) -> tuple[list[int], list[int]]:
     """At most `size` picks and the nearest earlier pick of each; fewer where no point is left at a distance."""
-    points = cover.points
     picks, nearest_picks = [start], [start]
     pending = 1  # of the latest picks, those that `cover` has not seen
     while len(picks) < size:
@@ -103,13 +116,15 @@ def _pick(cover: "_Cover", size: int, start: int, candidates: int) -> tuple[list
         rows, bound = cover.farthest(candidates)
         inside, squares = cover.centred(rows), cover.point_squares[rows]
         squared, nearest = cover.squared[rows], cover.nearest[rows]
+        factors = None if cover.factors is None else cover.factors[rows]
         pending = 0
         while len(picks) < size and pending < MOST_PENDING:
-            best = squared.max()
-            if best <= bound + cover.margin:  # a point outside may be as far
+            urgency = squared if factors is None else squared * factors
+            best = urgency.max()
+            if best <= bound + cover.urgency_margin:  # a point outside may be as far
                 break
-            close = np.flatnonzero(squared >= best - cover.margin)
-            pick = int(close[_farthest(points, rows[close], nearest[close])[0]] if len(close) > 1 else close[0])
+            close = np.flatnonzero(urgency >= best - cover.urgency_margin)
+            pick = int(close[cover.most_urgent(rows[close], nearest[close])[0]] if len(close) > 1 else close[0])
             picks.append(int(rows[pick]))
             nearest_picks.append(int(nearest[pick]))
             pending += 1
@@ -120,14 +135,13 @@ def _pick(cover: "_Cover", size: int, start: int, candidates: int) -> tuple[list
             closer = to_pick < squared
             doubtful = np.flatnonzero(np.abs(to_pick - squared) <= cover.margin)
             if len(doubtful):
-                closer[doubtful] = _squared_distances(points, rows[doubtful], rows[[pick]]) < _squared_distances(
-                    points, rows[doubtful], nearest[doubtful]
-                )
+                unsure = rows[doubtful]
+                closer[doubtful] = cover.exact(unsure, rows[[pick]]) < cover.exact(unsure, nearest[doubtful])
             np.copyto(squared, to_pick, where=closer)
             np.copyto(nearest, rows[pick], where=closer)
         if not pending:  # more points tie, as far as float32 can tell, than there are candidates
-            close = np.flatnonzero(cover.squared >= best - cover.margin)
-            pick, exact = _farthest(points, close, cover.nearest[close])
+            close = np.flatnonzero(cover.urgency() >= best - cover.urgency_margin)
+            pick, exact = cover.most_urgent(close, cover.nearest[close])
             if exact == 0:
                 break
             picks.append(int(close[pick]))
@@ -152,7 +166,7 @@ def covering_radius(points: Float32, rows: Int64) -> float:
         for first in range(0, len(rows), MOST_PENDING):
             cover.add(rows[first : first + MOST_PENDING])
     farthest = np.flatnonzero(cover.squared >= cover.squared.max() - cover.margin)
-    return float(np.sqrt(_farthest(points, farthest, cover.nearest[farthest])[1]))
+    return float(np.sqrt(cover.most_urgent(farthest, cover.nearest[farthest])[1]))
 
 
 class _Cover:
@@ -163,13 +177,20 @@ class _Cover:
     Attributes:
         centre: [D] float32, about the mean of the points.
         squared: [N] float32 squared distance to the nearest pick, with rounding error.
-        nearest: [N] row of that pick, as float64 has it.
+        nearest: [N] row of that pick, as float64 has it; -1 while `initial` is smaller.
+        initial: [N] float64 squared distance from what there is before the first pick; None: nothing.
+        factors: [N] squared weights; urgency is the squared distance times the factor. None: all 1.
         point_squares: [N] float32 squared distance from the centre.
         margin: two squared distances that differ by less may be in the other order without rounding.
+        urgency_margin: the same of urgencies.
     """
 
-    def __init__(self, points: Float32, threads: int) -> None:
+    def __init__(
+        self, points: Float32, threads: int, initial: Float64 | None = None, weights: Float64 | None = None
+    ) -> None:
         self.points = points
+        self.initial = None if initial is None else initial**2
+        self.factors = None if weights is None else weights**2
         self.threads = threads
         self.point_squares = np.empty(len(points), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
@@ -180,12 +201,13 @@ class _Cover:
                 np.einsum("nd,nd->n", centred, centred, out=self.point_squares[block])
         if not np.isfinite(self.point_squares).all():
             raise ValueError("points must be finite, with squared distances from their mean within float32")
-        self.squared = np.full(len(points), np.inf, np.float32)
-        self.nearest = np.zeros(len(points), np.int64)
+        self.squared = np.full(len(points), np.inf if self.initial is None else self.initial, np.float32)
+        self.nearest = np.full(len(points), -1, np.int64)
         # Rounding errors of a float32 scalar product of D terms behave like a random walk of sqrt(D) steps (Higham and
         # Mary 2019): the factor 8 leaves several standard deviations on both sides of a comparison.
         unit = np.finfo(np.float32).eps / 2
         self.margin = np.float32(8 * unit * np.sqrt(points.shape[1] + 8) * self.point_squares.max())
+        self.urgency_margin = self.margin * np.float32(1 if self.factors is None else self.factors.max())
 
     def centred(self, rows: Int64 | slice) -> Float32:
         """The points of some rows minus the centre."""
@@ -230,22 +252,34 @@ class _Cover:
 
     def _settle(self, rows: Int64, picks: Int64) -> None:
         """Let float64 decide which of its `picks` is nearest to each of `rows`."""
-        farthest_first = np.argsort(-_squared_distances(self.points, rows, picks))
+        farthest_first = np.argsort(-self.exact(rows, picks))
         self.nearest[rows[farthest_first]] = picks[farthest_first]  # of a row's picks, the last written remains
 
-    def farthest(self, count: int) -> tuple[Int64, np.float32]:
-        """The `count` farthest rows in ascending order, and a bound on the squared distance of all others."""
+    def urgency(self) -> npt.NDArray[np.floating[Any]]:
+        """[N] squared distance of each point times its factor."""
+        return self.squared if self.factors is None else self.squared * self.factors
+
+    def farthest(self, count: int) -> tuple[Int64, float]:
+        """The `count` most urgent rows in ascending order, and a bound on the urgency of all others."""
         if count == len(self.points):
-            return np.arange(count), np.float32(0)
-        rows = np.sort(np.argpartition(self.squared, len(self.points) - count)[-count:])
-        return rows, self.squared[rows].min()
+            return np.arange(count), 0.0
+        urgency = self.urgency()
+        rows = np.sort(np.argpartition(urgency, len(self.points) - count)[-count:])
+        return rows, float(urgency[rows].min())
 
+    def most_urgent(self, rows: Int64, nearest: Int64) -> tuple[int, float]:
+        """Index into `rows` of the most urgent one in float64, the first of equals; its squared distance."""
+        squared = self.exact(rows, nearest)
+        best = int((squared if self.factors is None else squared * self.factors[rows]).argmax())
+        return best, float(squared[best])
 
-def _farthest(points: Float32, rows: Int64, nearest: Int64) -> tuple[int, float]:
-    """Index into `rows` of the one farthest from its `nearest` pick, the first of equals; its squared distance."""
-    squared = _squared_distances(points, rows, nearest)
-    best = int(squared.argmax())
-    return best, float(squared[best])
+    def exact(self, rows: Int64, picks: Int64) -> Float64:
+        """Squared distances of rows from picks (or from one) in float64; from `initial` where the pick is -1."""
+        squared = _squared_distances(self.points, rows, picks)
+        if self.initial is not None:
+            before = np.broadcast_to(picks, rows.shape) < 0
+            squared[before] = self.initial[rows[before]]
+        return squared
 
 
 def _squared_distances(points: Float32, left: Int64, right: Int64) -> Float64:

@@ -17,13 +17,20 @@ Size = Annotated[int, Field(ge=1)]
 class SamplerSpec(Spec):
     """Which training patches the memory bank keeps."""
 
-    method: Literal["greedy", "random", "kmeans", "none"] = Field(
-        "greedy", description="`greedy`: exact greedy k-centre. `kmeans`: centroids, which are no training patches."
+    method: Literal["greedy", "variance_weighted", "random", "kmeans", "none"] = Field(
+        "greedy",
+        description="`greedy`: exact greedy k-centre. `variance_weighted`: the same, denser at positions where patches "
+        "vary more. `kmeans`: centroids, which are no training patches.",
     )
     share: Share | None = Field(None, description="Share of the training patches to keep.")
     count: Size | None = Field(None, description="Number of training patches to keep.")
     projection: Size | None = Field(
         None, description="Choose greedily in a random projection to this many dimensions; default: none."
+    )
+    starts: Size = Field(
+        1,
+        description="1: the first patch is drawn. More: the greedy choice starts from the mean distance to so many "
+        "drawn patches, as the published PatchCore code does with 10.",
     )
 
     @model_validator(mode="after")
@@ -32,8 +39,8 @@ class SamplerSpec(Spec):
             raise ValueError("give either share or count")
         if self.method == "none" and (self.share, self.count) != (None, None):
             raise ValueError("sampler 'none' keeps all patches: remove share and count")
-        if self.method != "greedy" and self.projection is not None:
-            raise ValueError(f"projection is used by the greedy sampler only, not by '{self.method}'")
+        if self.method not in ("greedy", "variance_weighted"):
+            self._unused(f"sampler '{self.method}'", "projection", "starts")
         return self
 
 
