@@ -168,6 +168,8 @@ def test_features_made_on_another_device_than_those_of_the_bank_are_told_of_in_t
 METHODS = [
     {"method": "patchcore", "sampler": {"share": 0.2}},
     {"method": "patchcore", "sampler": {"method": "kmeans", "count": 20}, "neighbours": 3},
+    {"method": "patchcore", "sampler": {"method": "none"}, "index": {"method": "hnsw"}},
+    {"method": "patchcore", "sampler": {"method": "none"}, "index": {"method": "ivf_pq", "code_bytes": 3}},
     {"method": "padim", "representation": {"neighbourhood": "none"}},
     {"method": "padim", "positions": "all", "covariance": "ledoit_wolf", "representation": {"fusion": "adaptive"}},
     {"method": "pca", "dimension": 3},

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchshift.detectors.image_scores import mean_of_top_share, reweighting, score_images
-from patchshift.detectors.neighbours import NearestNeighbours
+from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours
 from patchshift.plan.detector_specs import ImageScoreSpec
 
 Float32 = npt.NDArray[np.float32]
@@ -17,7 +17,7 @@ def floats(*values: float) -> Float32:
 
 def line(*positions: float) -> NearestNeighbours:
     """A bank of scalars."""
-    return NearestNeighbours(floats(*positions)[:, None], 0.0)
+    return make_neighbours(floats(*positions)[:, None], 0.0)
 
 
 def test_max_is_the_largest_patch_distance() -> None:

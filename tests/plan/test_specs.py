@@ -11,7 +11,15 @@ from patchshift.data.adapters import ADAPTERS
 from patchshift.plan.backbone_specs import BACKBONE, PretrainedSpec
 from patchshift.plan.base import canonical_json
 from patchshift.plan.data_specs import GENERATED_CATEGORIES, SINGLE_CATEGORY, ArchiveSpec, DatasetSpec, SplitSpec
-from patchshift.plan.detector_specs import DETECTOR, ImageScoreSpec, PadimSpec, PatchCoreSpec, SamplerSpec, SubspaceSpec
+from patchshift.plan.detector_specs import (
+    DETECTOR,
+    ImageScoreSpec,
+    IndexSpec,
+    PadimSpec,
+    PatchCoreSpec,
+    SamplerSpec,
+    SubspaceSpec,
+)
 from patchshift.plan.domain_specs import COMPOSITIONS, CropSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.representation_specs import RepresentationSpec
 from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
@@ -93,6 +101,15 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
         (SamplerSpec, {"method": "kmeans", "share": 0.1, "projection": 8}, "does not use projection"),
         (SamplerSpec, {"method": "none", "starts": 10}, "does not use starts"),
         (PatchCoreSpec, {"method": "patchcore", "neighbours": 3, "image_score": EQUATION_7}, "neighbours: 1 only"),
+        (IndexSpec, {"lists": 4}, "'flat' does not use lists"),
+        (IndexSpec, {"method": "ivf_pq"}, "needs code_bytes"),
+        (IndexSpec, {"method": "hnsw", "probes": 3}, "does not use probes"),
+        (IndexSpec, {"method": "ivf_flat", "links": 3}, "does not use links"),
+        (
+            PatchCoreSpec,
+            {"method": "patchcore", "index": {"method": "ivf_pq", "code_bytes": 8}, "image_score": EQUATION_7},
+            "'ivf_pq' does not keep",
+        ),
         (PadimSpec, {"method": "padim", "image_score": EQUATION_7}, "needs the bank of method 'patchcore'"),
         (SubspaceSpec, {"method": "pca", "image_score": EQUATION_7}, "needs the bank of method 'patchcore'"),
         (PadimSpec, {"method": "padim", "covariance": "ledoit_wolf", "regularisation": 0.1}, "does not use regularis"),

@@ -69,7 +69,8 @@ def reweighting(score: Float32, patch: Float32, count: int, bank: NearestNeighbo
     Returns:
         [n] float32 in [0, 1].
     """
-    count = min(count, len(bank.vectors))
+    assert bank.vectors is not None  # the detector's spec has it so
+    count = min(count, bank.size)
     if count == 1:
         return np.ones_like(score)
     nearest = bank.vectors[bank.rows(patch, 1)[:, 0]]

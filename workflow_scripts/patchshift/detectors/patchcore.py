@@ -8,7 +8,8 @@ import logging
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.detectors.neighbours import NearestNeighbours
+from patchshift.detectors.indexes import choose_queries
+from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours
 from patchshift.detectors.samplers import choose
 from patchshift.errors import UserError
 from patchshift.features.representations import CHUNK_MB, Representation
@@ -43,7 +44,11 @@ def fit_patchcore(
             f"neighbours: {spec.neighbours} are asked for, but the bank has {len(vectors)} vectors: lower it, or let "
             "the sampler keep more"
         )
-    return NearestNeighbours(vectors, radius, spec.neighbours)
+    queries = choose_queries(patches)
+    model = make_neighbours(vectors, radius, count=spec.neighbours, index=spec.index, queries=queries, seed=seed)
+    size = sum(array.nbytes for array in model.arrays().values())
+    log.info("index '%s': %.1f MB in all, recall %.4f", spec.index.method, size / 1e6, model.recall)
+    return model
 
 
 def embed(representation: Representation, features: FeatureRows, *, chunk_mb: int = CHUNK_MB) -> Float32:

@@ -44,6 +44,33 @@ class SamplerSpec(Spec):
         return self
 
 
+class IndexSpec(Spec):
+    """How the nearest bank vectors are searched."""
+
+    method: Literal["flat", "ivf_flat", "ivf_pq", "hnsw"] = Field(
+        "flat",
+        description="`flat`: exact. `ivf_flat`: in the lists nearest to a patch. `ivf_pq`: the same, and vectors are "
+        "kept as codes of a few bytes alone. `hnsw`: along the links of a graph.",
+    )
+    lists: Size | None = Field(None, description="`ivf_*`: number of lists; default: 4 sqrt(M) of M vectors.")
+    probes: Size | None = Field(None, description="`ivf_*`: lists that are searched; default 8.")
+    code_bytes: Size | None = Field(None, description="`ivf_pq`: bytes per vector; must divide its length.")
+    links: Annotated[int, Field(ge=2, le=256)] | None = Field(
+        None, description="`hnsw`: links of a vector; default 32."
+    )
+    depth: Size | None = Field(None, description="`hnsw`: candidates of a search; default 64.")
+
+    @model_validator(mode="after")
+    def _options_fit_the_method(self) -> "IndexSpec":
+        owner = f"index '{self.method}'"
+        if self.method not in ("ivf_flat", "ivf_pq"):
+            self._belongs(False, owner, "lists", "probes")
+        self._belongs(self.method == "ivf_pq", owner, "code_bytes")
+        if self.method != "hnsw":
+            self._belongs(False, owner, "links", "depth")
+        return self
+
+
 class ImageScoreSpec(Spec):
     """How a map of patch distances becomes one score per image."""
 
@@ -90,11 +117,14 @@ class PatchCoreSpec(_Detector):
     method: Literal["patchcore"] = Field(description="Detection method.")
     sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
     neighbours: Size = Field(1, description="A patch's score is its mean distance to this many nearest bank vectors.")
+    index: IndexSpec = Field(IndexSpec(), description="How they are searched.")
 
     @model_validator(mode="after")
-    def _reweighting_is_of_one_neighbour(self) -> "PatchCoreSpec":
+    def _reweighting_has_what_it_needs(self) -> "PatchCoreSpec":
         if self.image_score.reweight_neighbours and self.neighbours > 1:
             raise ValueError("reweight_neighbours (Eq. 7) is defined for neighbours: 1 only")
+        if self.image_score.reweight_neighbours and self.index.method == "ivf_pq":
+            raise ValueError("reweight_neighbours (Eq. 7) needs the vectors, which index 'ivf_pq' does not keep")
         return self
 
 

@@ -15,7 +15,14 @@ from pydantic_core import PydanticUndefined
 from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec, TilingSpec
 from patchshift.plan.catalog import Catalog
 from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SplitSpec
-from patchshift.plan.detector_specs import ImageScoreSpec, PadimSpec, PatchCoreSpec, SamplerSpec, SubspaceSpec
+from patchshift.plan.detector_specs import (
+    ImageScoreSpec,
+    IndexSpec,
+    PadimSpec,
+    PatchCoreSpec,
+    SamplerSpec,
+    SubspaceSpec,
+)
 from patchshift.plan.domain_specs import AugmentationSpec, CropSpec, DiffusionSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.experiments import Experiment, Filter, Selection
 from patchshift.plan.inspection_specs import InspectionSpec
@@ -61,6 +68,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`detectors.{id}.representation`", RepresentationSpec),
     ("`detectors.{id}.representation.reduction`", ReductionSpec),
     ("`detectors.{id}.sampler`", SamplerSpec),
+    ("`detectors.{id}.index`", IndexSpec),
     ("`detectors.{id}.image_score`", ImageScoreSpec),
     ("`thresholds.{id}`", ThresholdSpec),
     ("`evaluation`", EvaluationSpec),
