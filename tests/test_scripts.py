@@ -330,8 +330,8 @@ def test_a_bank_keeps_its_share_of_the_patches_of_the_training_images(finished: 
         "tiny/casting", f"{POOLS}/both",
     ))  # fmt: skip
     training = len(read_split(Path(SPLIT)).taken_for_good)
-    assert len(single.vectors) == round(0.2 * training * 8 * 8)
-    assert len(pooled.vectors) == pytest.approx(2 * len(single.vectors), abs=1)
+    assert single.model.size == round(0.2 * training * 8 * 8)
+    assert pooled.model.size == pytest.approx(2 * single.model.size, abs=1)
 
 
 def test_validation_and_test_images_are_scored_and_training_images_are_not(finished: Path, study: Study) -> None:

@@ -101,7 +101,7 @@ def test_more_components_than_the_patches_vary_in_are_refused(keep: Keep, draw_m
 
 
 def test_patches_that_are_all_equal_have_no_principal_component() -> None:
-    with pytest.raises(UserError, match=r"representation\.reduction: .* all equal, .* leave the reduction out"):
+    with pytest.raises(UserError, match=r"representation\.reduction: .* all equal, .* or choose another method"):
         fit_alone(np.full((9, 3), 0.3, np.float32), method="pca", explained_variance=0.9)
 
 
