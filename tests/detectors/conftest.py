@@ -11,6 +11,9 @@ from patchshift.features.store import FeatureRows, FeatureStore, FeatureWriter
 MakeFeatures = Callable[..., FeatureRows]
 
 
+FLAT = [((8, 6, 4), 1), ((4, 3, 5), 2)]
+
+
 @pytest.fixture
 def make_features(tmp_path: Path) -> Iterator[MakeFeatures]:
     """Features of a few images: a fine and a coarse layer of normal noise; the same seed gives the same values."""
@@ -33,5 +36,20 @@ def make_features(tmp_path: Path) -> Iterator[MakeFeatures]:
                 coarse = random.normal(size=(images, 4, 3, channels)).astype(np.float16)
                 writer.write(0, {"fine": fine, "coarse": coarse})
             return stack.enter_context(FeatureStore(path)).select(names)
+
+        yield make
+
+
+@pytest.fixture
+def make_constant(tmp_path: Path) -> Iterator[Callable[[], FeatureRows]]:
+    """Features of five images that are the same everywhere."""
+    with ExitStack() as stack:
+
+        def make() -> FeatureRows:
+            names = [f"image{index}" for index in range(5)]
+            with FeatureWriter(tmp_path / "constant.h5", names, (64, 48), {}) as writer:
+                fine, coarse = (np.full((5, *shape), value, np.float16) for shape, value in FLAT)
+                writer.write(0, {"fine": fine, "coarse": coarse})
+            return stack.enter_context(FeatureStore(tmp_path / "constant.h5")).select(names)
 
         yield make

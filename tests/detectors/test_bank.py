@@ -1,13 +1,22 @@
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import h5py
 import numpy as np
 import pytest
 
-from patchshift.detectors.bank import Bank
+from patchshift.detectors.bank import MODELS, Bank
 from patchshift.detectors.fit import fit_detector
 from patchshift.errors import UserError
-from patchshift.plan.detector_specs import DETECTOR, ImageScoreSpec, PatchCoreSpec
+from patchshift.plan.detector_specs import (
+    DETECTOR,
+    DETECTOR_METHODS,
+    ImageScoreSpec,
+    IndexSpec,
+    PatchCoreSpec,
+    SamplerSpec,
+)
 from patchshift.plan.representation_specs import RepresentationSpec
 
 WHITENED = RepresentationSpec(logarithm=["coarse"], normalise="whiten", shrinkage=0.3)
@@ -165,8 +174,10 @@ def test_features_made_on_another_device_than_those_of_the_bank_are_told_of_in_t
     assert "different settings, which alone changes features a little: device 'cpu' and 'cuda: Card'" in message
 
 
-METHODS = [
-    {"method": "patchcore", "sampler": {"share": 0.2}},
+METHODS: list[dict[str, Any]] = [
+    {"method": "patchcore", "sampler": {"method": "greedy", "share": 0.2}, "index": {"method": "flat"}},
+    {"method": "patchcore", "sampler": {"method": "random", "share": 0.5}, "index": {"method": "ivf_flat"}},
+    {"method": "patchcore", "sampler": {"method": "variance_weighted", "share": 0.2, "starts": 3}},
     {"method": "patchcore", "sampler": {"method": "kmeans", "count": 20}, "neighbours": 3},
     {"method": "patchcore", "sampler": {"method": "none"}, "index": {"method": "hnsw"}},
     {"method": "patchcore", "sampler": {"method": "none"}, "index": {"method": "ivf_pq", "code_bytes": 3}},
@@ -174,6 +185,13 @@ METHODS = [
     {"method": "padim", "positions": "all", "covariance": "ledoit_wolf", "representation": {"fusion": "adaptive"}},
     {"method": "pca", "dimension": 3},
 ]
+
+
+def test_every_method_sampler_and_index_is_among_those_tested_here() -> None:
+    assert {each["method"] for each in METHODS} == set(MODELS) == set(DETECTOR_METHODS)
+    for key, model in (("sampler", SamplerSpec), ("index", IndexSpec)):
+        known = get_args(model.model_fields["method"].annotation)
+        assert {each[key]["method"] for each in METHODS if key in each} == set(known)
 
 
 @pytest.mark.parametrize("settings", METHODS)
@@ -209,6 +227,48 @@ def test_features_of_another_backbone_are_refused_by_name(make_features: Any, ot
     features = make_features(**other)
     with pytest.raises(UserError, match=r"features.*h5 holds layers fine 8x6x4, .*fitted on layers fine 8x6x4"):
         bank.score(features, ImageScoreSpec())
+
+
+def change(name: str, values: Any) -> Callable[[h5py.File], None]:
+    def apply(file: h5py.File) -> None:
+        if name in file.attrs:
+            file.attrs[name] = values
+            return
+        del file[name]
+        if values is not None:
+            file[name] = values
+
+    return apply
+
+
+HNSW: dict[str, Any] = {"method": "patchcore", "sampler": {"method": "none"}, "index": {"method": "hnsw"}}
+PADIM: dict[str, Any] = {"method": "padim", "representation": {"neighbourhood": "none"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "damage"),
+    [
+        (HNSW, change("model/index", np.arange(50, dtype=np.uint8))),
+        (HNSW, change("model/index", None)),
+        (HNSW, change("model/vectors", np.zeros((3, 9), np.float32))),
+        (METHODS[0], change("model/vectors", None)),
+        (METHODS[0], change("model/count", 0)),
+        (METHODS[0], change("model", 3)),
+        (METHODS[0], change("input_size", 3)),
+        (METHODS[0], change("made", "3")),
+        (PADIM, change("model/mean", np.zeros((5, 9), np.float32))),
+        ({"method": "pca", "dimension": 3}, change("model/mean", np.zeros(4, np.float32))),
+    ],
+)
+def test_a_bank_that_was_changed_is_refused_when_it_is_read(
+    make_features: Any, tmp_path: Path, settings: dict[str, Any], damage: Callable[[h5py.File], None]
+) -> None:
+    path = tmp_path / "bank.h5"
+    fit_detector(DETECTOR.validate_python(settings), make_features(30), seed=0).save(path, {})
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(UserError, match=r"bank\.h5 is not a whole bank .*delete it and run again"):
+        Bank.load(path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not HDF5"])

@@ -82,9 +82,12 @@ def test_more_regularisation_makes_patches_nearer(make_features: Any) -> None:
     np.testing.assert_array_equal(default, fit_detector(spec(), features, seed=0).model.distances(patches))
 
 
-def test_one_training_image_is_refused(make_features: Any) -> None:
-    with pytest.raises(UserError, match="one training image has no covariance: give at least two"):
-        fit_detector(spec(), make_features(1), seed=0)
+@pytest.mark.parametrize(("covariance", "needed"), [("regularised", 2), ("ledoit_wolf", 3)])
+def test_too_few_training_images_are_refused(make_features: Any, covariance: str, needed: int) -> None:
+    with pytest.raises(UserError, match=f"'{covariance}' needs at least {needed} .* there are {needed - 1}: give more"):
+        fit_detector(spec(covariance=covariance), make_features(needed - 1), seed=0)
+    fit_detector(spec(covariance=covariance), make_features(needed), seed=0)
+    fit_detector(spec(covariance=covariance, positions="all"), make_features(1), seed=0)
 
 
 def test_patches_that_do_not_vary_are_refused_unless_regularised() -> None:

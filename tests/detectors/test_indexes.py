@@ -36,11 +36,10 @@ def test_recall_is_the_share_of_queries_whose_nearest_vector_is_found(settings: 
     assert 0.05 < recall < 1
 
 
-@pytest.mark.parametrize("settings", [{"method": "ivf_flat", "lists": 20, "probes": 20}, {"method": "flat"}])
-def test_searching_every_list_is_exact(settings: dict[str, Any]) -> None:
+def test_searching_every_list_is_exact() -> None:
     vectors, patches = noise(2000) + 100, noise(300, seed=1).reshape(3, 100, 16) + 100
     exact = make_neighbours(vectors, 0.0, count=3)
-    spec = IndexSpec.model_validate(settings)
+    spec = IndexSpec(method="ivf_flat", lists=20, probes=20)
     model = make_neighbours(vectors, 0.0, count=3, index=spec, queries=patches.reshape(-1, 16))
     assert model.recall == 1
     np.testing.assert_array_equal(model.distances(patches), exact.distances(patches))
@@ -78,6 +77,34 @@ def test_codes_take_the_place_of_the_vectors() -> None:
     np.testing.assert_array_equal(restored.distances(patches), model.distances(patches))
     np.testing.assert_allclose(model.distances(patches), exact.distances(patches), rtol=0.2)
     assert (restored.size, exact.size) == (3000, 3000)
+
+
+@pytest.mark.parametrize("settings", APPROXIMATE)
+def test_recall_of_the_banks_own_vectors_is_as_that_of_others(settings: dict[str, Any]) -> None:
+    vectors = noise(2000)
+    index = build(settings, vectors)
+    own, fresh = (measure_recall(index, vectors, queries) for queries in (vectors[:1000], noise(1000, seed=1)))
+    assert own == pytest.approx(fresh, abs=0.15)
+    assert own < 0.95
+    twice = np.repeat(vectors[:500], 2, axis=0)  # both nearest vectors equal the query
+    assert np.isnan(measure_recall(build(settings, twice), twice, twice))
+
+
+@pytest.mark.parametrize("settings", [{"method": "ivf_flat"}, {"method": "ivf_pq", "code_bytes": 4}])
+def test_where_no_searched_list_holds_a_vector_all_are_searched(settings: dict[str, Any]) -> None:
+    vectors = np.repeat(np.random.default_rng(0).gamma(1, 1, (80, 16)), 50, axis=0).astype(np.float32)
+    spec = IndexSpec.model_validate({"probes": 1, "lists": 250, **settings})  # most lists are empty
+    patches = np.random.default_rng(1).gamma(1, 1, (1, 3000, 16)).astype(np.float32)
+    model = make_neighbours(vectors, 0.0, index=spec)
+    assert (model._searcher.search(patches[0] - model.centre, 1)[1] < 0).any()
+    exact = make_neighbours(vectors, 0.0).distances(patches)
+    assert (model.distances(patches) < 3 * exact).all()
+
+
+def test_the_lists_that_are_made_by_themselves_have_enough_vectors(caplog: pytest.LogCaptureFixture) -> None:
+    for count in (30, 400, 3000):
+        build({"method": "ivf_flat"}, noise(count))
+    assert caplog.messages == []
 
 
 def test_where_the_searched_lists_hold_too_few_vectors_the_last_found_stands_for_the_others() -> None:

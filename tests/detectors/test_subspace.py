@@ -41,6 +41,11 @@ def test_without_a_size_the_components_hold_0_95_of_the_variance(make_features: 
     assert 1 < default.components.shape[1] < len(default.mean)
 
 
+def test_images_without_any_variance_are_refused(make_constant: Any) -> None:
+    with pytest.raises(UserError, match="the training patches are all equal"):
+        fit_detector(spec(representation={"neighbourhood": "none"}), make_constant(), seed=0)
+
+
 @pytest.mark.parametrize("settings", [{"dimension": 9}, {"explained_variance": 1.0}])
 def test_a_subspace_that_holds_everything_is_refused(make_features: Any, settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="leave nothing that a patch could differ in: lower dimension"):

@@ -103,6 +103,7 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
         (PatchCoreSpec, {"method": "patchcore", "neighbours": 3, "image_score": EQUATION_7}, "neighbours: 1 only"),
         (IndexSpec, {"lists": 4}, "'flat' does not use lists"),
         (IndexSpec, {"method": "ivf_pq"}, "needs code_bytes"),
+        (IndexSpec, {"method": "ivf_flat", "lists": 4, "probes": 5}, "probes cannot be 5"),
         (IndexSpec, {"method": "hnsw", "probes": 3}, "does not use probes"),
         (IndexSpec, {"method": "ivf_flat", "links": 3}, "does not use links"),
         (

@@ -28,7 +28,7 @@ from patchshift.detectors.subspace import NormalSubspace
 from patchshift.errors import UserError
 from patchshift.features.representations import CHUNK_MB, Representation
 from patchshift.features.store import FeatureRows, warn_of_differences
-from patchshift.plan.detector_specs import DETECTOR, FittedSpec, ImageScoreSpec
+from patchshift.plan.detector_specs import DETECTOR, FittedSpec, ImageScoreSpec, PatchCoreSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
 
@@ -136,14 +136,16 @@ class Bank:
                 spec = DETECTOR.validate_json(file.attrs["spec"])
                 height, width = file.attrs["input_size"]
                 shapes = {layer: tuple(int(size) for size in shape[:]) for layer, shape in file["layers"].items()}
-                return cls(
-                    spec,
-                    MODELS[spec.method].from_arrays(_read_arrays(file["model"])),
-                    Representation(spec.representation, shapes, _read_arrays(file["representation"])),  # type: ignore[arg-type]
-                    (int(height), int(width)),
-                    json.loads(file.attrs["made"]),
-                )
-        except (OSError, KeyError, ValueError, ValidationError) as error:
+                state = _read_arrays(file["representation"])
+                representation = Representation(spec.representation, shapes, state)  # type: ignore[arg-type]
+                model = MODELS[spec.method].from_arrays(_read_arrays(file["model"]))
+                rows, columns = representation.grid
+                if not model.fits(rows * columns, representation.dimension):
+                    raise ValueError("its model is of other embeddings")
+                if isinstance(model, NearestNeighbours) and not _is_searched_as(spec, model):
+                    raise ValueError("it has another index than its spec says")
+                return cls(spec, model, representation, (int(height), int(width)), dict(json.loads(file.attrs["made"])))
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, ValidationError) as error:
             raise UserError(f"{path} is not a whole bank ({error}): delete it and run again") from error
 
     def _check_same_backbone(self, features: FeatureRows) -> None:
@@ -154,6 +156,10 @@ class Bank:
                 f"bank was fitted on {_describe(self.representation.layer_shapes, self.input_size)}: score it on "
                 "features of the backbone it was fitted with"
             )
+
+
+def _is_searched_as(spec: FittedSpec, model: NearestNeighbours) -> bool:
+    return isinstance(spec, PatchCoreSpec) and (model.index is None) == (spec.index.method == "flat")
 
 
 def _read_arrays(group: h5py.Group) -> dict[str, npt.NDArray[Any]]:

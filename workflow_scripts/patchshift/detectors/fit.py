@@ -3,6 +3,8 @@
 Tested in tests/detectors/test_bank.py.
 """
 
+from typing import assert_never
+
 from patchshift.detectors.bank import Bank
 from patchshift.detectors.gaussians import fit_gaussians
 from patchshift.detectors.normality import NormalModel
@@ -10,7 +12,7 @@ from patchshift.detectors.patchcore import fit_patchcore
 from patchshift.detectors.subspace import fit_subspace
 from patchshift.features.representations import Representation, fit_representation
 from patchshift.features.store import FeatureRows
-from patchshift.plan.detector_specs import FittedSpec, PadimSpec, SubspaceSpec
+from patchshift.plan.detector_specs import FittedSpec, PadimSpec, PatchCoreSpec, SubspaceSpec
 
 
 def fit_detector(spec: FittedSpec, features: FeatureRows, *, seed: int) -> Bank:
@@ -34,4 +36,6 @@ def _fit(spec: FittedSpec, representation: Representation, features: FeatureRows
         return fit_gaussians(spec, representation, features)
     if isinstance(spec, SubspaceSpec):
         return fit_subspace(spec, representation, features)
-    return fit_patchcore(spec, representation, features, seed=seed)
+    if isinstance(spec, PatchCoreSpec):
+        return fit_patchcore(spec, representation, features, seed=seed)
+    assert_never(spec)

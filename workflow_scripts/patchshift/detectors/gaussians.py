@@ -24,6 +24,7 @@ Chunks = Callable[[], Iterator[Float32]]
 """Gives all training patches anew: [n, P, D] of a few images at a time."""
 
 REGULARISATION = 0.01  # added to each variance, as in the paper
+FEWEST = {"regularised": 2, "ledoit_wolf": 3}  # of two, the shrinkage would be estimated as none
 POSITIONS = 16  # that a thread works on at a time
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,12 @@ class NormalGaussians:
         distances = np.sqrt(squares)
         return distances.reshape(count, positions) if len(self.mean) == 1 else np.ascontiguousarray(distances.T)
 
+    def fits(self, positions: int, dimension: int) -> bool:
+        """See `NormalModel`."""
+        count = len(self.mean)
+        shapes = self.mean.shape, self.whitening.shape
+        return count in (1, positions) and shapes == ((count, dimension), (count, dimension, dimension))
+
     def arrays(self) -> Arrays:
         """See `NormalModel`."""
         return {"mean": self.mean, "whitening": self.whitening}
@@ -77,17 +84,22 @@ def fit_gaussians(spec: PadimSpec, representation: Representation, features: Fea
     Args:
         spec: one Gaussian or one for each position, and how its covariance is estimated.
         representation: the fitted one.
-        features: at least two normal training images.
+        features: the normal training images.
 
     Raises:
-        UserError: if there are fewer than two images.
+        UserError: if they are too few.
     """
-    if len(features) < 2:
-        raise UserError("detector 'padim': one training image has no covariance: give at least two")
     rows, columns = representation.grid
     positions = rows * columns if spec.positions == "each" else 1
+    patches, needed = len(features) * rows * columns // positions, FEWEST[spec.covariance]
+    if patches < needed:
+        raise UserError(
+            f"detector 'padim': covariance '{spec.covariance}' needs at least {needed} training patches for each "
+            f"Gaussian, but there are {patches}: give more images, or choose positions: all"
+        )
     size = 4 * positions * representation.dimension * (representation.dimension + 1)
     log.info("a bank of %.1f MB: %d Gaussians of %d numbers", size / 1e6, positions, representation.dimension)
+    log.info("fitting takes three times that, beside chunk_mb")
 
     def chunks() -> Iterator[Float32]:
         for chunk in representation.embed(features, chunk_mb=spec.chunk_mb, held=NormalGaussians.held):
@@ -170,6 +182,6 @@ def invert(covariance: Float64) -> Float32:
     except np.linalg.LinAlgError as error:
         raise UserError(
             "detector 'padim': the training patches of a position do not vary, so their covariance has no inverse: "
-            "choose covariance: regularised, or a larger regularisation"
+            "choose covariance: regularised, or raise its regularisation"
         ) from error
     return whitening

@@ -14,6 +14,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.detectors.kmeans import faiss_seed
 from patchshift.errors import UserError
 from patchshift.plan.detector_specs import IndexSpec
 
@@ -53,7 +54,7 @@ def build_index(spec: IndexSpec, vectors: Float32, *, seed: int) -> Any:
         index.hnsw.efConstruction = max(depth, 2 * links)
         index.hnsw.efSearch = depth
     else:
-        index = _make_lists(spec, len(vectors), dimension, seed & 0x7FFFFFFF)  # faiss takes a signed seed
+        index = _make_lists(spec, len(vectors), dimension, faiss_seed(seed))
     with one_thread():  # the links of a graph depend on who adds first
         if not index.is_trained:
             index.train(vectors)
@@ -63,7 +64,7 @@ def build_index(spec: IndexSpec, vectors: Float32, *, seed: int) -> Any:
 
 def _make_lists(spec: IndexSpec, count: int, dimension: int, seed: int) -> Any:
     """Inverted lists, not trained yet."""
-    lists = spec.lists or min(count, max(1, round(4 * math.sqrt(count))))
+    lists = spec.lists or max(1, min(count // FEWEST_PER_CENTROID, round(4 * math.sqrt(count))))
     _check_training(spec, lists, count, dimension)
     quantiser = faiss.IndexFlatL2(dimension)
     index: Any
@@ -96,7 +97,7 @@ def _check_training(spec: IndexSpec, lists: int, count: int, dimension: int) -> 
             )
         needed["codes"] = CODES
     for name, centroids in needed.items():
-        if count < FEWEST_PER_CENTROID * centroids:
+        if centroids > 1 and count < FEWEST_PER_CENTROID * centroids:
             log.warning(
                 "index '%s': %d vectors for %d %s, fewer than %d each: it may find the nearest less often",
                 *(spec.method, count, centroids, name, FEWEST_PER_CENTROID),
@@ -106,16 +107,31 @@ def _check_training(spec: IndexSpec, lists: int, count: int, dimension: int) -> 
 def measure_recall(index: Any, vectors: Float32, queries: Float32) -> float:
     """The share of queries whose nearest vector an index finds; one as near as the nearest counts.
 
+    Vectors that equal the query do not count, since a search that begins there finds them in any case: of a query
+    that is itself in the bank, the nearest other vector has to be found.
+
     Args:
         index: of the vectors.
         vectors: [M, D] float32, as they were added.
         queries: [n, D] float32.
+
+    Returns:
+        NaN where no query has a vector beside its equals among its two nearest.
     """
     exact = faiss.IndexFlatL2(vectors.shape[1])
     exact.add(vectors)
-    rows, found = (each.search(queries, 1)[1][:, 0] for each in (exact, index))
-    nearest, reached = (np.linalg.norm(queries - vectors[each], axis=1) for each in (rows, found))
-    return float(np.mean((found >= 0) & (reached <= nearest * (1 + 1e-6))))
+    nearest, reached = (_nearest_other(each, vectors, queries) for each in (exact, index))
+    known = np.isfinite(nearest)
+    return float(np.mean(reached[known] <= nearest[known] * (1 + 1e-6))) if known.any() else math.nan
+
+
+def _nearest_other(index: Any, vectors: Float32, queries: Float32) -> Float32:
+    """[n] distance of each query to the first of two vectors found that is not its equal; infinite if there is none."""
+    distances = np.full(len(queries), np.inf, np.float32)
+    for rows in index.search(queries, min(2, len(vectors)))[1].T[::-1]:
+        reached = np.where(rows < 0, np.inf, np.linalg.norm(queries - vectors[rows], axis=1))
+        np.copyto(distances, reached, where=reached > 0)
+    return distances
 
 
 def choose_queries(patches: Float32) -> Float32:

@@ -10,11 +10,15 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 
 ITERATIONS = 25
-SPREAD = 0x7FFFFFFF  # faiss takes a signed seed
+
+
+def faiss_seed(seed: int) -> int:
+    """The seed as faiss takes it: signed, of 32 bits."""
+    return seed & 0x7FFFFFFF
 
 
 def centroids(patches: Float32, count: int, *, seed: int) -> tuple[Float32, float]:
-    """Centroids of all patches (Lloyd 1982), from randomly chosen ones.
+    """Centroids of all patches (Lloyd 1982), from randomly chosen ones; an empty cluster takes half of a large one.
 
     Args:
         patches: [N, D] float32.
@@ -31,7 +35,7 @@ def centroids(patches: Float32, count: int, *, seed: int) -> tuple[Float32, floa
         patches.shape[1],
         count,
         niter=ITERATIONS,
-        seed=seed & SPREAD,
+        seed=faiss_seed(seed),
         min_points_per_centroid=1,  # of fewer it would warn only
         max_points_per_centroid=len(patches),  # all of them: else it takes a random part
     )

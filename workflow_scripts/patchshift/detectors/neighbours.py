@@ -41,16 +41,29 @@ class NearestNeighbours:
     centre: Float32
     index: UInt8 | None = None
     recall: float = 1.0
-    held = 3  # the patches, nearest vectors and the difference
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.centre.ndim != 1 or (self.vectors is None and self.index is None):
+            raise ValueError("it holds no vectors")
+        held = self._searcher.d, self._searcher.ntotal
+        if held[0] != len(self.centre) or (self.vectors is not None and self.vectors.shape != held[::-1]):
+            raise ValueError("its index is of other vectors")
 
     @cached_property
     def _searcher(self) -> Any:
         if self.index is not None:
             return from_bytes(self.index)
         assert self.vectors is not None  # what has no index has vectors
-        searcher = faiss.IndexFlatL2(len(self.centre))
-        searcher.add(self.vectors - self.centre)
-        return searcher
+        return build_index(IndexSpec(), self.vectors - self.centre, seed=0)
+
+    @property
+    def held(self) -> int:
+        """The patches, nearest vectors and the difference; and squared distances and rows of the neighbours."""
+        return 3 + -(-3 * self.count // len(self.centre))
+
+    def fits(self, positions: int, dimension: int) -> bool:
+        """See `NormalModel`."""
+        return dimension == len(self.centre)
 
     @property
     def size(self) -> int:
@@ -75,8 +88,14 @@ class NearestNeighbours:
         return self._search(vectors, count)[1]
 
     def _search(self, vectors: Float32, count: int) -> tuple[Float32, Int64]:
-        squares, rows = self._searcher.search(vectors - self.centre, count)
-        # Lists that are searched may hold fewer vectors than are asked for: the last one found stands for the others.
+        centred = vectors - self.centre
+        squares, rows = self._searcher.search(centred, count)
+        empty = np.flatnonzero(rows[:, 0] < 0)
+        if len(empty):  # none of the lists that are searched holds a vector
+            everywhere = faiss.SearchParametersIVF()
+            everywhere.nprobe = self._searcher.nlist
+            squares[empty], rows[empty] = self._searcher.search(centred[empty], count, params=everywhere)
+        # They may hold fewer vectors than are asked for: the last one found stands for the others.
         for column in range(1, count):
             lacking = rows[:, column] < 0
             squares[lacking, column], rows[lacking, column] = squares[lacking, column - 1], rows[lacking, column - 1]

@@ -28,6 +28,9 @@ class NormalModel(Protocol):
             [n, P] float32, at least 0.
         """
 
+    def fits(self, positions: int, dimension: int) -> bool:
+        """Whether it was made of embeddings of so many numbers, at so many positions."""
+
     def arrays(self) -> Arrays:
         """All that `from_arrays` needs to make the same model."""
 
@@ -36,5 +39,5 @@ class NormalModel(Protocol):
         """The model of these arrays.
 
         Raises:
-            KeyError: if one is missing.
+            KeyError, ValueError: if one is missing, or they do not belong together.
         """

@@ -33,13 +33,17 @@ class NormalSubspace:
 
     mean: Float32
     components: Float32
-    held = 3  # the patches, what is left of them, and what the subspace holds
+    held = 4  # the patches, what is left of them, its coefficients, and what the subspace holds
 
     def distances(self, patches: Float32) -> Float32:
         """[n, P, D] -> [n, P]: |x - m - V V^T (x - m)|, V the components, m the mean."""
         rest = patches - self.mean
         rest -= (rest @ self.components) @ self.components.T
         return np.asarray(np.sqrt(np.einsum("npd,npd->np", rest, rest)))
+
+    def fits(self, positions: int, dimension: int) -> bool:
+        """See `NormalModel`."""
+        return dimension == len(self.mean) == len(self.components)
 
     def arrays(self) -> Arrays:
         """See `NormalModel`."""
@@ -65,7 +69,7 @@ def fit_subspace(spec: SubspaceSpec, representation: Representation, features: F
     wanted = spec.explained_variance if spec.explained_variance or spec.dimension else EXPLAINED
     images = (image for chunk in representation.embed(features, chunk_mb=spec.chunk_mb) for image in chunk)
     mean, components, _ = principal_components(
-        images, dimension=spec.dimension, explained_variance=wanted, key="detector 'pca'"
+        images, dimension=spec.dimension, explained_variance=wanted, key="detector: pca"
     )
     if components.shape[1] == len(mean):
         raise UserError(

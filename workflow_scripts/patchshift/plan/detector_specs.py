@@ -66,6 +66,8 @@ class IndexSpec(Spec):
         if self.method not in ("ivf_flat", "ivf_pq"):
             self._belongs(False, owner, "lists", "probes")
         self._belongs(self.method == "ivf_pq", owner, "code_bytes")
+        if self.lists and self.probes and self.probes > self.lists:
+            raise ValueError(f"{owner} has {self.lists} lists, so probes cannot be {self.probes}: lower it")
         if self.method != "hnsw":
             self._belongs(False, owner, "links", "depth")
         return self

@@ -74,6 +74,8 @@ def explain(error: ValidationError, where: str, model: Any = None) -> list[str]:
             text = f"unknown key{did_you_mean(location[-1], _keys(model, location[:-1]))}"
         elif mistake["type"] == "missing":
             text = "is required"
+        elif mistake["type"] == "union_tag_not_found":
+            text = f"{mistake['ctx']['discriminator']} is required"
         elif mistake["type"] == "too_short" and mistake["ctx"]["actual_length"] == 0:
             text = "is an empty list: name at least one"
         elif mistake["type"] in ("literal_error", "union_tag_invalid"):
