@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
 
-from patchshift.detectors.gaussians import REGULARISATION, NormalGaussians, estimate, invert
+from patchshift.detectors.gaussians import REGULARISATION, NormalGaussians, add_to_diagonals, estimate, invert
 from patchshift.runtime.threads import limit_threads
 
 Float32 = npt.NDArray[np.float32]
@@ -58,7 +58,7 @@ def fit(vectors: Float32) -> NormalGaussians:
         return (vectors[first : first + CHUNK] for first in range(0, len(vectors), CHUNK))
 
     mean, covariance = estimate(chunks, ledoit_wolf=False)
-    np.einsum("pdd->pd", covariance)[...] += REGULARISATION
+    add_to_diagonals(covariance, REGULARISATION)
     return NormalGaussians(mean.astype(np.float32), invert(covariance))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from patchshift.data.index import read_index
 from patchshift.features.extraction import Extractor
 from patchshift.plan.backbone_specs import BACKBONE, NO_FEATURES, NO_WEIGHTS, RANDOM
+from patchshift.runtime.files import digest_file
 from patchshift.runtime.memory import keep_freed_memory
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
@@ -36,19 +37,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     extractor = Extractor(spec, weights_dir=args.weights_dir, device=args.device, num_workers=args.num_workers)
     named = spec.weights not in (NO_WEIGHTS, RANDOM)
     weights = {"weights": args.weights_dir / spec.weights} if named else {}
+    described = describe(
+        "extract_features",
+        version=args.stage,
+        spec=spec.canonical(exclude=NO_FEATURES),
+        inputs=weights,  # large: read once for all targets
+        **extractor.provenance,
+    )
     for index, root, features in zip(args.index, args.root, args.features, strict=True):
-        rows, inputs = read_index(index), {"index": index, **weights}
+        rows, inputs = read_index(index), described["inputs"] | {"index": digest_file(index)}
         extractor.extract(
             {row.key: root / row.image for row in rows},
             features,
             digests={row.key: row.digest for row in rows},
-            provenance=describe(
-                "extract_features",
-                version=args.stage,
-                spec=spec.canonical(exclude=NO_FEATURES),
-                inputs=inputs,
-                **extractor.provenance,
-            ),
+            provenance=described | {"inputs": inputs},
         )
 
 

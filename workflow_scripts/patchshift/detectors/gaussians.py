@@ -108,7 +108,7 @@ def fit_gaussians(spec: PadimSpec, representation: Representation, features: Fea
     mean, covariance = estimate(chunks, ledoit_wolf=spec.covariance == "ledoit_wolf")
     if spec.covariance == "regularised":
         added = REGULARISATION if spec.regularisation is None else spec.regularisation
-        _add_to_diagonals(covariance, added)
+        add_to_diagonals(covariance, added)
     return NormalGaussians(mean.astype(np.float32), invert(covariance))
 
 
@@ -157,11 +157,12 @@ def _shrink(covariance: Float64, fourth: Float64, count: int) -> Float64:
     noise = np.minimum((fourth / dimension - square) / count, spread)
     share = np.divide(noise, spread, out=np.ones_like(spread), where=spread > 0)
     covariance *= (1 - share)[:, None, None]
-    _add_to_diagonals(covariance, (share * trace)[:, None])
+    add_to_diagonals(covariance, (share * trace)[:, None])
     return covariance
 
 
-def _add_to_diagonals(matrices: Float64, values: Float64 | float) -> None:
+def add_to_diagonals(matrices: Float64, values: Float64 | float) -> None:
+    """Add to the diagonals of [P, D, D], in place."""
     np.einsum("pdd->pd", matrices)[...] += values  # a view
 
 

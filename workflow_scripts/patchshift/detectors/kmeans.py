@@ -17,7 +17,7 @@ def faiss_seed(seed: int) -> int:
     return seed & 0x7FFFFFFF
 
 
-def centroids(patches: Float32, count: int, *, seed: int) -> tuple[Float32, float]:
+def centroids(patches: Float32, count: int, *, seed: int) -> Float32:
     """Centroids of all patches (Lloyd 1982), from randomly chosen ones; an empty cluster takes half of a large one.
 
     Args:
@@ -26,7 +26,7 @@ def centroids(patches: Float32, count: int, *, seed: int) -> tuple[Float32, floa
         seed: of the choice.
 
     Returns:
-        [count, D] float32, and the largest Euclidean distance of a patch to the nearest of them.
+        [count, D] float32.
     """
     # Far from the origin faiss's expansion of |x - y|^2 would choose the neighbour by rounding.
     centre = patches.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -40,13 +40,4 @@ def centroids(patches: Float32, count: int, *, seed: int) -> tuple[Float32, floa
         max_points_per_centroid=len(patches),  # all of them: else it takes a random part
     )
     clustering.train(centred)
-    found = np.asarray(clustering.centroids, np.float32)
-    index = faiss.IndexFlatL2(patches.shape[1])
-    index.add(found)
-    nearest = np.asarray(index.search(centred, 1)[1])[:, 0]
-    squares = np.zeros(len(patches), np.float32)
-    for first in range(0, len(patches), 8192):
-        block = slice(first, first + 8192)
-        difference = centred[block] - found[nearest[block]]
-        squares[block] = np.einsum("nd,nd->n", difference, difference)
-    return found + centre, float(np.sqrt(squares.max()))
+    return np.asarray(clustering.centroids + centre, np.float32)

@@ -42,13 +42,6 @@ class NearestNeighbours:
     index: UInt8 | None = None
     recall: float = 1.0
 
-    def __post_init__(self) -> None:
-        if self.count < 1 or self.centre.ndim != 1 or (self.vectors is None and self.index is None):
-            raise ValueError("it holds no vectors")
-        held = self._searcher.d, self._searcher.ntotal
-        if held[0] != len(self.centre) or (self.vectors is not None and self.vectors.shape != held[::-1]):
-            raise ValueError("its index is of other vectors")
-
     @cached_property
     def _searcher(self) -> Any:
         if self.index is not None:
@@ -114,8 +107,8 @@ class NearestNeighbours:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """See `NormalModel`."""
-        return cls(
+        """See `NormalModel`; the search is made ready, too."""
+        model = cls(
             arrays.get("vectors"),
             float(arrays["covering_radius"]),
             int(arrays["count"]),
@@ -123,6 +116,12 @@ class NearestNeighbours:
             arrays.get("index"),
             float(arrays["recall"]),
         )
+        if model.count < 1 or model.centre.ndim != 1 or (model.vectors is None and model.index is None):
+            raise ValueError("it holds no vectors")
+        held = model._searcher.ntotal, model._searcher.d
+        if held[1] != len(model.centre) or (model.vectors is not None and model.vectors.shape != held):
+            raise ValueError("its index is of other vectors")
+        return model
 
 
 def make_neighbours(

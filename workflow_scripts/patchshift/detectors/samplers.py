@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from patchshift.detectors.coreset import covering_radius, random_subset, trace_greedy
 from patchshift.detectors.kmeans import centroids
+from patchshift.detectors.neighbours import make_neighbours
 from patchshift.errors import UserError
 from patchshift.plan.detector_specs import SamplerSpec
 
@@ -46,7 +47,9 @@ def choose(spec: SamplerSpec, patches: Float32, *, images: int, seed: int) -> tu
                 + (", or give a share" if key == "count" else "")
             )
     if spec.method == "kmeans":
-        return centroids(patches, size, seed=seed)
+        vectors = centroids(patches, size, seed=seed)
+        model = make_neighbours(vectors, 0.0)
+        return vectors, max(float(model.distances(image[None]).max()) for image in np.split(patches, images))
     if spec.method == "random":
         rows = random_subset(patches, size, seed=seed)
         return patches[rows], covering_radius(patches, rows)

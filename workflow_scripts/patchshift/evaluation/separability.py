@@ -131,7 +131,8 @@ def nearest_distances(points: Float32, reference: Float32) -> Float32:
     products = (vectors - centre) @ right.T
     products *= -2
     products += np.einsum("rd,rd->r", right, right)
-    # the expansion also loses small distances to rounding; the difference does not (`Bank.nearest`)
+    # The expansion also loses small distances to rounding; the difference does not. `detectors.neighbours` does the
+    # same with faiss, which only jobs with banks load.
     difference = vectors - reference[products.argmin(axis=1)]
     return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)).reshape(points.shape[:-1]))
 
