@@ -25,6 +25,7 @@ rule all:
             f"{study.folder}/experiments/{{experiment}}/results.csv",
             experiment=study.cells,
         ),
+        exhibits.list_pool_tables(study),
         exhibits.list_figures(study),
 
 
@@ -40,10 +41,13 @@ include: "rules/inspections.smk"
 include: "rules/distances.smk"
 include: "rules/banks.smk"
 include: "rules/scores.smk"
+include: "rules/external.smk"
 include: "rules/thresholds.smk"
 include: "rules/metrics.smk"
 include: "rules/decisions.smk"
+include: "rules/exports.smk"
 include: "rules/studies.smk"
+include: "rules/pools.smk"
 
 
 onstart:

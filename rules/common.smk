@@ -4,11 +4,15 @@ from patchshift.errors import UserError
 from patchshift.plan import (
     batches,
     exhibits,
+    external,
     inspections,
     open_study,
+    predictions,
     stage_version,
+    training_inputs,
     weights,
 )
+from patchshift.plan.cells import Target
 from patchshift.runtime.summary import finish_run, start_run
 
 try:
@@ -79,11 +83,29 @@ def domain_split(wildcards):
     return f"results/splits/{wildcards.dataset}/{wildcards.category}/{study.domain_split(wildcards.domain)}.csv"
 
 
-def member_features(wildcards):
-    """The feature stores of what is trained on: a category's, or those of each member of a pool."""
+def member_names(wildcards):
+    """What is trained on, as `dataset/category`: a category, or each member of a pool."""
     return [
-        f"results/features/{dataset}/{category}/{wildcards.domain}/{wildcards.backbone}.h5"
+        f"{dataset}/{category}"
         for dataset, category in study.members(wildcards.dataset, wildcards.category)
+    ]
+
+
+def member_features(wildcards, domains=None):
+    """The feature stores of what is trained on, in the bank's domain or in others."""
+    return [
+        f"results/features/{member}/{domain}/{wildcards.backbone}.h5"
+        for member in member_names(wildcards)
+        for domain in (domains if domains is not None else [wildcards.domain])
+    ]
+
+
+def member_packs(wildcards, domains):
+    """Their packs in some domains, in the same order."""
+    return [
+        f"results/packs/{member}/{domain}.h5"
+        for member in member_names(wildcards)
+        for domain in domains
     ]
 
 

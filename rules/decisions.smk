@@ -1,7 +1,7 @@
 # Decide every test image of a target at a threshold calibrated elsewhere or there, and count the mistakes.
 #
 # Needs  results/scores/<bank>/on/{target_dataset}/{target_category}/{target_domain}.h5
-#        results/packs/{target_dataset}/{target_category}/{target_domain}.h5  (labels)
+#        results/packs/{target_dataset}/{target_category}/{target_domain}.h5  (labels; masks, where the ranking depends on the calibration)
 #        results/splits/{target_dataset}/{target_category}/{split}.csv
 #        results/thresholds/<bank>/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.json
 # Makes  results/decisions/<bank>/on/{target_dataset}/{target_category}/{target_domain}/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.json
@@ -22,8 +22,8 @@ rule decide:
     conda:
         "../envs/numeric.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=4000,
+        runtime=60,
     params:
         spec=study.evaluation_spec(),
         stage=stage_version("decide"),

@@ -1,7 +1,8 @@
-# Make the images of a domain: shifted ones, crops of training defects, synthetic defects.
+# Make the images of a domain: shifted ones and views, turned training images, crops of training defects, synthetic
+# defects.
 #
 # Needs  results/images/{dataset}/{category}.csv, and the images it lists
-#        results/splits/{dataset}/{category}/{split}.csv  (defects only: of the split that the domain names)
+#        results/splits/{dataset}/{category}/{split}.csv  (all but shifts and views: of the split that the domain names)
 # Makes  results/domains/{dataset}/{category}/{domain}  (images, masks, index.csv)
 
 
@@ -15,7 +16,7 @@ rule synthesize_shift:
     benchmark:
         "results/benchmarks/synthesize_shift/{dataset}/{category}/{domain}.tsv"
     wildcard_constraints:
-        domain=study.domains_of("shift"),
+        domain=f"{study.domains_of('shift')}|{study.domains_of('view')}",
     conda:
         "../envs/images.yaml"
     threads: workers_per_domain
@@ -30,6 +31,34 @@ rule synthesize_shift:
         "python workflow_scripts/synthesize_shift.py"
         " --index {input.index:q} --root {params.root:q} --spec {params.spec:q} --images {output.images:q}"
         " --workers {threads:q} > {log:q} 2>&1"
+
+
+rule turn_images:
+    input:
+        index="results/images/{dataset}/{category}.csv",
+        split=domain_split,
+    output:
+        images=made("results/domains/{dataset}/{category}/{domain}"),
+    log:
+        "results/logs/turn_images/{dataset}/{category}/{domain}.log",
+    benchmark:
+        "results/benchmarks/turn_images/{dataset}/{category}/{domain}.tsv"
+    wildcard_constraints:
+        domain=study.domains_of("turns"),
+    conda:
+        "../envs/images.yaml"
+    threads: workers_per_domain
+    resources:
+        mem_mb=lambda wildcards, threads: 1000 + 500 * threads,
+        runtime=60,
+    params:
+        root=lambda wildcards: study.image_root(wildcards.dataset, wildcards.category),
+        spec=lambda wildcards: study.domain_spec(wildcards.domain),
+        stage=stage_version("turn_images"),
+    shell:
+        "python workflow_scripts/turn_images.py"
+        " --index {input.index:q} --split {input.split:q} --root {params.root:q} --spec {params.spec:q}"
+        " --images {output.images:q} --workers {threads:q} > {log:q} 2>&1"
 
 
 rule crop_defects:

@@ -28,4 +28,5 @@ rule evaluate:
     shell:
         "python workflow_scripts/evaluate.py"
         " --scores {input.scores:q} --pack {input.pack:q} --split {input.split:q}"
+        " --category {wildcards.target_dataset:q}/{wildcards.target_category:q}"
         " --spec {params.spec:q} --stage {params.stage:q} --metrics {output.metrics:q} > {log:q} 2>&1"

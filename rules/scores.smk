@@ -7,15 +7,18 @@
 # Makes  results/scores/<bank>/on/{target_dataset}/{target_category}/{target_domain}.h5
 
 
+def target_split(wildcards):
+    """The split that says which of a target's images are scored; none of a domain of defects, which all are."""
+    if study.domain_split(wildcards.target_domain):
+        return []
+    return f"results/splits/{wildcards.target_dataset}/{wildcards.target_category}/{wildcards.split}.csv"
+
+
 rule score_images:
     input:
         bank="results/banks/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.h5",
         features="results/features/{target_dataset}/{target_category}/{target_domain}/{backbone}.h5",
-        split=lambda wildcards: (
-            []
-            if study.domain_split(wildcards.target_domain)
-            else f"results/splits/{wildcards.target_dataset}/{wildcards.target_category}/{wildcards.split}.csv"
-        ),
+        split=target_split,
         pack=lambda wildcards: (
             f"results/packs/{wildcards.target_dataset}/{wildcards.target_category}/{wildcards.target_domain}.h5"
             if study.ignores_regions(wildcards.target_dataset)
@@ -27,6 +30,8 @@ rule score_images:
         "results/logs/score_images/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}/on/{target_dataset}/{target_category}/{target_domain}.log",
     benchmark:
         "results/benchmarks/score_images/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}/on/{target_dataset}/{target_category}/{target_domain}.tsv"
+    wildcard_constraints:
+        detector=external.name_detectors(study, fitted=True),
     conda:
         "../envs/numeric.yaml"
     threads: 2

@@ -1,7 +1,7 @@
 # Turn validation scores into a decision threshold. Test images are never seen here.
 #
 # Needs  results/scores/<bank>/on/{calibration_dataset}/{calibration_category}/{calibration_domain}.h5
-#        results/packs/{calibration_dataset}/{calibration_category}/{calibration_domain}.h5  (labels)
+#        results/packs/{calibration_dataset}/{calibration_category}/{calibration_domain}.h5  (labels; masks, where a dual bank is calibrated)
 #        results/splits/{calibration_dataset}/{calibration_category}/{split}.csv
 #        scores and pack of a domain of synthetic defects, where the policy takes its defects from there
 # Makes  results/thresholds/<bank>/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.json

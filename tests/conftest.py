@@ -12,10 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+from patchshift.runtime.sealed import SEAL_BYTES, seal
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +32,20 @@ MakeTree = Callable[..., Path]
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return ROOT
+
+
+@pytest.fixture
+def edit_sealed() -> Callable[[Path], AbstractContextManager[h5py.File]]:
+    """Edit a sealed file as one does who seals it anew."""
+
+    @contextmanager
+    def edit(path: Path) -> Iterator[h5py.File]:
+        path.write_bytes(path.read_bytes()[:-SEAL_BYTES])
+        with h5py.File(path, "r+") as file:
+            yield file
+        seal(path)
+
+    return edit
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_a_rules_environment_has_what_its_script_imports(rule: str) -> None:
     assert needed <= installed
 
 
-@pytest.mark.parametrize("rule", sorted({*JOBS} - {"fit_detector", "score_images"}))
+@pytest.mark.parametrize("rule", sorted({*JOBS} - {"fit_detector", "score_images", "export_model", "predict_images"}))
 def test_only_banks_load_the_search_library(rule: str) -> None:
     assert "faiss" not in libraries(SCRIPTS / f"{rule}.py")
 

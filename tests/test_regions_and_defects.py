@@ -16,8 +16,9 @@ from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.scores import ScoresFile, read_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore, FeatureWriter
-from patchshift.plan.detector_specs import ImageScoreSpec, PatchCoreSpec, ScoringSpec
+from patchshift.plan.detector_specs import PatchCoreSpec
 from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.score_specs import ImageScoreSpec, ScoringSpec
 from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
 from patchshift.runtime.files import digest_file, read_json
 

@@ -200,6 +200,9 @@ def show(study: Study) -> None:
             run("plot_severities", results=results, domains=study.domain_settings(), ladder=ladder)
     tables = {name: f"{study.folder}/{name}.csv" for name in ("metrics", "predictions", "timings")}
     run("collect_study", plan=study.plan_spec(), **tables, table=f"{study.folder}/results.txt")
+    for table in exhibits.list_pool_tables(study):
+        spec, name = study.evaluation_spec(), Path(table).parent.name
+        run("compare_pools", plan=study.plan_spec(), experiment=name, folder=study.folder, spec=spec, pools=table)
     report = {"folder": study.folder, "report": f"{study.folder}/report.html"}
     run("write_report", plan=study.plan_spec(), provenance=study.provenance_spec(), **report)
 
@@ -219,6 +222,7 @@ def run_study(study: Study) -> None:
         members = study.members(bank.training.dataset, bank.training.category)
         run(
             "fit_detector",
+            members=[f"{dataset}/{category}" for dataset, category in members],
             features=[f"results/features/{dataset}/{category}/clean/small.h5" for dataset, category in members],
             splits=[f"results/splits/{dataset}/{category}/half.csv" for dataset, category in members],
             spec=study.fit_spec(bank.detector),
@@ -232,7 +236,8 @@ def run_study(study: Study) -> None:
         score(study, cell, cell.target, cell.scores, split=cell.split)
         if cell.calibration == cell.target:  # clean before shifted, in the order of the config
             calibrate(study, cell, threshold, **common)
-        run("evaluate", **common, spec=study.evaluation_spec(), metrics=cell.metrics)
+        category = f"{cell.target.dataset}/{cell.target.category}"
+        run("evaluate", **common, category=category, spec=study.evaluation_spec(), metrics=cell.metrics)
         run("decide", **common, spec=study.evaluation_spec(), threshold=threshold, decisions=cell.decisions)
     bring_crops(study)
     show(study)
@@ -279,7 +284,13 @@ CROPS = "results/domains/strips/surface/crops_official"
 def test_metrics_say_how_long_embeddings_are_and_how_many_an_image_has(runs: list[Path], study: Study) -> None:
     for cell in study.all_cells():
         metrics = read_json(runs[0] / cell.metrics)
-        assert (metrics["feature_dim"], metrics["patches_per_image"]) == (3 + 4 + 4, 8 * 8)
+        facts = metrics["facts"]
+        assert (facts["feature_dim"], facts["patches_per_image"]) == (3 + 4 + 4, 8 * 8)
+        bank = Bank.load(runs[0] / f"results/banks/{cell.bank.path}.h5")
+        assert facts["bank_vectors"] == bank.model.size
+        assert facts["bank_bytes"] >= bank.model.vectors.nbytes
+        assert facts["covering_radius"] == bank.model.covering_radius > 0
+        assert facts["search_recall"] == 1
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -387,6 +398,20 @@ def test_tables_hold_every_cell_and_every_test_image(finished: Path, study: Stud
     assert "One bank for both" in (folder / "results.txt").read_text()
 
 
+def test_a_pools_bank_is_set_against_the_banks_of_its_categories(finished: Path, study: Study) -> None:
+    pools = pd.read_csv(Path(study.folder, "experiments/pooled/pools.csv")).set_index("target_category")
+    bank = Bank.load(Path(f"results/banks/{POOLS}/both/clean/half/small/quick/seed0.h5"))
+    assert list(bank.members) == ["tiny/casting", "tiny/connector"]
+    assert list(pools.index) == ["casting", "connector"]
+    assert pools.bank_vectors.tolist() == [bank.model.size] * 2
+    vectors = np.bincount(bank.model.members, minlength=2)
+    assert pools.own_vector_share.tolist() == pytest.approx(list(vectors / bank.model.size))
+    assert (pools.foreign_neighbours_normal < 0.5).all()  # most patches know their own kind
+    assert pools.loss["casting"] == pytest.approx(pools.own_image_auroc["casting"] - pools.image_auroc["casting"])
+    assert pools.undefined["connector"] == "the study has no bank of the target's category alone"
+    assert [Path(table).parent.name for table in exhibits.list_pool_tables(study)] == ["pooled"]
+
+
 def test_a_dataset_is_fetched_and_its_training_defects_are_cropped(finished: Path, study: Study) -> None:
     receipt = read_json(study.receipt("strips"))
     assert (receipt["origin"], receipt["licence"], receipt["files"]) == ("downloaded", "as you like", 2 * 2 * 9 + 1)
@@ -482,6 +507,7 @@ def test_features_of_other_images_than_the_split_names_are_refused(copied: Path,
     with pytest.raises(UserError, match=r"has no features of train/good/new\.png \(1 in all\): the images changed"):
         run(
             "fit_detector",
+            members="tiny/casting",
             features=FEATURES,
             splits=SPLIT,
             spec=study.fit_spec("quick"),

@@ -5,12 +5,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from patchshift.evaluation.calibrated import calibrate_combined, is_calibrated
 from patchshift.evaluation.scored import ScoredImages
-from patchshift.evaluation.thresholds import calibrate
 from patchshift.plan.specs import ThresholdSpec
 from patchshift.runtime.files import write_json
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
+from patchshift.runtime.threads import limit_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,14 +28,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if (args.defects_scores is None) != (args.defects_pack is None):
         parser.error("--defects-scores and --defects-pack belong together")
 
-    validation = ScoredImages.read(args.scores, args.pack, args.split, part="val")
+    sources = [(ScoredImages.read(args.scores, args.pack, args.split, part="val"), args.pack)]
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split}
     if args.defects_scores:
-        validation = validation.join(ScoredImages.read_defects(args.defects_scores, args.defects_pack, args.split))
+        defects = ScoredImages.read_defects(args.defects_scores, args.defects_pack, args.split)
+        sources.append((defects, args.defects_pack))
         inputs |= {"defects_scores": args.defects_scores, "defects_pack": args.defects_pack}
-    calibration = calibrate(args.spec, validation.scores, validation.labels)
+    if any(is_calibrated(images) for images, _ in sources):
+        limit_threads(1)  # sums of the regression depend on it
+    calibration, weights = calibrate_combined(args.spec, sources)
+    combination = dataclasses.asdict(weights) if weights else None
     provenance = describe("calibrate_threshold", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
-    write_json(args.threshold, {**dataclasses.asdict(calibration), "provenance": provenance})
+    content = {**dataclasses.asdict(calibration), "combination": combination, "provenance": provenance}
+    write_json(args.threshold, content)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from patchshift.plan.experiments import StudyPlan
-from patchshift.report.tables import experiment_results, predictions, text_table, tidy_metrics, timings
+from patchshift.report.tables import experiment_results, predictions, text_table, tidy_metrics
+from patchshift.report.timings import timings
 from patchshift.runtime.files import write_text
 from patchshift.runtime.script import run_script
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cells = list(dict.fromkeys(cell for cells in by_experiment.values() for cell in cells))
     write_text(args.metrics, tidy_metrics(cells).to_csv(index=False))
     write_text(args.predictions, predictions(cells).to_csv(index=False))
-    write_text(args.timings, timings(cells, Path("results/benchmarks"), args.batches).to_csv(index=False))
+    write_text(args.timings, timings(cells, args.batches).to_csv(index=False))
     results = {
         name: (args.plan.experiments[name].title, experiment_results(cells)) for name, cells in by_experiment.items()
     }

@@ -4,14 +4,17 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from patchshift.evaluation.calibrated import is_calibrated, rank_calibrated, read_calibration
 from patchshift.evaluation.evaluate import decide_target
 from patchshift.evaluation.scored import ScoredImages
-from patchshift.evaluation.thresholds import Calibration
+from patchshift.evaluation.thresholds import normalise
 from patchshift.plan.specs import EvaluationSpec
-from patchshift.runtime.files import read_json, write_json
+from patchshift.runtime.files import write_json
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
+from patchshift.runtime.threads import limit_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,13 +29,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
-    calibration = Calibration(**{k: v for k, v in read_json(args.threshold).items() if k != "provenance"})
-    result = decide_target(test.labels, test.scores, calibration, args.spec)
+    calibration, weights = read_calibration(args.threshold)
+    result: dict[str, Any] = {}
+    if is_calibrated(test):
+        limit_threads(1)  # small matrices: more threads only wait for each other
+        test, result["ranking"] = rank_calibrated(test, weights, str(calibration.undefined), args.pack, args.spec)
+    result |= decide_target(test.labels, test.scores, calibration, args.spec)
     if result["counts"] is not None:
         result["counts"]["relabelled"] = int(test.relabelled.sum())
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split, "threshold": args.threshold}
     provenance = describe("decide", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
-    threshold = calibration.threshold
+    threshold, normalised = calibration.threshold, normalise(test.scores, calibration)
+    shown = zip(test.images, test.labels, test.defects, test.relabelled, test.scores, normalised, strict=True)
     images = [
         {
             "image": image,
@@ -40,14 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "defect": defect,
             "relabelled": int(relabelled),
             "score": float(score) if math.isfinite(score) else None,  # JSON has neither NaN nor infinity
+            "normalised_score": float(unit) if math.isfinite(unit) else None,
             "decision": int(score >= threshold) if threshold is not None and math.isfinite(score) else None,
         }
-        for image, label, defect, relabelled, score in zip(
-            test.images, test.labels, test.defects, test.relabelled, test.scores, strict=True
-        )
+        for image, label, defect, relabelled, score, unit in shown
     ]
-    content = {**result, "threshold": threshold, "images": images, "provenance": provenance}
-    write_json(args.decisions, content)
+    write_json(args.decisions, {**result, "threshold": threshold, "images": images, "provenance": provenance})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from patchshift.data.packs import Pack
 from patchshift.evaluation.evaluate import evaluate_target
+from patchshift.evaluation.pools import measure_composition
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.runtime.files import write_json
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scores", type=Path, required=True, help="scores on the target (HDF5)")
     parser.add_argument("--pack", type=Path, required=True, help="pack of the target (HDF5)")
     parser.add_argument("--split", type=Path, required=True, help="split of the target category (CSV)")
+    parser.add_argument("--category", default="", help="the target's, dataset/category: who is who in a pool's bank")
     parser.add_argument("--spec", type=EvaluationSpec.model_validate_json, required=True, help="protocol (JSON)")
     parser.add_argument("--stage", required=True, help="stage version")
     parser.add_argument("--metrics", type=Path, required=True, help="metrics to write (JSON)")
@@ -37,9 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             spec=args.spec,
             has_masks=pack.has_masks,
             ignore=map(pack.ignore, rows) if pack.has_ignore else None,
+            anomaly_map=test.scoring.anomaly_map,
         )
     result["counts"]["relabelled"] = int(test.relabelled.sum())
-    result |= {"feature_dim": test.feature_dim, "patches_per_image": test.patches_per_image}
+    composition = measure_composition(test, args.category, args.pack)
+    patches = {"patches_per_image": test.patches_per_image} if test.maps.size else {}
+    result["facts"] = {**test.facts, **composition, **patches}
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split}
     provenance = describe("evaluate", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
     write_json(args.metrics, {**result, "provenance": provenance})

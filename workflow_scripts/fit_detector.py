@@ -5,19 +5,25 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from patchshift.data.splits import read_split
 from patchshift.detectors.fit import fit_detector
-from patchshift.features.store import FeatureStore, pool
+from patchshift.detectors.training import open_training
 from patchshift.plan.detector_specs import DETECTOR
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.threads import limit_threads
 
+INPUTS = ("features", "splits", "turned", "packs", "positives", "positive_packs")
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, nargs="+", required=True, help="feature stores, one per category")
-    parser.add_argument("--splits", type=Path, nargs="+", required=True, help="splits, in the same order (CSV)")
+    parser.add_argument("--members", nargs="+", required=True, help="categories (dataset/category)")
+    parser.add_argument("--features", type=Path, nargs="+", required=True, help="their feature stores (HDF5)")
+    parser.add_argument("--splits", type=Path, nargs="+", required=True, help="their splits (CSV)")
+    parser.add_argument("--turned", type=Path, nargs="+", default=[], help="stores of turned images, by category")
+    parser.add_argument("--packs", type=Path, nargs="+", default=[], help="packs, where training defects are used")
+    parser.add_argument("--positives", type=Path, nargs="+", default=[], help="stores of defects")
+    parser.add_argument("--positive-packs", type=Path, nargs="+", default=[], help="their packs, in the same order")
     parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--stage", required=True, help="stage version")
@@ -25,13 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
+    inputs = {name: getattr(args, name) for name in INPUTS if getattr(args, name)}
     with ExitStack() as stack:
-        selections = [
-            stack.enter_context(FeatureStore(features)).select(read_split(split).taken_for_good)
-            for features, split in zip(args.features, args.splits, strict=True)
-        ]
-        bank = fit_detector(args.spec, pool(selections), seed=args.seed)
-    inputs = {"features": args.features, "splits": args.splits}
+        bank = fit_detector(args.spec, open_training(stack, members=args.members, **inputs), seed=args.seed)
     bank.save(
         args.bank,
         describe("fit_detector", version=args.stage, spec=args.spec.fit_spec(), inputs=inputs, seed=args.seed),

@@ -8,7 +8,7 @@ from patchshift.data.splits import read_split
 from patchshift.detectors.bank import Bank
 from patchshift.detectors.scores import write_scores
 from patchshift.features.store import FeatureStore
-from patchshift.plan.detector_specs import ScoringSpec
+from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.threads import limit_threads
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             from patchshift.data.regions import read_ignored_patches
 
             ignore = read_ignored_patches(args.pack, selected.images, bank.representation.grid)
-        scores = bank.score(selected, args.spec.image_score, ignore, chunk_mb=args.spec.chunk_mb)
+        scores = bank.score(selected, args.spec, ignore)
     optional = {name: path for name, path in (("split", args.split), ("pack", args.pack)) if path}
     inputs = {"bank": args.bank, "features": args.features, **optional}
     provenance = describe("score_images", version=args.stage, spec=args.spec.canonical(), inputs=inputs)

@@ -1,4 +1,4 @@
-"""Write all images and masks of a category as a declared shift shows them."""
+"""Write all images and masks of a category as a declared shift or view shows them."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from patchshift.data.index import read_index
 from patchshift.data.shifts import synthesize_shift
+from patchshift.errors import UserError
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.runtime.files import atomic_directory
 from patchshift.runtime.memory import keep_freed_memory
@@ -21,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that share the work")
     args = parser.parse_args(argv)
 
+    if args.spec.kind not in ("shift", "view"):
+        raise UserError(f"--spec: a domain of kind '{args.spec.kind}' is neither a shift nor a view")
     keep_freed_memory()
     with atomic_directory(args.images) as folder:
         synthesize_shift(read_index(args.index), args.root, args.spec, folder, workers=args.workers)

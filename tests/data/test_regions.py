@@ -9,7 +9,13 @@ from PIL import Image
 
 from patchshift.data.index import ImageRow, add_digests
 from patchshift.data.packs import write_pack
-from patchshift.data.regions import ignore_patches, measure_patch_shares, read_ignored_patches
+from patchshift.data.regions import (
+    defective_patches,
+    ignore_patches,
+    measure_patch_shares,
+    read_defective_patches,
+    read_ignored_patches,
+)
 from patchshift.errors import UserError
 
 LENGTHS = st.integers(1, 13)
@@ -87,3 +93,42 @@ def test_ignored_patches_are_those_of_the_images_asked_for_in_their_order(tmp_pa
 def test_without_ignore_masks_there_is_nothing_to_ignore(tmp_path: Path, rows: list[ImageRow]) -> None:
     write_pack(tmp_path / "pack.h5", rows[2:], tmp_path, {})
     assert read_ignored_patches(tmp_path / "pack.h5", ["c.png"], (2, 4)) is None
+
+
+@settings(deadline=None)
+@given(LENGTHS, LENGTHS, LENGTHS, LENGTHS, st.integers(0, 999), st.floats(0, 1))
+def test_defective_patches_are_those_more_than_half_covered_or_else_the_most_covered_one(
+    height: int, width: int, rows: int, columns: int, seed: int, density: float
+) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < density
+    found, filled = defective_patches(mask, (rows, columns)), ignore_patches(mask, (rows, columns))
+    assert found.any() == mask.any()
+    if filled.any():
+        np.testing.assert_array_equal(found, filled)
+    elif mask.any():
+        shares = measure_patch_shares(mask, (rows, columns))
+        assert found.sum() == 1
+        assert shares[found] == shares.max()
+
+
+def test_defective_patches_are_read_from_masks_without_what_is_ignored(tmp_path: Path) -> None:
+    rows = []
+    for name, box in (("a", (0, 0, 8, 2)), ("b", (2, 0, 3, 1)), ("none", (0, 0, 0, 0))):
+        left, top, right, bottom = box
+        Image.new("RGB", (8, 4)).save(tmp_path / f"{name}.png")
+        mask, ignore = np.zeros((4, 8), np.uint8), np.zeros((4, 8), np.uint8)
+        mask[top:bottom, left:right] = 7
+        ignore[:, 4:] = name == "a"
+        Image.fromarray(mask).save(tmp_path / f"{name}_mask.png")
+        Image.fromarray(ignore).save(tmp_path / f"{name}_ignore.png")
+        rows.append(ImageRow(f"{name}.png", f"{name}_mask.png", "", 1, "spot", ignore=f"{name}_ignore.png"))
+    write_pack(tmp_path / "pack.h5", add_digests(rows, tmp_path), tmp_path, {})
+    found = read_defective_patches(tmp_path / "pack.h5", ["none.png", "b.png", "a.png"], (2, 4))
+    nothing = [False] * 4
+    assert found.tolist() == [
+        [nothing, nothing],
+        [[False, True, False, False], nothing],
+        [[True, True, False, False], nothing],
+    ]
+    with pytest.raises(UserError, match=r"pack\.h5 lacks new\.png"):
+        read_defective_patches(tmp_path / "pack.h5", ["new.png"], (2, 4))

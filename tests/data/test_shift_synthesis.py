@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchshift.data import shifts
+from patchshift.data import workers
 from patchshift.data.adapters import index_images
 from patchshift.data.images import read_image, read_mask
 from patchshift.data.index import ImageRow, read_index
@@ -71,32 +71,15 @@ def test_severity_0_keeps_every_pixel(tmp_path: Path, make_mvtec_ad: MakeTree) -
 @pytest.fixture
 def always_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start workers for any work, however short."""
-    monkeypatch.setattr(shifts, "WORTH_SECONDS", 0)
-
-
-def test_workers_are_started_only_where_they_save_time(
-    tmp_path: Path, make_mvtec_ad: MakeTree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = make_mvtec_ad({"crack": 1}, train=30)
-    started: list[int] = []
-    share_out = shifts._map_in_processes
-    monkeypatch.setattr(
-        shifts, "_map_in_processes", lambda *arguments: started.append(arguments[2]) or share_out(*arguments[:2], 1)
-    )
-    for seconds, workers in ((0.1, 1), (100.0, 4)):
-        clock = iter([0.0, seconds])  # how long the first of 34 images took
-        monkeypatch.setattr(shifts.time, "perf_counter", lambda clock=clock: next(clock))
-        synthesize_shift(index(root), root, PHOTOMETRIC, tmp_path / str(seconds), workers=4)
-        assert started == [1, workers]
-        started.clear()
+    monkeypatch.setattr(workers, "WORTH_SECONDS", 0)
 
 
 @pytest.mark.usefixtures("always_shared")
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
     root = make_mvtec_ad({"crack": 9}, train=13)
     rows = index(root)
-    for workers in (1, 2):
-        synthesize_shift(rows, root, MIXED, tmp_path / str(workers), workers=workers)
+    for count in (1, 2):
+        synthesize_shift(rows, root, MIXED, tmp_path / str(count), workers=count)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert len(contents(tmp_path / "1")) == len(rows) + 9 + 1
 
@@ -198,8 +181,8 @@ def test_a_mask_that_marks_nothing_changes_no_label(
 
 
 @pytest.mark.usefixtures("always_shared")
-@pytest.mark.parametrize("workers", [1, 2])
-def test_all_files_that_cannot_be_used_are_named_at_once(tmp_path: Path, make_mvtec_ad: MakeTree, workers: int) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_all_files_that_cannot_be_used_are_named_at_once(tmp_path: Path, make_mvtec_ad: MakeTree, count: int) -> None:
     root = make_mvtec_ad()
     whole = (root / "train/good/001.png").read_bytes()
     (root / "train/good/000.png").write_bytes(whole[: len(whole) // 2])
@@ -209,7 +192,7 @@ def test_all_files_that_cannot_be_used_are_named_at_once(tmp_path: Path, make_mv
     rows = index(root)
     (root / "test/good/002.png").unlink()
     with pytest.raises(UserError) as caught:
-        synthesize_shift(rows, root, PHOTOMETRIC, tmp_path / "domain", workers=workers)
+        synthesize_shift(rows, root, PHOTOMETRIC, tmp_path / "domain", workers=count)
     head, *lines = str(caught.value).split("\n")
     assert head == "5 files cannot be used:"
     names = ("train/good/000.png", "test/crack/000.png", "scratch/001_mask.png", "scratch/000_mask.png is (3, 4)")
@@ -223,20 +206,6 @@ def test_images_that_changed_since_indexing_are_refused(tmp_path: Path, make_mvt
     (root / "train/good/000.png").write_bytes((root / "train/good/001.png").read_bytes())
     with pytest.raises(UserError, match=r"train/good/000\.png: changed since it was indexed"):
         synthesize_shift(rows, root, PHOTOMETRIC, tmp_path / "domain")
-
-
-def test_the_pace_is_logged_now_and_then(
-    tmp_path: Path, make_mvtec_ad: MakeTree, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = make_mvtec_ad({"crack": 1}, train=30)
-    clock = iter(range(0, 1000, 4))  # four seconds for each chunk of images
-    monkeypatch.setattr(shifts.time, "monotonic", lambda: float(next(clock)))
-    with caplog.at_level(logging.INFO):
-        synthesize_shift(index(root), root, PHOTOMETRIC, tmp_path / "domain")
-    assert caplog.messages == [
-        "17 of 34 images, 1.4 images/s, 12 s left",
-        "34 of 34 images, 1.4 images/s, 0 s left",
-    ]
 
 
 @pytest.mark.usefixtures("always_shared")

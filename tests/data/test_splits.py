@@ -325,6 +325,41 @@ def test_smaller_limits_are_nested_in_larger_ones_and_never_touch_positives(seed
     assert {key.partition("/")[0] for key in few.of("unused")} <= {"train"}
 
 
+@given(DATASETS, SPECS, st.floats(0.01, 0.99), st.sampled_from([0.0, 0.2]))
+def test_positives_move_from_test_to_train_within_each_defect_type_and_no_other_image_moves(
+    rows: list[ImageRow], spec: SplitSpec, share: float, contamination: float
+) -> None:
+    assume(can_split(rows, spec) and spec.protocol != "official")
+    assume(share + (spec.val_anomalous_share or 0) < 1)
+    before = split_images(rows, spec)
+    split = split_images(rows, vary(spec, train_anomalous_share=share))
+    moved = [key for key, part in split.parts.items() if part != before.parts[key]]
+    assert {(before.parts[key], split.parts[key], split.role(key)) for key in moved} <= {("test", "train", "positive")}
+    assert split.taken_for_good == before.taken_for_good
+    official = any(row.official_split for row in rows) and not spec.ignore_official
+    for defect in {row.defect for row in rows if row.label}:
+        tested = [row.key for row in rows if row.defect == defect and not (official and row.official_split == "train")]
+        drawn = [key for key in moved if key in tested]
+        assert len(drawn) == int(share * len(tested) + 1e-9)
+        assert not tested or any(split.parts[key] == "test" for key in tested)
+    try:
+        both = split_images(rows, vary(spec, train_anomalous_share=share, train_contamination=contamination))
+    except UserError as error:
+        assert "with these images it can be at most" in str(error)  # noqa: PT017
+        return
+    assert {key for key in moved if both.role(key) == "positive" and both.parts[key] == "train"} == set(moved)
+
+
+def test_the_draw_of_positives_is_seeded_and_the_same_on_every_machine() -> None:
+    rows = images(train=12, good=2, crack=10, dent=5)
+    splits = [split_images(rows, vary(PLAN, train_anomalous_share=0.3, seed=seed)) for seed in (42, 42, 43)]
+    positives = [[key for key in split.of("train") if split.role(key) == "positive"] for split in splits]
+    assert positives[0] == positives[1] != positives[2]
+    assert positives[0] == ["crack/000.png", "crack/002.png", "crack/003.png", "dent/000.png"]
+    smaller = split_images(rows, vary(PLAN, train_anomalous_share=0.2))
+    assert {key for key in smaller.of("train") if smaller.role(key) == "positive"} < set(positives[0])
+
+
 def test_contaminants_are_a_share_of_all_that_is_taken_for_good() -> None:
     rows = images(train=100, good=9, crack=30)
     for share, count in ((0.0, 0), (0.05, 4), (0.1, 9), (0.2, 20)):  # of 80 good images; 4.2, 8.9, 20

@@ -10,7 +10,6 @@ from patchshift.features.store import FeatureRows, FeatureStore, FeatureWriter
 
 MakeFeatures = Callable[..., FeatureRows]
 
-
 FLAT = [((8, 6, 4), 1), ((4, 3, 5), 2)]
 
 

@@ -9,15 +9,10 @@ import pytest
 from patchshift.detectors.bank import MODELS, Bank
 from patchshift.detectors.fit import fit_detector
 from patchshift.errors import UserError
-from patchshift.plan.detector_specs import (
-    DETECTOR,
-    DETECTOR_METHODS,
-    ImageScoreSpec,
-    IndexSpec,
-    PatchCoreSpec,
-    SamplerSpec,
-)
+from patchshift.plan.detector_specs import DETECTOR, DETECTOR_METHODS, PatchCoreSpec
 from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec
+from patchshift.plan.score_specs import ScoringSpec
 
 WHITENED = RepresentationSpec(logarithm=["coarse"], normalise="whiten", shrinkage=0.3)
 
@@ -50,7 +45,7 @@ def spec(**options: Any) -> PatchCoreSpec:
 def test_scores_are_the_distances_to_the_nearest_vector(make_features: Any) -> None:
     bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
     features = make_features(seed=2)
-    scores = bank.score(features, ImageScoreSpec())
+    scores = bank.score(features, ScoringSpec())
     (maps,) = features.chunks(bank.representation.layers, len(features))
     patches = bank.representation.transform(maps)
     expected = np.linalg.norm(patches[..., None, :] - bank.model.vectors, axis=-1).min(-1)
@@ -61,20 +56,20 @@ def test_scores_are_the_distances_to_the_nearest_vector(make_features: Any) -> N
 def test_a_training_patch_that_is_kept_scores_exactly_zero(make_features: Any) -> None:
     features = make_features()
     bank = fit_detector(spec(sampler={"method": "none"}), features, seed=0)
-    assert bank.score(features, ImageScoreSpec()).maps.max() == 0
+    assert bank.score(features, ScoringSpec()).maps.max() == 0
 
 
 def test_no_training_patch_is_farther_than_the_covering_radius(make_features: Any) -> None:
     features = make_features()
     bank = fit_detector(spec(), features, seed=0)
-    assert bank.score(features, ImageScoreSpec()).maps.max() == pytest.approx(bank.model.covering_radius, rel=1e-5)
+    assert bank.score(features, ScoringSpec()).maps.max() == pytest.approx(bank.model.covering_radius, rel=1e-5)
 
 
 @pytest.mark.parametrize("image_score", [{"method": "max"}, {"method": "top_share", "share": 0.1}])
 def test_ignored_patches_leave_maps_as_they_are_and_scores_to_the_others(
     make_features: Any, image_score: dict[str, Any]
 ) -> None:
-    rule = ImageScoreSpec.model_validate(image_score)
+    rule = ScoringSpec.model_validate({"image_score": image_score})
     bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
     features = make_features(40, seed=2)  # more than one chunk
     ignore = np.zeros((40, *bank.representation.grid), bool)
@@ -83,7 +78,7 @@ def test_ignored_patches_leave_maps_as_they_are_and_scores_to_the_others(
     np.testing.assert_array_equal(part.maps, whole.maps)
     np.testing.assert_array_equal(part.image_scores[1::2], whole.image_scores[1::2])
     left = whole.maps[::2, :, 3:].reshape(20, -1)
-    count = 1 if rule.share is None else round(rule.share * left.shape[1])
+    count = 1 if rule.image_score.share is None else round(rule.image_score.share * left.shape[1])
     expected = np.sort(left)[:, -count:].mean(axis=1)
     np.testing.assert_allclose(part.image_scores[::2], expected, rtol=1e-6)
     assert (part.image_scores[::2] != whole.image_scores[::2]).any()
@@ -95,7 +90,7 @@ def test_an_image_with_every_patch_ignored_is_named(make_features: Any) -> None:
     ignore = np.zeros((len(features), *bank.representation.grid), bool)
     ignore[2] = True
     with pytest.raises(UserError, match=r"covers every patch of image2 \(1 in all\), so nothing is left to score"):
-        bank.score(features, ImageScoreSpec(), ignore)
+        bank.score(features, ScoringSpec(), ignore)
 
 
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
@@ -105,7 +100,7 @@ def test_an_image_with_every_patch_ignored_is_named(make_features: Any) -> None:
 def test_a_bank_scores_the_same_after_a_round_trip(
     make_features: Any, tmp_path: Path, image_score: dict[str, Any], representation: RepresentationSpec
 ) -> None:
-    rule = ImageScoreSpec.model_validate(image_score)
+    rule = ScoringSpec.model_validate({"image_score": image_score})
     bank = fit_detector(spec(representation=representation), make_features(), seed=1)
     bank.save(tmp_path / "bank.h5", {"seed": 1})
     loaded = Bank.load(tmp_path / "bank.h5")
@@ -130,8 +125,8 @@ def test_a_bank_scores_the_same_after_a_round_trip(
 @pytest.mark.parametrize("representation", REPRESENTATIONS)
 def test_scores_come_with_the_length_of_the_embeddings(make_features: Any, representation: RepresentationSpec) -> None:
     bank = fit_detector(spec(representation=representation), make_features(), seed=1)
-    scores = bank.score(make_features(2, seed=2), ImageScoreSpec())
-    assert scores.feature_dim == bank.model.vectors.shape[1]
+    scores = bank.score(make_features(2, seed=2), ScoringSpec())
+    assert scores.facts["feature_dim"] == bank.model.vectors.shape[1]
     assert scores.maps.shape[1:] == bank.representation.grid
 
 
@@ -148,7 +143,7 @@ def test_the_memory_for_images_changes_neither_picks_nor_scores(
     sizes = [bank.representation.images_within(bank.spec.chunk_mb) for bank in banks]
     assert sizes[0] < 5 < sizes[1]
     np.testing.assert_allclose(banks[0].model.vectors, banks[1].model.vectors, rtol=1e-4, atol=1e-5)
-    small, large = (bank.score(target, ImageScoreSpec(), chunk_mb=bank.spec.chunk_mb) for bank in banks)
+    small, large = (bank.score(target, ScoringSpec(chunk_mb=bank.spec.chunk_mb)) for bank in banks)
     np.testing.assert_allclose(small.maps, large.maps, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(small.image_scores, large.image_scores, rtol=1e-4, atol=1e-5)
 
@@ -157,8 +152,8 @@ def test_scores_of_an_image_do_not_depend_on_the_images_beside_it(make_features:
     bank = fit_detector(spec(representation=WHITENED), make_features(), seed=1)
     features = make_features(40, seed=2)
     alone = features.parts[0][0].select(["image37"])
-    together = bank.score(features, ImageScoreSpec()).maps[37]
-    np.testing.assert_allclose(bank.score(alone, ImageScoreSpec()).maps[0], together, rtol=1e-5)
+    together = bank.score(features, ScoringSpec()).maps[37]
+    np.testing.assert_allclose(bank.score(alone, ScoringSpec()).maps[0], together, rtol=1e-5)
 
 
 def test_features_made_on_another_device_than_those_of_the_bank_are_told_of_in_the_log(
@@ -166,9 +161,9 @@ def test_features_made_on_another_device_than_those_of_the_bank_are_told_of_in_t
 ) -> None:
     fit_detector(spec(), make_features(), seed=0).save(tmp_path / "bank.h5", {})
     bank = Bank.load(tmp_path / "bank.h5")
-    bank.score(make_features(), ImageScoreSpec())
+    bank.score(make_features(), ScoringSpec())
     assert caplog.messages == []
-    bank.score(make_features(device="cuda: Card"), ImageScoreSpec())
+    bank.score(make_features(device="cuda: Card"), ScoringSpec())
     (message,) = caplog.messages
     assert "the features of the bank and " in message
     assert "different settings, which alone changes features a little: device 'cpu' and 'cuda: Card'" in message
@@ -181,6 +176,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "patchcore", "sampler": {"method": "kmeans", "count": 20}, "neighbours": 3},
     {"method": "patchcore", "sampler": {"method": "none"}, "index": {"method": "hnsw"}},
     {"method": "patchcore", "sampler": {"method": "none"}, "index": {"method": "ivf_pq", "code_bytes": 3}},
+    {"method": "patchcore_dual", "sampler": {"method": "greedy", "share": 0.2}},
     {"method": "padim", "representation": {"neighbourhood": "none"}},
     {"method": "padim", "positions": "all", "covariance": "ledoit_wolf", "representation": {"fusion": "adaptive"}},
     {"method": "pca", "dimension": 3},
@@ -188,7 +184,7 @@ METHODS: list[dict[str, Any]] = [
 
 
 def test_every_method_sampler_and_index_is_among_those_tested_here() -> None:
-    assert {each["method"] for each in METHODS} == set(MODELS) == set(DETECTOR_METHODS)
+    assert {each["method"] for each in METHODS} == set(MODELS) == set(DETECTOR_METHODS) - {"external"}
     for key, model in (("sampler", SamplerSpec), ("index", IndexSpec)):
         known = get_args(model.model_fields["method"].annotation)
         assert {each[key]["method"] for each in METHODS if key in each} == set(known)
@@ -205,11 +201,11 @@ def test_every_method_scores_the_same_after_a_round_trip_and_whatever_the_memory
     loaded.save(tmp_path / "again.h5", {"seed": 1})
     assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "bank.h5").read_bytes()
     target = make_features(23, seed=2)
-    scores, again = bank.score(target, ImageScoreSpec()), loaded.score(target, ImageScoreSpec())
+    scores, again = bank.score(target, ScoringSpec()), loaded.score(target, ScoringSpec())
     np.testing.assert_array_equal(scores.maps, again.maps)
     monkeypatch.setattr("patchshift.features.embedding.BYTES", 100_000)  # so that few of the small images fit
     assert bank.representation.images_within(16, held=bank.model.held) < 5
-    few = bank.score(target, ImageScoreSpec(), chunk_mb=16)
+    few = bank.score(target, ScoringSpec(chunk_mb=16))
     np.testing.assert_allclose(few.maps, scores.maps, rtol=1e-4, atol=1e-5)
 
 
@@ -226,7 +222,7 @@ def test_features_of_another_backbone_are_refused_by_name(make_features: Any, ot
     bank = fit_detector(spec(), make_features(), seed=0)
     features = make_features(**other)
     with pytest.raises(UserError, match=r"features.*h5 holds layers fine 8x6x4, .*fitted on layers fine 8x6x4"):
-        bank.score(features, ImageScoreSpec())
+        bank.score(features, ScoringSpec())
 
 
 def change(name: str, values: Any) -> Callable[[h5py.File], None]:
@@ -261,14 +257,28 @@ PADIM: dict[str, Any] = {"method": "padim", "representation": {"neighbourhood": 
     ],
 )
 def test_a_bank_that_was_changed_is_refused_when_it_is_read(
-    make_features: Any, tmp_path: Path, settings: dict[str, Any], damage: Callable[[h5py.File], None]
+    make_features: Any,
+    tmp_path: Path,
+    edit_sealed: Any,
+    settings: dict[str, Any],
+    damage: Callable[[h5py.File], None],
 ) -> None:
     path = tmp_path / "bank.h5"
     fit_detector(DETECTOR.validate_python(settings), make_features(30), seed=0).save(path, {})
-    with h5py.File(path, "r+") as file:
+    with edit_sealed(path) as file:
         damage(file)
     with pytest.raises(UserError, match=r"bank\.h5 is not a whole bank .*delete it and run again"):
         Bank.load(path)
+
+
+def test_no_byte_of_a_bank_can_change_unnoticed(make_features: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bank.h5"
+    fit_detector(spec(), make_features(), seed=0).save(path, {})
+    content = path.read_bytes()
+    for place in np.linspace(0, len(content) - 1, 40).astype(int):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError, match=r"bank\.h5 is not a whole bank .*(edited|seal).*delete it and run again"):
+            Bank.load(path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not HDF5"])

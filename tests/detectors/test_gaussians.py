@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.covariance import LedoitWolf
 
+from patchshift.detectors import gaussians
 from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.gaussians import NormalGaussians, estimate, invert
 from patchshift.errors import UserError
@@ -20,8 +21,8 @@ def spec(**settings: Any) -> PadimSpec:
     return PadimSpec.model_validate({"method": "padim", "representation": {"neighbourhood": "none"}, **settings})
 
 
-def in_chunks(vectors: Float32, size: int) -> Callable[[], Iterator[Float32]]:
-    return lambda: (vectors[first : first + size] for first in range(0, len(vectors), size))
+def in_chunks(vectors: Float32, size: int) -> Iterator[Float32]:
+    return (vectors[first : first + size] for first in range(0, len(vectors), size))
 
 
 def at_positions(maps: Float32) -> Float32:
@@ -52,6 +53,51 @@ def test_shrinkage_is_that_of_scikit_learn(count: int) -> None:
         expected = LedoitWolf().fit(vectors[:, position].astype(np.float64))
         np.testing.assert_allclose(mean[position], expected.location_, rtol=1e-6)
         np.testing.assert_allclose(covariance[position], expected.covariance_, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("ledoit_wolf", [False, True])
+@pytest.mark.parametrize("sizes", [[1] * 40, [40], [3, 14, 23], [16, 24], [39, 1]])
+def test_not_a_bit_depends_on_how_the_vectors_are_cut(
+    ledoit_wolf: bool, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = np.random.default_rng(0).gamma(1, 3, (40, 20, 8)).astype(np.float32)
+    monkeypatch.setattr(gaussians, "BLOCK_BYTES", 16 * vectors[0].nbytes)  # two blocks of 16 and one of 8
+    expected = estimate(in_chunks(vectors, 16), ledoit_wolf=ledoit_wolf)
+    found = estimate(np.split(vectors, np.cumsum(sizes)[:-1]), ledoit_wolf=ledoit_wolf)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e4])
+def test_far_from_the_origin_covariances_stay_as_precise(offset: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    mixed = random.normal(size=(300, 3, 1, 20)) @ random.normal(size=(3, 20, 20))
+    vectors = (mixed[:, :, 0] + offset).astype(np.float32)
+    vectors[:100] += 5  # the first block lies off the mean of all
+    monkeypatch.setattr(gaussians, "BLOCK_BYTES", 100 * vectors[0].nbytes)
+    mean, covariance = estimate(in_chunks(vectors, 70), ledoit_wolf=False)
+    shrunk = estimate(in_chunks(vectors, 70), ledoit_wolf=True)[1]
+    for position in range(3):
+        exact = vectors[:, position].astype(np.float64)
+        expected = np.cov(exact, rowvar=False)
+        assert np.abs(covariance[position] - expected).max() <= 2e-6 * expected.max()
+        np.testing.assert_allclose(mean[position], exact.mean(axis=0), rtol=1e-6, atol=1e-6)
+        expected = LedoitWolf().fit(exact).covariance_
+        assert np.abs(shrunk[position] - expected).max() <= 1e-5 * expected.max()
+
+
+@pytest.mark.parametrize("dimension", [1, 15, 16, 17, 33, 100])
+@pytest.mark.parametrize("smallest", [1e-1, 1e-6])
+def test_factors_are_inverted_precisely_whatever_their_size(dimension: int, smallest: float) -> None:
+    """With a variance of a millionth of the largest in some direction, float32 alone would be off by a tenth."""
+    random = np.random.default_rng(dimension)
+    basis = np.linalg.qr(random.normal(size=(20, dimension, dimension)))[0]
+    covariance = (basis * np.geomspace(1, smallest, dimension)) @ basis.transpose(0, 2, 1)
+    whitening = invert(covariance)
+    expected = np.linalg.inv(np.linalg.cholesky(covariance))
+    assert np.array_equal(whitening, np.tril(whitening))
+    scale = np.abs(expected).max(axis=(1, 2), keepdims=True)
+    assert np.abs(whitening - expected).max() <= (1e-4 * scale).min()
 
 
 @pytest.mark.parametrize("positions", ["each", "all"])

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchshift.detectors.image_scores import mean_of_top_share, reweighting, score_images
+from patchshift.detectors.image_scores import mean_of_top_share, pool_patches, score_images
 from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours
-from patchshift.plan.detector_specs import ImageScoreSpec
+from patchshift.plan.score_specs import ImageScoreSpec
 
 Float32 = npt.NDArray[np.float32]
 
@@ -30,21 +30,6 @@ def test_max_is_the_largest_patch_distance() -> None:
 def test_top_share_is_rounded_to_whole_patches_at_least_one(share: float, expected: float) -> None:
     distances = np.random.default_rng(0).permutation(10).astype(np.float32)[None]
     assert mean_of_top_share(distances, share).tolist() == [expected]
-
-
-def test_reweighting_is_equation_7_on_hand_computed_neighbours() -> None:
-    # Patch at 0, nearest vector at 2, whose own two nearest are itself and 3; the one at -2.5 is not among them.
-    factor = reweighting(floats(2), floats(0)[:, None], 2, line(2, -2.5, 3))
-    assert factor == pytest.approx(1 - np.exp(2) / (np.exp(2) + np.exp(3)))
-
-
-def test_reweighting_does_not_overflow_on_large_distances() -> None:
-    factor = reweighting(floats(900), floats(0)[:, None], 2, line(900, 901))
-    assert factor == pytest.approx(1 - 1 / (1 + np.e))
-
-
-def test_reweighting_leaves_the_score_where_the_bank_holds_one_vector() -> None:
-    assert reweighting(floats(2), floats(0)[:, None], 9, line(2)).tolist() == [1]
 
 
 RULES = [
@@ -89,3 +74,16 @@ def test_a_patch_that_is_not_finite_can_be_ignored() -> None:
 def test_no_images_have_no_scores() -> None:
     none = np.zeros((0, 3), np.float32)
     assert mean_of_top_share(none, 0.5, none != 0).shape == (0,)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), share=st.none() | st.floats(0.01, 1))
+def test_scores_below_zero_are_pooled_like_others(seed: int, share: float | None) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(-50, 5, (4, 9)).astype(np.float32)
+    ignore = generator.random((4, 9)) < 0.6
+    ignore[:, 3] = False
+    rule = ImageScoreSpec() if share is None else ImageScoreSpec(method="top_share", share=share)
+    lifted = pool_patches(rule, scores + np.float32(100), ignore) - 100
+    np.testing.assert_allclose(pool_patches(rule, scores, ignore), lifted, atol=1e-4)
+    assert (pool_patches(rule, scores, ignore) < 0).all()

@@ -7,7 +7,7 @@ import pytest
 from patchshift.detectors.indexes import build_index, choose_queries, from_bytes, measure_recall, to_bytes
 from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours
 from patchshift.errors import UserError
-from patchshift.plan.detector_specs import IndexSpec
+from patchshift.plan.sampling_specs import IndexSpec
 from patchshift.runtime.threads import limit_threads
 
 Float32 = npt.NDArray[np.float32]

@@ -3,7 +3,7 @@ import pytest
 
 from patchshift.detectors.kmeans import centroids
 from patchshift.detectors.samplers import choose
-from patchshift.plan.detector_specs import SamplerSpec
+from patchshift.plan.sampling_specs import SamplerSpec
 
 
 def clusters(offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@ import pytest
 
 from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.pace import ScoringPace, read_pace
-from patchshift.plan.detector_specs import ImageScoreSpec, PatchCoreSpec
+from patchshift.plan.detector_specs import PatchCoreSpec
+from patchshift.plan.score_specs import ScoringSpec
 
 SPEC = PatchCoreSpec.model_validate({"method": "patchcore", "sampler": {"share": 0.2}})
 
@@ -24,7 +25,7 @@ def test_a_log_without_the_line_says_nothing(log: str) -> None:
 def test_scoring_logs_its_pace(make_features: Any, caplog: pytest.LogCaptureFixture) -> None:
     bank = fit_detector(SPEC, make_features(), seed=0)
     with caplog.at_level(logging.INFO):
-        bank.score(make_features(4, seed=1), ImageScoreSpec())
+        bank.score(make_features(4, seed=1), ScoringSpec())
     pace = read_pace(caplog.text)
     assert pace is not None
     assert pace.images == 4

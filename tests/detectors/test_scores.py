@@ -6,6 +6,7 @@ import pytest
 
 from patchshift.detectors.scores import Scores, read_scores, write_scores
 from patchshift.errors import UserError
+from patchshift.plan.score_specs import ScoringSpec
 
 SCORES = Scores(np.array([1, 2], np.float32), np.arange(12, dtype=np.float32).reshape(2, 2, 3))
 
@@ -19,11 +20,21 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read.provenance == {"stage": "score_images"}
 
 
-@pytest.mark.parametrize("feature_dim", [None, 384])
-def test_the_length_of_the_embeddings_is_kept_where_it_is_known(tmp_path: Path, feature_dim: int | None) -> None:
-    scores = replace(SCORES, feature_dim=feature_dim)
+def test_what_maps_were_made_from_and_what_tables_say_of_the_detector_are_kept(tmp_path: Path) -> None:
+    scores = replace(
+        SCORES,
+        parts={"member": np.arange(12, dtype=np.int16).reshape(2, 2, 3), "negative": SCORES.maps},
+        facts={"feature_dim": 384, "recall": 0.5},
+        members=["mtd/tile", "demo/weave"],
+        scoring=ScoringSpec.model_validate({"anomaly_map": {"upsampling": "nearest"}}),
+    )
     write_scores(tmp_path / "scores.h5", scores, ["a", "b"], (64, 96), {})
-    assert read_scores(tmp_path / "scores.h5").scores.feature_dim == feature_dim
+    read = read_scores(tmp_path / "scores.h5").scores
+    assert (read.facts, read.members, read.scoring) == (scores.facts, scores.members, scores.scoring)
+    assert read.parts.keys() == scores.parts.keys()
+    for name, part in scores.parts.items():
+        assert read.parts[name].dtype == part.dtype
+        np.testing.assert_array_equal(read.parts[name], part)
 
 
 def test_equal_scores_give_equal_bytes(tmp_path: Path) -> None:

@@ -1,15 +1,22 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from patchshift.data.splits import write_split
+from patchshift.detectors.scores import Scores, write_scores
 from patchshift.evaluation.anomaly_maps import upsample_map
 from patchshift.evaluation.evaluate import decide_target, evaluate_target
 from patchshift.evaluation.image_metrics import DECISION_METRICS, image_auroc
 from patchshift.evaluation.pixel_metrics import pixel_metrics
 from patchshift.evaluation.thresholds import calibrate
+from patchshift.plan.score_specs import AnomalyMapSpec, ScoringSpec
 from patchshift.plan.specs import EvaluationSpec
+from patchshift.runtime.files import read_json
 
 SPEC = EvaluationSpec(bootstrap_resamples=200, smoothing_sigma=1.0)
 INPUT_SIZE = (32, 32)
@@ -54,6 +61,21 @@ def test_evaluation_equals_its_parts_and_intervals_hold_the_values(target: Targe
     assert set(result["metrics"]) == {*expected, "image_ap"}
     for name, metric in result["metrics"].items():
         assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
+
+
+def test_a_detector_with_its_own_way_to_pixels_is_evaluated_by_it(target: Target) -> None:
+    way = AnomalyMapSpec(upsampling="nearest", border="mirror")
+    arguments = (target.labels, target.scores, target.patch_maps, target.masks)
+    result = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC, anomaly_map=way)
+    maps = [
+        upsample_map(one, INPUT_SIZE, mask.shape, 1.0, way)
+        for one, mask in zip(target.patch_maps, target.masks, strict=True)
+    ]
+    ours = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC)
+    for name, value in pixel_metrics(target.masks, maps, fpr_limit=0.3).items():
+        assert result["metrics"][name]["value"] == pytest.approx(value, abs=1e-12), name
+        assert result["metrics"][name] != ours["metrics"][name], name
+    assert result["metrics"]["image_auroc"] == ours["metrics"]["image_auroc"]
 
 
 def test_evaluation_reads_maps_and_masks_one_at_a_time(target: Target) -> None:
@@ -182,3 +204,25 @@ def test_nan_scores_are_not_decided() -> None:
     calibration = calibrate("f1_max", np.array([0, 2], np.float32), np.array([0, 1]))
     metrics = decide_target(np.array([0, 1]), np.array([0.0, np.nan]), calibration, SPEC)["metrics"]
     assert metrics["recall"] == {"undefined": "the score of 1 of 2 images is not finite"}
+
+
+def test_the_script_evaluates_maps_as_the_scores_say(make_category: Callable[..., Any], tmp_path: Path) -> None:
+    category = make_category()
+    write_split(tmp_path / "split.csv", category.split)
+    images = category.split.of("test")
+    maps = np.random.default_rng(0).normal(size=(len(images), 8, 6)).astype(np.float32)
+    metrics = {}
+    for name, way in (("ours", AnomalyMapSpec()), ("theirs", AnomalyMapSpec(upsampling="nearest", border="mirror"))):
+        scores = Scores(maps.max(axis=(1, 2)), maps, scoring=ScoringSpec(anomaly_map=way))
+        write_scores(tmp_path / "scores.h5", scores, images, (32, 24), {})
+        files = {"scores": "scores.h5", "pack": "pack.h5", "split": "split.csv", "metrics": f"{name}.json"}
+        arguments = [part for key, file in files.items() for part in (f"--{key}", str(tmp_path / file))]
+        import_module("evaluate").main([*arguments, "--spec", SPEC.canonical(), "--stage", "1"])
+        metrics[name] = read_json(tmp_path / f"{name}.json")["metrics"]
+        rows = category.pack.rows(images)
+        masks = [category.pack.mask(row) for row in rows]
+        pixels = [upsample_map(one, (32, 24), mask.shape, 1.0, way) for one, mask in zip(maps, masks, strict=True)]
+        expected = pixel_metrics(masks, pixels, fpr_limit=0.3)
+        assert metrics[name]["pixel_auroc"]["value"] == pytest.approx(expected["pixel_auroc"], abs=1e-12)
+    assert metrics["ours"]["pixel_auroc"]["value"] != metrics["theirs"]["pixel_auroc"]["value"]
+    assert metrics["ours"]["image_auroc"] == metrics["theirs"]["image_auroc"]

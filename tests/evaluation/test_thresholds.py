@@ -1,4 +1,8 @@
 import inspect
+import json
+import math
+import statistics
+from dataclasses import asdict, replace
 from typing import get_args
 
 import numpy as np
@@ -8,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from patchshift.errors import UserError
-from patchshift.evaluation.thresholds import POLICIES, calibrate
+from patchshift.evaluation.thresholds import POLICIES, Calibration, calibrate, normalise
 from patchshift.plan.specs import ThresholdSpec
 
 validation = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=1, max_size=25).filter(
@@ -110,3 +114,63 @@ def test_an_unknown_policy_is_named_with_those_known() -> None:
 def test_scores_and_labels_must_match() -> None:
     with pytest.raises(ValueError, match="must both be"):
         calibrate(ThresholdSpec(policy="f1_max"), np.array([1.0]), np.array([0, 1]))
+
+
+def calibrated(normal: list[float], anomalous: list[float] | None = None) -> Calibration:
+    """A calibration on normal and anomalous validation scores."""
+    anomalous = anomalous or []
+    labels = np.array([0] * len(normal) + [1] * len(anomalous), int)
+    return calibrate(NORMAL_P90, np.array([*normal, *anomalous], np.float64), labels)
+
+
+@given(st.lists(st.integers(-50, 50), min_size=2, max_size=20).filter(lambda scores: len(set(scores)) > 1))
+def test_location_and_scale_are_mean_and_sample_deviation_of_normal_validation_scores(normal: list[int]) -> None:
+    calibration = calibrated(normal, anomalous=[1000, 2000])
+    assert calibration.location == pytest.approx(statistics.fmean(normal))
+    assert calibration.scale == pytest.approx(statistics.stdev(normal))
+    own = normalise(np.array(normal), calibration)
+    assert own.mean() == pytest.approx(0, abs=1e-9)
+    assert own.std(ddof=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("normal", "anomalous"), [([], [1.0, 2.0]), ([1.0], [2.0]), ([0.1] * 3, [2.0]), ([1.0, math.inf, math.nan], [])]
+)
+def test_without_two_different_normal_scores_nothing_is_normalised(normal: list[float], anomalous: list[float]) -> None:
+    calibration = calibrated(normal, anomalous)
+    assert (calibration.location, calibration.scale) == (None, None)
+    assert np.isnan(normalise(np.array([1.0, 2.0]), calibration)).all()
+
+
+def test_scores_that_are_not_finite_have_no_part_in_location_and_scale() -> None:
+    calibration = calibrated([1.0, math.nan, 3.0, math.inf])
+    assert (calibration.threshold, calibration.location) == (None, 2.0)
+    assert calibration.scale == pytest.approx(math.sqrt(2))
+
+
+@given(
+    st.lists(st.integers(0, 100), min_size=2, max_size=20).filter(lambda scores: len(set(scores)) > 1),
+    st.lists(st.integers(-1000, 1000), min_size=2, max_size=20, unique=True),
+)
+def test_normalised_scores_keep_the_order_and_make_no_ties(normal: list[int], test: list[int]) -> None:
+    calibration = calibrated(normal)
+    scores = np.sort(np.array(test, np.float64))
+    normalised = normalise(scores, calibration)
+    assert (np.diff(normalised) > 0).all()
+    assert calibration.threshold is not None
+    at = normalise(np.array([calibration.threshold]), calibration)[0]
+    assert (normalised[scores >= calibration.threshold] >= at).all()
+    assert (normalised[scores < calibration.threshold] <= at).all()  # a threshold may lie too near for its own number
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=20), st.lists(st.integers(-9999, 9999), max_size=20))
+def test_other_test_scores_have_no_influence_on_a_normalised_score(test: list[int], others: list[int]) -> None:
+    calibration = calibrated([3.0, 5.0, 9.0])
+    alone, among = normalise(np.array(test), calibration), normalise(np.array([*test, *others]), calibration)
+    assert np.array_equal(alone, among[: len(test)])
+
+
+def test_a_calibration_comes_back_whole_from_json() -> None:
+    calibration = calibrated([1.0, 2.0, 4.0])
+    assert Calibration(**json.loads(json.dumps(asdict(calibration), allow_nan=False))) == calibration
+    assert calibration != replace(calibration, scale=1.0)

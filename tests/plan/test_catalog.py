@@ -79,6 +79,7 @@ def test_an_alias_leads_from_and_to_what_exists(catalog: Settings, mistakes: Mis
 def test_a_domain_of_defects_names_the_split_that_they_come_from(catalog: Settings, mistakes: Mistakes) -> None:
     catalog["domains"] |= {
         "crops": {"crops": {"split": "plan"}},
+        "turned_published": {"turns": {"split": "plan"}},
         "made_plam": {"synthesis": {"split": "plam", "part": "val"}},
         "made_plan": {"synthesis": {"split": "plan", "part": "val"}},
     }
@@ -86,6 +87,8 @@ def test_a_domain_of_defects_names_the_split_that_they_come_from(catalog: Settin
         "configs/catalog.yaml.domains.crops: its images come from split 'plan': end its id with that, "
         "e.g. 'crops_plan'",
         "configs/catalog.yaml.domains.made_plam.synthesis.split: 'plam' is not in splits (did you mean 'plan'?)",
+        "configs/catalog.yaml.domains.turned_published: its images come from split 'plan': end its id with that, "
+        "e.g. 'turns_plan'",
     ]
 
 

@@ -68,8 +68,11 @@ def test_a_pair_that_is_excluded_need_not_fit(study: Settings, load: Load) -> No
 
 @pytest.fixture
 def defects(catalog: Settings) -> Settings:
-    """Domains of crops and synthetic defects, and thresholds that take their defects from there."""
+    """Domains of every kind, and thresholds that take their defects from some of them."""
     catalog["domains"] |= {
+        "view": {"view": {"short_side": 256}},
+        "turned_plan": {"turns": {"split": "plan"}},
+        "turned_published": {"turns": {"split": "published"}},
         "crops_plan": {"crops": {"split": "plan"}},
         "made_train_plan": {"synthesis": {"split": "plan", "part": "train"}},
         "made_val_plan": {"synthesis": {"split": "plan", "part": "val"}},
@@ -80,16 +83,49 @@ def defects(catalog: Settings) -> Settings:
     return catalog
 
 
-@pytest.mark.parametrize("domain", ["crops_plan", "made_train_plan", "made_val_plan"])
+@pytest.mark.parametrize(
+    ("domain", "kind"),
+    [
+        ("turned_plan", "turns"),
+        ("crops_plan", "crops"),
+        ("made_train_plan", "synthesis"),
+        ("made_val_plan", "synthesis"),
+    ],
+)
 @pytest.mark.parametrize("key", ["train_domains", "target_domains"])
-def test_defects_are_never_tested_nor_taken_for_normal(
-    defects: Settings, study: Settings, mistakes: Mistakes, key: str, domain: str
+def test_images_made_for_banks_and_thresholds_are_never_tested_nor_stand_in_for_training_images(
+    defects: Settings, study: Settings, mistakes: Mistakes, key: str, domain: str, kind: str
 ) -> None:
     study["experiments"]["clean"][key] = [domain]
     assert mistakes() == [
-        f"study.yaml: domain '{domain}' holds defects for a positive bank or for thresholds: it can neither be scored "
-        "as a target nor fit a bank of normal images"
+        f"study.yaml: domain '{domain}' holds images for banks or thresholds (kind '{kind}'): it can neither be scored "
+        "as a target nor take the place of a bank's training images"
     ]
+
+
+def test_a_view_is_trained_on_and_tested(defects: Settings, study: Settings, load: Load) -> None:
+    study["experiments"]["clean"]["train_domains"] = ["view"]
+    assert {(cell.bank.training.domain, cell.target.domain) for cell in load().all_cells()} == {("view", "view")}
+
+
+@pytest.mark.parametrize(
+    ("domain", "fault"),
+    [
+        ("turned_plan", None),
+        ("turned", "turned 'turned' is not a domain of kind 'turns'"),
+        ("turned_published", "is made from split 'published': with 'plan' its images may be tested"),
+    ],
+)
+def test_a_bank_takes_turned_images_of_its_own_split_only(
+    defects: Settings, study: Settings, load: Load, mistakes: Mistakes, domain: str, fault: str | None
+) -> None:
+    defects["detectors"]["few"] = {"method": "patchcore", "turned": [domain]}
+    study["select"]["detectors"] = ["few"]
+    if fault is None:
+        assert load().all_cells()
+    else:
+        (line,) = mistakes()
+        assert fault in line
 
 
 @pytest.mark.parametrize(
@@ -121,12 +157,13 @@ def test_synthetic_defects_of_clean_images_calibrate_on_the_clean_domain(
 
 def test_the_rules_of_made_domains_share_no_domain(defects: Settings, load: Load) -> None:
     study = load()
-    kinds = ("clean", "shift", "crops", "synthesis")
+    kinds = ("clean", "shift", "view", "turns", "crops", "synthesis")
     for domain in defects["domains"]:
         assert sum(bool(re.fullmatch(study.domains_of(kind), domain)) for kind in kinds) == 1
         assert study.is_made(domain) == (domain != "clean")
     assert study.domain_split("crops_plan") == "plan"
-    assert study.domain_split("dim") is None
+    assert study.domain_split("turned_plan") == "plan"
+    assert study.domain_split("dim") is study.domain_split("view") is None
 
 
 def test_a_backbone_to_look_into_is_one_that_the_study_uses(study: Settings, mistakes: Mistakes) -> None:

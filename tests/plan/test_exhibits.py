@@ -39,6 +39,25 @@ def test_a_gallery_shows_the_shifts_that_a_category_is_fitted_or_scored_in(study
     assert made == ["cloth/weave/turned", "parts/bolt/dim", "parts/bolt/dimmer"]
 
 
+def test_a_view_is_shown_beside_the_shifts_and_is_no_rung_of_a_ladder(
+    catalog: Settings, study: Settings, load: Load
+) -> None:
+    catalog["domains"] |= {"far": {"view": {"short_side": 256}}, "near": {"view": {"short_side": 512}}}
+    study["experiments"]["clean"] |= {"train": ["cloth"], "target_domains": ["near", "dim", "far"]}
+    loaded = load()
+    assert gallery_domains(loaded, "cloth", "weave") == ["clean", "dim", "far", "near"]
+    assert list_ladders(loaded) == []
+
+
+def test_turned_images_are_made_once_and_shown_nowhere(catalog: Settings, study: Settings, load: Load) -> None:
+    catalog["domains"]["turned_plan"] = {"turns": {"split": "plan"}}
+    catalog["detectors"]["few"] = {"method": "patchcore", "turned": ["turned_plan"]}
+    study["experiments"]["clean"] |= {"train": ["pools/metal", "parts/bolt"], "detectors": ["few", "plain"]}
+    loaded = load()
+    assert list_galleries(loaded) == []
+    assert [target.path for target in list_made_domains(loaded)] == ["parts/bolt/turned_plan", "parts/nut/turned_plan"]
+
+
 def test_a_study_without_shifts_has_no_gallery(load: Load) -> None:
     assert list_galleries(load()) == []
 

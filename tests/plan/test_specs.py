@@ -11,17 +11,11 @@ from patchshift.data.adapters import ADAPTERS
 from patchshift.plan.backbone_specs import BACKBONE, PretrainedSpec
 from patchshift.plan.base import canonical_json
 from patchshift.plan.data_specs import GENERATED_CATEGORIES, SINGLE_CATEGORY, ArchiveSpec, DatasetSpec, SplitSpec
-from patchshift.plan.detector_specs import (
-    DETECTOR,
-    ImageScoreSpec,
-    IndexSpec,
-    PadimSpec,
-    PatchCoreSpec,
-    SamplerSpec,
-    SubspaceSpec,
-)
-from patchshift.plan.domain_specs import COMPOSITIONS, CropSpec, DomainSpec, SynthesisSpec
+from patchshift.plan.detector_specs import DETECTOR, PadimSpec, PatchCoreDualSpec, PatchCoreSpec, SubspaceSpec
+from patchshift.plan.domain_specs import COMPOSITIONS, CropSpec, DomainSpec, SynthesisSpec, TurnSpec, ViewSpec
 from patchshift.plan.representation_specs import RepresentationSpec
+from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec
+from patchshift.plan.score_specs import ImageScoreSpec
 from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
 
 JSON = st.recursive(
@@ -59,6 +53,26 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
     ("model", "settings", "fault"),
     [
         (SplitSpec, {"protocol": "source_plan", "train_share": 0.8}, "needs val_anomalous_share"),
+        (
+            PatchCoreDualSpec,
+            {"method": "patchcore_dual", "positive_sampler": {"method": "variance_weighted", "share": 0.1}},
+            "weighs positions",
+        ),
+        (
+            PatchCoreDualSpec,
+            {"method": "patchcore_dual", "positive_sampler": {"share": 0.1, "per_category": True}},
+            "does not use per_category: remove it",
+        ),
+        (
+            PatchCoreDualSpec,
+            {"method": "patchcore_dual", "training_defects": False},
+            "needs training_defects, crops or add_augmented",
+        ),
+        (
+            PatchCoreDualSpec,
+            {"method": "patchcore_dual", "image_score": EQUATION_7},
+            "defined for method 'patchcore' only",
+        ),
         (SplitSpec, {"protocol": "published", "train_share": 0.8}, "does not use train_share"),
         (
             SplitSpec,
@@ -67,6 +81,17 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
         ),
         (SplitSpec, OFFICIAL | {"ignore_official": True}, "remove ignore_official"),
         (SplitSpec, OFFICIAL | {"train_contamination": 0.1}, "remove train_contamination"),
+        (SplitSpec, OFFICIAL | {"train_anomalous_share": 0.1}, "remove train_anomalous_share"),
+        (
+            SplitSpec,
+            {
+                "protocol": "source_plan",
+                "train_share": 0.8,
+                "val_anomalous_share": 0.5,
+                "train_anomalous_share": 0.5,
+            },
+            "leave no anomalous image to test: lower one of them",
+        ),
         (SplitSpec, OFFICIAL | {"official_train_share": 0.5}, "does not use official_train_share"),
         (CropSpec, {"split": "a", "seed": 5}, "crops without augmentation does not use seed"),
         (
@@ -78,6 +103,12 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
         (DomainSpec, {"shift": ["jpeg"], "severity": 1.5}, "a list of transforms needs seed"),
         (DomainSpec, {"shift": ["jpeg", "jpeg"], "severity": 1, "seed": 0}, "names a transform twice"),
         (DomainSpec, {"shift": "jpeg", "severity": 1, "seed": 0, "crops": {"split": "a"}}, "not crops and shift"),
+        (DomainSpec, {"view": {}, "severity": "mild"}, "does not use severity"),
+        (DomainSpec, {"view": {}, "turns": {"split": "a"}}, "not turns and view"),
+        (ViewSpec, {"short_side": 200}, "centre_crop 224 is larger than short_side 200"),
+        (TurnSpec, {"split": "a", "angles": [45, 90, 45.0]}, "angles names one twice"),
+        (TurnSpec, {"split": "a", "angles": [0]}, "greater than 0"),
+        (TurnSpec, {"split": "a", "angles": [360]}, "less than 360"),
         (CropSpec, {"split": "a", "crops_path": "own", "margin": 3}, "crops_path does not use margin"),
         (
             SynthesisSpec,
@@ -101,6 +132,11 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
         (SamplerSpec, {"method": "kmeans", "share": 0.1, "projection": 8}, "does not use projection"),
         (SamplerSpec, {"method": "none", "starts": 10}, "does not use starts"),
         (PatchCoreSpec, {"method": "patchcore", "neighbours": 3, "image_score": EQUATION_7}, "neighbours: 1 only"),
+        (
+            PatchCoreSpec,
+            {"method": "patchcore", "foreground": True, "sampler": {"method": "variance_weighted", "share": 0.1}},
+            "foreground leaves patches out, so sampler 'variance_weighted' knows no positions",
+        ),
         (IndexSpec, {"lists": 4}, "'flat' does not use lists"),
         (IndexSpec, {"method": "ivf_pq"}, "needs code_bytes"),
         (IndexSpec, {"method": "ivf_flat", "lists": 4, "probes": 5}, "probes cannot be 5"),
@@ -217,6 +253,8 @@ def test_a_domain_says_of_which_kind_it_is() -> None:
         "shift": {"shift": "jpeg", "severity": 0, "seed": 0},
         "crops": {"crops": {"split": "a"}},
         "synthesis": {"synthesis": {"split": "a", "part": "val"}},
+        "view": {"view": {}},
+        "turns": {"turns": {"split": "a"}},
     }
     assert {kind: DomainSpec.model_validate(settings).kind for kind, settings in kinds.items()} == {
         kind: kind for kind in kinds
@@ -236,6 +274,8 @@ def test_synthetic_defects_cannot_be_made_for_testing() -> None:
         {"synthesis": {"split": "a", "part": "val", "augmented_path": "own"}},
         {"synthesis": {"split": "a", "part": "val"}},
         {"shift": ["jpeg", "rotation"], "severity": 0.5, "seed": 0},
+        {"view": {"short_side": 300}},
+        {"turns": {"split": "a", "angles": [12.5]}},
         {},
     ],
 )

@@ -44,7 +44,13 @@ def test_a_bank_does_not_depend_on_how_images_are_scored(load: Load) -> None:
 def test_scores_do_not_depend_on_the_sampler_beside_the_bank(load: Load) -> None:
     study = load()
     assert study.score_spec("plain") == study.score_spec("logged")
-    assert set(json.loads(study.score_spec("plain"))) == {"image_score", "chunk_mb", "threads"}
+    assert set(json.loads(study.score_spec("plain"))) == {
+        "image_score",
+        "anomaly_map",
+        "combination",
+        "chunk_mb",
+        "threads",
+    }
 
 
 def test_the_plan_of_an_experiment_ignores_what_it_does_not_use(catalog: Settings, study: Settings, load: Load) -> None:

@@ -17,12 +17,13 @@ from patchshift.data.splits import Split, write_split
 from patchshift.detectors.scores import Scores, write_scores
 from patchshift.evaluation.evaluate import decide_target, evaluate_target
 from patchshift.evaluation.thresholds import calibrate
-from patchshift.plan.cells import Cell, Target
+from patchshift.plan.cells import POOLS, Cell, Target
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.page import render_report
 from patchshift.report.results import StudyResults
-from patchshift.report.tables import experiment_results, predictions, text_table, tidy_metrics, timings
+from patchshift.report.tables import experiment_results, predictions, text_table, tidy_metrics
+from patchshift.report.timings import timings
 from patchshift.runtime.files import write_json, write_text
 
 SPEC = EvaluationSpec(bootstrap_resamples=100, smoothing_sigma=1.0)
@@ -117,7 +118,7 @@ class MadeStudy:
         by_experiment = self.plan.cells()
         write_text(self.folder / "metrics.csv", tidy_metrics(self.cells()).to_csv(index=False))
         write_text(self.folder / "predictions.csv", predictions(self.cells()).to_csv(index=False))
-        write_text(self.folder / "timings.csv", timings(self.cells(), Path("results/benchmarks")).to_csv(index=False))
+        write_text(self.folder / "timings.csv", timings(self.cells()).to_csv(index=False))
         for name, cells in by_experiment.items():
             write_text(
                 self.folder / "experiments" / name / "results.csv", experiment_results(cells).to_csv(index=False)
@@ -180,7 +181,7 @@ class MadeStudy:
         ranking = evaluate_target(
             labels[test], scores[test], maps[test], masks[test], input_size=(SIZE, SIZE), spec=SPEC
         )
-        write_json(Path(cell.metrics), ranking | {"feature_dim": 12, "patches_per_image": 16})
+        write_json(Path(cell.metrics), ranking | {"facts": self._facts(cell)})
         reference = scores[~test] - (drift if cell.calibration != cell.target else 0)
         calibration = calibrate("f1_max", reference, labels[~test])
         images = [
@@ -197,6 +198,15 @@ class MadeStudy:
         ]
         decided = decide_target(labels[test], scores[test], calibration, SPEC)
         write_json(Path(cell.decisions), {**decided, "threshold": calibration.threshold, "images": images})
+
+    def _facts(self, cell: Cell) -> dict[str, float]:
+        facts: dict[str, float] = {"feature_dim": 12, "patches_per_image": 16, "bank_vectors": 300, "bank_bytes": 14400}
+        if cell.bank.training.dataset == POOLS:
+            vectors = {"a": 75, "b": 225}
+            facts |= {f"bank_vectors/d/{category}": count for category, count in vectors.items()}
+            facts |= {"own_vector_share": vectors[cell.target.category] / 300}
+            facts |= {"foreign_neighbours_normal": 0.125, "foreign_neighbours_anomalous": 0.5}
+        return facts
 
     def _scored(self, cell: Cell) -> tuple[list[str], np.ndarray, np.ndarray]:
         plan = [("test", 0, 6), ("test", 1, 6)] + ([("val", 0, 3), ("val", 1, 3)] if self.validation else [])

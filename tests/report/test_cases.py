@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 
+from patchshift.plan.score_specs import AnomalyMapSpec, ScoringSpec
 from patchshift.report.cases import CellPictures, select_cases
 from patchshift.report.results import Images, StudyResults
 
@@ -68,3 +71,12 @@ def test_colours_are_those_of_the_patches_that_are_not_ignored(make_study):
 
 def test_pictures_of_images_without_ignored_regions_have_none(results):
     assert not CellPictures.read(results, results.all_cells()[0], 1.0).ignores
+
+
+def test_heatmaps_are_brought_to_pixels_as_the_scores_say(results):
+    pictures = CellPictures.read(results, results.all_cells()[0], 0.0)
+    scoring = ScoringSpec(anomaly_map=AnomalyMapSpec(upsampling="nearest"))
+    (ours,) = pictures.show([0])
+    (theirs,) = replace(pictures, scored=replace(pictures.scored, scoring=scoring)).show([0])
+    assert ours.heatmap != theirs.heatmap
+    assert ours.mask == theirs.mask

@@ -33,6 +33,8 @@ def test_unshifted_domain_is_the_reference_wherever_it_stands():
     cells = [cell("dark", "dark", "dark"), cell("clean", "clean", "clean")]
     assert reference_domain(cells, {"clean": {"shift": "none"}, "dark": {"shift": "blur"}}) == "clean"
     assert reference_domain(cells[:1], {"dark": {"shift": "blur"}}) == "dark"
+    views = {"clean": {"shift": "none"}, "view": {"shift": "none", "view": {"short_side": 256}}}
+    assert reference_domain([cell("view", "view", "view"), *cells], views) == "clean"
     assert reference_domain([cell("clean", "clean", "dark")], {"clean": {"shift": "none"}}) is None
 
 

@@ -7,6 +7,7 @@ from patchshift.detectors.pace import ScoringPace
 from patchshift.plan.cells import Cell
 from patchshift.report.costs import experiment_costs
 from patchshift.report.tables import experiment_results, tidy_metrics
+from patchshift.runtime.files import read_json, write_json
 
 
 def write_logs(cells: Sequence[Cell], seconds: dict[str, float]) -> None:
@@ -65,3 +66,22 @@ def test_sizes_stand_beside_the_metrics(make_study) -> None:
 
 def test_no_cells_have_no_costs() -> None:
     assert experiment_costs([]).empty
+
+
+def test_the_seconds_of_fitting_are_those_of_its_job(make_study) -> None:
+    cells = make_study(clean={"title": "In domain", "train": ["d/a"]}).cells()
+    path = Path("results/benchmarks/fit_detector", f"{cells[0].bank.path}.tsv")
+    path.parent.mkdir(parents=True)
+    path.write_text("s\th:m:s\tmax_rss\tcpu_time\n12.3456\t0:00:12\t200\t20\n")
+    costs = experiment_costs(cells).set_index("detector")
+    assert costs.loc[cells[0].bank.detector, "fit_seconds"] == 12.35
+    assert costs.fit_seconds.isna().sum() == 1
+
+
+def test_a_detector_without_a_bank_leaves_its_sizes_empty_and_others_whole(make_study) -> None:
+    cells = make_study(clean={"title": "In domain", "train": ["d/a"]}).cells()
+    external = Path(cells[0].metrics)
+    write_json(external, read_json(external) | {"facts": {"patches_per_image": 0}})
+    for frame in (experiment_costs(cells), experiment_results(cells)):
+        text = frame[["detector", "feature_dim", "bank_vectors", "bank_bytes"]].to_csv(index=False)
+        assert text == "detector,feature_dim,bank_vectors,bank_bytes\nblunt,,,\nsharp,12,300,14400\n"

@@ -191,3 +191,11 @@ def test_a_setup_that_does_not_rank_is_not_recommended(make_study, monkeypatch):
 
 def test_the_data_section_says_what_the_backbones_see(page):
     assert "Every image is resized, height × width, to 320 × 224 pixels (net)." in page.text
+
+
+def test_a_pools_section_says_whose_vectors_its_bank_holds(page):
+    section = " ".join(page.text.partition("One bank for all categories, or one each")[2].split())
+    section = section.partition("Results of every experiment")[0]
+    assert section.count("Whose vectors the shared bank holds") == 2  # of each detector
+    assert "a 25.0 %12.5 %50.0 %" in section
+    assert "b 75.0 %12.5 %50.0 %" in section

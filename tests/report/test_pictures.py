@@ -4,6 +4,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from patchshift.plan.score_specs import AnomalyMapSpec
 from patchshift.report.pictures import Scale, outline, show_heatmap, show_mask, shrink_ignored, shrink_mask
 
 
@@ -39,6 +40,20 @@ def test_brightest_where_the_map_is_highest():
     )
     assert np.unravel_index(shown.argmax(), shown.shape) >= (0, 20)
     assert shown[:8, -4:].mean() > shown[-8:, :8].mean()
+
+
+def test_a_heatmap_shows_maps_as_the_detector_brings_them_to_pixels():
+    patch_map = np.zeros((4, 4), np.float32)
+    patch_map[0, 3] = 9
+    none = np.zeros((32, 32), bool)
+    arguments = {"scale": Scale(0, 9), "input_size": (32, 32), "sigma": 0}
+    smooth, blocky = (
+        pixels(show_heatmap(grey_jpeg(), patch_map, none, **arguments, anomaly_map=AnomalyMapSpec(upsampling=way)))
+        for way in ("bilinear", "nearest")
+    )
+    assert np.ptp(blocky[1:7, 25:31], axis=(0, 1)).max() < 12
+    assert np.ptp(smooth[1:7, 25:31], axis=(0, 1)).max() > 60
+    assert np.abs(pixels(show_heatmap(grey_jpeg(), patch_map, none, **arguments)) - smooth).max() == 0
 
 
 def test_hot_spot_in_an_ignored_region_is_grey():

@@ -2,7 +2,7 @@ import pytest
 
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.results import StudyResults
-from patchshift.report.shift import compare_pools, compare_shifts
+from patchshift.report.shift import compare_shifts
 
 SPEC = EvaluationSpec(bootstrap_resamples=100)
 
@@ -59,22 +59,10 @@ def test_defects_that_are_gone_are_left_out_of_changes_and_counted_once(make_stu
     assert comparison.left_out == {"dark": 4}
 
 
-def test_pool_is_paired_with_the_banks_of_its_categories(results):
-    for comparison in compare_pools(results, SPEC):
-        assert [(own.category, pooled.category) for own, pooled in comparison.pairs] == [("a", "a"), ("b", "b")]
-        for own, pooled in comparison.pairs:
-            assert own.cell.bank.training.dataset == "d"
-            assert pooled.cell.bank.training.dataset == "pools"
-            assert own.cell.calibration == pooled.cell.calibration
-        assert comparison.left_out == {}
-    assert len(compare_pools(results, SPEC)) == 2
-
-
-def test_study_without_shift_or_pool_compares_nothing(make_study):
+def test_study_without_shift_compares_nothing(make_study):
     study = make_study(clean={"title": "Only", "train": ["d/a"]})
     results = StudyResults(study.plan, study.folder)
     assert compare_shifts(results, "clean", SPEC) == []
-    assert compare_pools(results, SPEC) == []
 
 
 TWO_CAMERAS = {
@@ -118,16 +106,3 @@ def test_other_images_are_not_paired_even_if_their_files_have_the_same_names(cam
     start, used, *_ = comparison.outcomes["a"]
     assert cameras.images(start.cell).names == cameras.images(used.cell).names
     assert used.change.value.value == pytest.approx(used.auroc.value - start.auroc.value)
-
-
-def test_a_pool_meets_an_alias_beside_the_banks_of_its_members(make_study):
-    study = make_study(
-        camera=True,
-        detectors=("sharp",),
-        own={"title": "", "train": ["d"], "target_domains": ["camera_b"]},
-        adapted={"title": "", "train": ["d"], "train_domains": ["camera_b"]},
-        pool={"title": "", "train": ["pools/all"], "targets": ["d"], "target_domains": ["camera_b"]},
-    )
-    (comparison,) = compare_pools(StudyResults(study.plan, study.folder), SPEC)
-    assert comparison.domain == "camera_b"
-    assert [own.cell.bank.training.path for own, _ in comparison.pairs] == ["d/a/clean", "d/b/clean"]

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pandas as pd
 
 from patchshift.report.tables import (
@@ -9,7 +7,6 @@ from patchshift.report.tables import (
     predictions,
     text_table,
     tidy_metrics,
-    timings,
 )
 
 
@@ -36,26 +33,6 @@ def test_predictions_hold_every_test_image_of_every_cell(results):
     assert ((frame.score >= frame.threshold) == (frame.decision == 1)).all()
     assert set(frame.columns[-7:]) == {"image", "label", "defect", "relabelled", "score", "decision", "threshold"}
     assert set(frame.relabelled) == {0}
-
-
-def test_timings_are_of_the_jobs_that_left_a_benchmark(results, tmp_path):
-    cell = results.all_cells()[0]
-    path = tmp_path / "fit_detector" / f"{cell.bank.path}.tsv"
-    path.parent.mkdir(parents=True)
-    path.write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t200\t2.5\n")
-    assert timings([cell], tmp_path).to_dict("records") == [
-        {"stage": "fit_detector", "artifact": cell.bank.path, "seconds": 1.5, "cpu_seconds": 2.5, "peak_memory_mb": 200}
-    ]
-    assert timings([cell], Path("nowhere")).empty
-
-
-def test_targets_extracted_in_one_job_have_one_row_of_timings(results, tmp_path):
-    cells = results.cells["clean"]
-    path = tmp_path / "extract_features/batches/net/0.tsv"
-    path.parent.mkdir(parents=True)
-    path.write_text("s\th:m:s\tmax_rss\tcpu_time\n1.5\t0:00:01\t200\t2.5\n")
-    batches = {f"{cell.target.path}/net": "batches/net/0" for cell in cells}
-    assert list(timings(cells, tmp_path, batches).artifact) == ["batches/net/0"]
 
 
 def test_estimates_in_words():

@@ -7,10 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from patchshift.app import init, preview
+from patchshift.app import extend, init, inspect_bank, predict, preview
 from patchshift.errors import UserError
 
-COMMANDS = {"init": init, "preview-shifts": preview}
+COMMANDS = {"init": init, "preview-shifts": preview, "predict": predict, "inspect-bank": inspect_bank, "extend": extend}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -63,7 +63,7 @@ def read_mask(path: Path) -> Bool:
     Raises:
         UserError: if the file is missing, unreadable, truncated or too large.
     """
-    image = _decode(path)
+    image = decode_image(path)
     if image.mode in ("LA", "RGBA"):
         image = image.convert(image.mode[:-1])
     # A palette's indices are taken as they are: annotation tools write the class there, 0 is background.
@@ -78,7 +78,7 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: as `read_image`.
     """
-    width, height = _decode(path).size
+    width, height = decode_image(path).size
     return height, width
 
 
@@ -109,7 +109,12 @@ def raise_all(mistakes: list[str]) -> None:
         raise UserError("\n  ".join([f"{count} cannot be used:", *mistakes[:LISTED], *more]))
 
 
-def _decode(path: Path, digest: str | None = None) -> Image.Image:
+def decode_image(path: Path, digest: str | None = None) -> Image.Image:
+    """An image as it is stored, whatever its mode.
+
+    Raises:
+        UserError: as `read_image`, but for pixel types.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -132,7 +137,7 @@ def _decode(path: Path, digest: str | None = None) -> Image.Image:
 
 def _read_colours(path: Path, digest: str | None) -> Image.Image:
     """An image in 8-bit grey or RGB; greys stay one channel, a third of the work for what follows."""
-    image = _decode(path, digest)
+    image = decode_image(path, digest)
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_eight_bits(path, image)
     return image if image.mode == "L" else image.convert("RGB")

@@ -1,11 +1,11 @@
-"""Who trains, who calibrates and who is tested: one function per split protocol, and the draw of contaminants.
+"""Who trains, who calibrates and who is tested: one function per split protocol; draws of positives and contaminants.
 
 Tested in tests/data/test_splits.py; stated exactly in docs/protocol.md.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from patchshift.data.index import ImageRow, shuffle
@@ -88,6 +88,23 @@ PROTOCOLS: dict[str, Protocol] = {
     "published": _published,
 }
 """Each gives the part of every image that is not tested."""
+
+
+def draw_positives(groups: Groups, assigned: Mapping[str, str], spec: SplitSpec) -> list[str]:
+    """The anomalous test images that train as positives: `train_anomalous_share` within each defect type.
+
+    They are drawn from those that a protocol leaves in test, so its own draws stay as they are.
+
+    Args:
+        groups: the images.
+        assigned: the part of every image that the protocol does not leave in test.
+        spec: shares are of all anomalous test images of a type, rounded down.
+    """
+    drawn = []
+    for keys in groups.tested.values():
+        left = [key for key in keys if key not in assigned]
+        drawn += shuffle(left, f"{spec.seed} positives")[: int(spec.train_anomalous_share * len(keys) + ROUNDING)]
+    return drawn
 
 
 def draw_contaminants(tested: Iterable[ImageRow], good: int, spec: SplitSpec) -> frozenset[str]:

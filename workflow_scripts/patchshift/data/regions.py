@@ -32,6 +32,25 @@ def ignore_patches(ignore: Bool, grid: tuple[int, int]) -> Bool:
     return halved
 
 
+def defective_patches(mask: Bool, grid: tuple[int, int]) -> Bool:
+    """Which patches are defective: those with more than half of their area in the mask.
+
+    A defect that fills no patch that far has its most covered patch, the first of equals; an empty mask has none.
+
+    Args:
+        mask: [H, W] of the image, True where defective.
+        grid: (rows, columns) of patches, which lie as in `ignore_patches`.
+
+    Returns:
+        [rows, columns].
+    """
+    areas = _covered_areas(mask, grid)
+    defective: Bool = 2 * areas > mask.size
+    if not defective.any() and areas.any():
+        defective.flat[areas.argmax()] = True
+    return defective
+
+
 def measure_patch_shares(mask: Bool, grid: tuple[int, int]) -> Float64:
     """Which share of each patch's area a mask covers: [rows, columns] in [0, 1]; patches lie as in `ignore_patches`.
 
@@ -61,6 +80,25 @@ def read_ignored_patches(pack: Path, images: Sequence[str], grid: tuple[int, int
         for image, row in enumerate(rows):
             ignored[image] = ignore_patches(opened.ignore(row), grid)
         return ignored
+
+
+def read_defective_patches(pack: Path, images: Sequence[str], grid: tuple[int, int]) -> Bool:
+    """The defective patches of images: [n, rows, columns] bool. What of a mask lies in an ignored region is no defect.
+
+    Args:
+        pack: the pack of the images' domain.
+        images: the n image keys.
+        grid: (rows, columns) of patches.
+
+    Raises:
+        UserError: if an image is not in the pack.
+    """
+    with Pack(pack) as opened:
+        rows = opened.rows(images)
+        defective = np.zeros((len(rows), *grid), np.bool_)
+        for image, row in enumerate(rows):
+            defective[image] = defective_patches(opened.mask(row) & ~opened.ignore(row), grid)
+        return defective
 
 
 def _covered_areas(mask: Bool, grid: tuple[int, int]) -> Float64:

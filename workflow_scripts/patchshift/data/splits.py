@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchshift.data.index import ImageRow, shuffle
-from patchshift.data.protocols import PROTOCOLS, draw_contaminants, group_images
+from patchshift.data.protocols import PROTOCOLS, draw_contaminants, draw_positives, group_images
 from patchshift.data.tables import read_table, write_table
 from patchshift.errors import UserError
 from patchshift.plan.data_specs import SplitSpec
@@ -63,6 +63,7 @@ def split_images(rows: Sequence[ImageRow], spec: SplitSpec) -> Split:
     """
     groups = group_images(rows, spec)
     assigned = PROTOCOLS[spec.protocol](groups, spec)
+    assigned |= dict.fromkeys(draw_positives(groups, assigned, spec), "train")
     parts = {row.key: assigned.get(row.key, "test") for row in rows}
     anomalous = frozenset(row.key for row in rows if row.label)
     good = [key for key, part in parts.items() if part == "train" and key not in anomalous]

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from patchshift.detectors.kmeans import faiss_seed
 from patchshift.errors import UserError
-from patchshift.plan.detector_specs import IndexSpec
+from patchshift.plan.sampling_specs import IndexSpec
 
 Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 
 FEWEST_PER_CENTROID = 39  # below which faiss warns that its k-means has too few vectors
@@ -136,7 +137,12 @@ def _nearest_other(index: Any, vectors: Float32, queries: Float32) -> Float32:
 
 def choose_queries(patches: Float32) -> Float32:
     """At most `QUERIES` training patches, evenly spaced."""
-    return np.asarray(patches[np.linspace(0, len(patches) - 1, min(QUERIES, len(patches))).astype(int)])
+    return np.asarray(patches[query_rows(len(patches))])
+
+
+def query_rows(count: int) -> Int64:
+    """Rows of at most `QUERIES` of `count` patches, evenly spaced."""
+    return np.linspace(0, count - 1, min(QUERIES, count)).astype(np.int64)
 
 
 def to_bytes(index: Any) -> UInt8:

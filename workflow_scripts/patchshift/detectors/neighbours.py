@@ -3,7 +3,9 @@
 Tested in tests/detectors/test_neighbours.py.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -11,21 +13,31 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.detectors.foreground import Foreground
 from patchshift.detectors.indexes import build_index, from_bytes, measure_recall, to_bytes
-from patchshift.detectors.normality import Arrays
-from patchshift.plan.detector_specs import IndexSpec
+from patchshift.detectors.normality import Arrays, Measured
+from patchshift.plan.detector_specs import Distance
+from patchshift.plan.sampling_specs import IndexSpec
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Int16 = npt.NDArray[np.int16]
 UInt8 = npt.NDArray[np.uint8]
+
+DISTANCES: tuple[Distance, ...] = ("euclidean", "squared", "cosine")
+"""In the order in which banks number them."""
+
+FOREGROUND = "foreground/"
+"""Before the names of its arrays."""
 
 
 @dataclass(frozen=True)
 class NearestNeighbours:
-    """Scores a patch by its Euclidean distance to the nearest of the vectors it keeps.
+    """Scores a patch by its distance to the nearest of the vectors it keeps.
 
     Attributes:
-        vectors: [M, D] float32 patch embeddings; None where an index keeps codes alone.
+        vectors: [M, D] float32 patch embeddings, divided by their length for `cosine`; None where an index keeps codes
+            alone.
         covering_radius: largest distance of a training patch to the nearest kept one, in the space where the sampler
             chose (the projected one, if it projects).
         count: the score is the mean distance to so many nearest vectors.
@@ -33,6 +45,10 @@ class NearestNeighbours:
             |x - y|^2: far from the origin rounding would choose the neighbour.
         index: bytes of a faiss index that is not exact; None: search is exact.
         recall: share of training patches whose nearest vector the index finds.
+        members: [M] int16, which category of a pool each vector comes from; None: there is one.
+        distance: `euclidean`; `squared`, of the Euclidean one; or `cosine`, half the squared distance of unit vectors,
+            which is 1 - the cosine of their angle. A vector of zeros stays one: it is at 0.5 from all others.
+        foreground: tells the patches of the background, whose distance is 0; None: there is none.
     """
 
     vectors: Float32 | None
@@ -41,6 +57,9 @@ class NearestNeighbours:
     centre: Float32
     index: UInt8 | None = None
     recall: float = 1.0
+    members: Int16 | None = None
+    distance: Distance = "euclidean"
+    foreground: Foreground | None = None
 
     @cached_property
     def _searcher(self) -> Any:
@@ -51,8 +70,8 @@ class NearestNeighbours:
 
     @property
     def held(self) -> int:
-        """The patches, nearest vectors and the difference; and squared distances and rows of the neighbours."""
-        return 3 + -(-3 * self.count // len(self.centre))
+        """The patches (and their unit vectors), nearest vectors, difference; squares and rows of the neighbours."""
+        return 3 + (self.distance == "cosine") + -(-3 * self.count // len(self.centre))
 
     def fits(self, positions: int, dimension: int) -> bool:
         """See `NormalModel`."""
@@ -63,22 +82,52 @@ class NearestNeighbours:
         """Number of vectors."""
         return int(self._searcher.ntotal)
 
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """See `NormalModel`."""
+        facts = {"covering_radius": self.covering_radius}
+        if not math.isnan(self.recall):  # as it is where vectors are all equal
+            facts["search_recall"] = self.recall
+        return facts if self.foreground is None else facts | {"foreground_share": self.foreground.share}
+
+    def measure(self, patches: Float32) -> Measured:
+        """See `NormalModel`; `member` where the vectors come from several categories."""
+        distances, rows = self._nearest(patches)
+        if self.foreground is not None:
+            distances[self.foreground.background(patches)] = 0
+        return Measured(distances, {} if self.members is None else {"member": self.members[rows]})
+
     def distances(self, patches: Float32) -> Float32:
-        """[n, P, D] -> [n, P]: the mean Euclidean distance to the `count` nearest vectors that the index finds."""
-        flat = patches.reshape(-1, patches.shape[-1])
+        """[n, P, D] -> [n, P]: the mean distance to the `count` nearest vectors that the index finds, everywhere."""
+        return self._nearest(patches)[0]
+
+    def _nearest(self, patches: Float32) -> tuple[Float32, Int64]:
+        """Distances [n, P], and the row of the nearest vector [n, P]."""
+        flat = self._prepare(patches.reshape(-1, patches.shape[-1]))
         squares, rows = self._search(flat, self.count)
         if self.vectors is None:
-            return np.asarray(np.sqrt(np.maximum(squares, 0)).mean(axis=1)).reshape(patches.shape[:2])
-        total = np.zeros(len(flat), np.float32)
-        for nearest in rows.T:
-            # The expansion also loses small distances to rounding; the difference does not.
-            difference = flat - self.vectors[nearest]
-            total += np.sqrt(np.einsum("nd,nd->n", difference, difference))
-        return np.asarray(total / np.float32(self.count)).reshape(patches.shape[:2])
+            distances = self._from_squares(np.maximum(squares, 0)).mean(axis=1)
+        else:
+            distances = np.zeros(len(flat), np.float32)
+            for nearest in rows.T:
+                # The expansion also loses small distances to rounding; the difference does not.
+                difference = flat - self.vectors[nearest]
+                distances += self._from_squares(np.einsum("nd,nd->n", difference, difference))
+            distances /= np.float32(self.count)
+        return np.asarray(distances).reshape(patches.shape[:2]), rows[:, 0].reshape(patches.shape[:2])
+
+    def _prepare(self, vectors: Float32) -> Float32:
+        return unit_vectors(vectors) if self.distance == "cosine" else vectors
+
+    def _from_squares(self, squares: Float32) -> Float32:
+        """Distances from squared Euclidean ones."""
+        if self.distance == "euclidean":
+            return np.sqrt(squares)
+        return squares if self.distance == "squared" else squares / np.float32(2)
 
     def rows(self, vectors: Float32, count: int) -> Int64:
         """Rows of the `count` bank vectors nearest to each of `vectors` [n, D], nearest first: [n, count] int64."""
-        return self._search(vectors, count)[1]
+        return self._search(self._prepare(vectors), count)[1]
 
     def _search(self, vectors: Float32, count: int) -> tuple[Float32, Int64]:
         centred = vectors - self.centre
@@ -101,13 +150,20 @@ class NearestNeighbours:
             "count": np.array(self.count, np.int64),
             "centre": self.centre,
             "recall": np.array(self.recall),
+            "distance": np.array(DISTANCES.index(self.distance), np.int64),
         }
-        optional = {"vectors": self.vectors, "index": self.index}
+        if self.foreground is not None:
+            arrays |= {FOREGROUND + name: array for name, array in self.foreground.arrays().items()}
+        optional = {"vectors": self.vectors, "index": self.index, "members": self.members}
         return arrays | {name: array for name, array in optional.items() if array is not None}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """See `NormalModel`; the search is made ready, too."""
+        metric = int(arrays["distance"])
+        if not 0 <= metric < len(DISTANCES):
+            raise ValueError("it has a distance that is not known")
+        inner = {name.removeprefix(FOREGROUND): each for name, each in arrays.items() if name.startswith(FOREGROUND)}
         model = cls(
             arrays.get("vectors"),
             float(arrays["covering_radius"]),
@@ -115,12 +171,19 @@ class NearestNeighbours:
             arrays["centre"],
             arrays.get("index"),
             float(arrays["recall"]),
+            arrays.get("members"),
+            DISTANCES[metric],
+            Foreground.from_arrays(inner) if inner else None,
         )
         if model.count < 1 or model.centre.ndim != 1 or (model.vectors is None and model.index is None):
             raise ValueError("it holds no vectors")
         held = model._searcher.ntotal, model._searcher.d
         if held[1] != len(model.centre) or (model.vectors is not None and model.vectors.shape != held):
             raise ValueError("its index is of other vectors")
+        if model.members is not None and model.members.shape != (model.size,):
+            raise ValueError("its vectors come from other categories")
+        if model.foreground is not None and model.foreground.direction.shape != model.centre.shape:
+            raise ValueError("its foreground is of other vectors")
         return model
 
 
@@ -132,25 +195,50 @@ def make_neighbours(
     index: IndexSpec | None = None,
     queries: Float32 | None = None,
     seed: int = 0,
+    members: Int16 | None = None,
+    distance: Distance = "euclidean",
+    foreground: Foreground | None = None,
 ) -> NearestNeighbours:
     """The nearest neighbours among some vectors.
 
     Args:
-        vectors: [M, D] float32.
+        vectors: [M, D] float32, of any length.
         covering_radius: see `NearestNeighbours`.
         count: see `NearestNeighbours`.
         index: how they are searched; default: exactly.
         queries: [n, D] float32 patches that tell the recall of an index that is not exact.
         seed: of its k-means.
+        members: see `NearestNeighbours`.
+        distance: see `NearestNeighbours`.
+        foreground: see `NearestNeighbours`.
 
     Raises:
         UserError: if the vectors do not fit the index.
     """
+    if distance == "cosine":
+        vectors = unit_vectors(vectors)
+        queries = None if queries is None else unit_vectors(queries)
     centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    model = NearestNeighbours(
+        vectors, covering_radius, count, centre, members=members, distance=distance, foreground=foreground
+    )
     if index is None or index.method == "flat":
-        return NearestNeighbours(vectors, covering_radius, count, centre)
+        return model
     centred = vectors - centre
     built = build_index(index, centred, seed=seed)
     recall = 1.0 if queries is None else measure_recall(built, centred, queries - centre)
     kept = None if index.method == "ivf_pq" else vectors
-    return NearestNeighbours(kept, covering_radius, count, centre, to_bytes(built), recall)
+    return replace(model, vectors=kept, index=to_bytes(built), recall=recall)
+
+
+def unit_vectors(vectors: Float32) -> Float32:
+    """Vectors divided by their length, those of length 0 as they are: [N, D] -> [N, D] float32, a copy."""
+    # Their largest number first, or squares of large or small ones would not be finite or not be there.
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    units: Float32 = vectors / _without_zeros(largest)
+    units /= _without_zeros(np.sqrt(np.einsum("nd,nd->n", units, units))[:, None])
+    return units
+
+
+def _without_zeros(lengths: Float32) -> Float32:
+    return np.where(lengths > 0, lengths, np.float32(1))

@@ -3,14 +3,29 @@
 Tested in tests/detectors/test_samplers.py.
 """
 
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from patchshift.detectors.coreset import covering_radius, random_subset, trace_greedy
-from patchshift.detectors.kmeans import centroids
+from patchshift.detectors.kmeans import centroids, nearest_rows
 from patchshift.detectors.neighbours import make_neighbours
+from patchshift.detectors.shards import (
+    PatchSource,
+    choose_from_shards,
+    count_shards,
+    draw_patches,
+    measure_radius,
+    project,
+)
 from patchshift.errors import UserError
-from patchshift.plan.detector_specs import SamplerSpec
+from patchshift.features.reduction import fit_reduction
+from patchshift.plan.representation_specs import ReductionSpec
+from patchshift.plan.sampling_specs import SamplerSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -20,10 +35,30 @@ LEAST_WEIGHT = 1e-3
 """Of a position, relative to the mean: patches that never vary are still covered in the end."""
 
 BLOCK = 65536  # patches whose distances are computed at a time
+BESIDE = 64  # bytes that choosing keeps beside each patch: distances, nearest picks, weights, an ordering
+EPSILON = 0.9  # by which share `johnson_lindenstrauss` may change squared distances (anomalib)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The vectors of a bank.
+
+    Attributes:
+        vectors: [M, D] float32.
+        images: [M] the image that each comes from; a centroid: that of the patch nearest to it.
+        radius: covering radius: the largest Euclidean distance of a patch to the nearest of them, in the space where
+            they were chosen.
+    """
+
+    vectors: Float32
+    images: Int64
+    radius: float
 
 
 def choose(spec: SamplerSpec, patches: Float32, *, images: int, seed: int) -> tuple[Float32, float]:
-    """The vectors of a bank, and their covering radius in the space where they were chosen.
+    """`sample` of patches in memory: the vectors and their covering radius.
 
     Args:
         spec: which sampler, how many.
@@ -31,39 +66,142 @@ def choose(spec: SamplerSpec, patches: Float32, *, images: int, seed: int) -> tu
         images: how many images they come from.
         seed: of all random choices.
 
-    Returns:
-        [M, D] float32, and the largest Euclidean distance of a patch to the nearest of them.
+    Raises:
+        UserError: as `sample`.
+    """
+    present = np.ones((images, len(patches) // images), np.bool_)
+    sampled = sample(spec, PatchSource(present, patches.shape[1], lambda _: patches), memory_mb=math.inf, seed=seed)
+    return sampled.vectors, sampled.radius
+
+
+def sample(
+    spec: SamplerSpec,
+    source: PatchSource,
+    *,
+    memory_mb: float,
+    seed: int,
+    members: Sequence[str] = (),
+    member_of: npt.NDArray[np.int16] | None = None,
+) -> Sample:
+    """Choose the vectors of a bank.
+
+    Args:
+        spec: which sampler, how many.
+        source: the training patches.
+        memory_mb: memory for patches and what choosing keeps beside them, in MB.
+        seed: of all random choices.
+        members: the categories of a pool, for `per_category`.
+        member_of: [n] index into `members` of each image.
 
     Raises:
-        UserError: if more patches are asked for than there are.
+        UserError: if more patches are asked for than there are, or the memory does not allow the choice.
     """
+    groups, names = [np.arange(len(source.present))], ["the training images have"]
+    if spec.per_category and len(members) > 1:
+        groups = [np.flatnonzero(member_of == member) for member in range(len(members))]
+        names = [f"category '{member}' has" for member in members]
+    counts = [int(source.counts[images].sum()) for images in groups]
+    directions = draw_directions(spec, source.dimension, sum(counts), seed)
+    parts = [
+        _choose(spec, source, images, size, directions, memory_mb=memory_mb, seed=seed)
+        for images, size in zip(groups, _sizes(spec, counts, names), strict=True)
+    ]
+    vectors, radius = np.concatenate([part.vectors for part in parts]), parts[0].radius
+    if len(parts) > 1 or math.isnan(radius):
+        radius = measure_radius(source, vectors, directions=directions)
+    return Sample(vectors, np.concatenate([part.images for part in parts]), radius)
+
+
+def _sizes(spec: SamplerSpec, counts: list[int], names: list[str]) -> list[int]:
+    """How many vectors to choose of each group of so many patches."""
     if spec.method == "none":
-        return patches, 0.0
-    size = spec.count if spec.count is not None else max(1, int((spec.share or 0) * len(patches)))
-    for key, wanted in (("count", size), ("starts", spec.starts)):
-        if wanted > len(patches):
+        return counts
+    if spec.count is None:
+        sizes = [max(1, int((spec.share or 0) * count)) for count in counts]
+    else:
+        if spec.count < len(counts):
+            raise UserError(f"sampler.count: {spec.count} patches cannot come from {len(counts)} categories: raise it")
+        each, more = divmod(spec.count, len(counts))
+        sizes = [each + (group < more) for group in range(len(counts))]
+    for size, count, name in zip(sizes, counts, names, strict=True):
+        if not count:
             raise UserError(
-                f"sampler.{key}: {wanted} patches are asked for, but the training images have {len(patches)}: lower it"
-                + (", or give a share" if key == "count" else "")
+                f"sampler.per_category: {name} no patches to choose from: check its split, or remove foreground"
             )
+        for key, wanted in (("count" if spec.count is not None else "share", size), ("starts", spec.starts)):
+            if wanted > count:
+                raise UserError(
+                    f"sampler.{key}: {wanted} patches are asked for, but {name} {count}: lower it"
+                    + (", or give a share" if key == "count" else "")
+                )
+    return sizes
+
+
+def _choose(
+    spec: SamplerSpec,
+    source: PatchSource,
+    images: Int64,
+    size: int,
+    directions: Float32 | None,
+    *,
+    memory_mb: float,
+    seed: int,
+) -> Sample:
+    """Choose from some images; the radius is NaN where not all patches were in memory at a time."""
+    count, patch_bytes = int(source.counts[images].sum()), 4 * source.dimension + BESIDE
+    if directions is not None:
+        patch_bytes += 4 * directions.shape[1]
+    if spec.method == "kmeans":  # it works on a copy about the mean
+        patch_bytes += 4 * source.dimension
+    shards, needed = count_shards(source, images, size, patch_bytes=patch_bytes, memory=memory_mb * 1e6)
+    if shards == 1:
+        patches = source.read(images)
+        vectors, rows, radius = _choose_in_memory(spec, patches, source.positions(images), size, directions, seed)
+        return Sample(vectors, source.images_of(images, rows), radius)
+    if spec.method == "random":
+        return Sample(*draw_patches(source, images, size, seed=seed), math.nan)
+    one_shard = count * patch_bytes + size * 4 * source.dimension
+    if spec.method != "greedy" or spec.starts > 1:
+        name = f"sampler '{spec.method}'" + (f" with {spec.starts} starts" if spec.starts > 1 else "")
+        raise UserError(
+            f"memory_mb: {name} needs all {count:,} training patches in memory at a time: raise it to "
+            f"{math.ceil(one_shard / 1e6)}, or choose sampler 'greedy' (one start) or 'random', which do not"
+        )
+    if not shards:
+        raise UserError(
+            f"memory_mb: {size:,} of {count:,} training patches cannot be chosen in {memory_mb:g} MB: raise it to "
+            f"{math.ceil(needed / 1e6)}, or keep fewer"
+        )
+    log.info("%d patches would take %.0f MB: they are read in %d shards", count, one_shard / 1e6, shards)
+    chosen = choose_from_shards(source, np.array_split(images, shards), size, seed=seed, directions=directions)
+    return Sample(*chosen, math.nan)
+
+
+def _choose_in_memory(
+    spec: SamplerSpec, patches: Float32, positions: Int64, size: int, directions: Float32 | None, seed: int
+) -> tuple[Float32, Int64, float]:
+    """Vectors, the rows of patches that they are (or are nearest to), and their covering radius."""
+    if spec.method == "none":
+        return patches, np.arange(len(patches)), 0.0
     if spec.method == "kmeans":
         vectors = centroids(patches, size, seed=seed)
-        model = make_neighbours(vectors, 0.0)
-        return vectors, max(float(model.distances(image[None]).max()) for image in np.split(patches, images))
+        model, blocks = make_neighbours(vectors, 0.0), np.array_split(patches, -(-len(patches) // BLOCK))
+        radius = max(float(model.distances(block[None]).max()) for block in blocks)
+        return vectors, nearest_rows(vectors, patches), radius
     if spec.method == "random":
         rows = random_subset(patches, size, seed=seed)
-        return patches[rows], covering_radius(patches, rows)
-    rows, radius = _choose_greedily(spec, patches, size, images, seed)
-    return patches[rows], radius
+        return patches[rows], rows, covering_radius(patches, rows)
+    rows, radius = _choose_greedily(spec, patches, positions, size, directions, seed)
+    return patches[rows], rows, radius
 
 
-def _choose_greedily(spec: SamplerSpec, patches: Float32, size: int, images: int, seed: int) -> tuple[Int64, float]:
+def _choose_greedily(
+    spec: SamplerSpec, patches: Float32, positions: Int64, size: int, directions: Float32 | None, seed: int
+) -> tuple[Int64, float]:
     random = np.random.default_rng(seed)
     start = int(random.integers(len(patches)))
-    weights = position_weights(patches, images) if spec.method == "variance_weighted" else None
-    if spec.projection is not None:  # Gaussian, so that distances are kept on average (Johnson-Lindenstrauss)
-        directions = random.standard_normal((patches.shape[1], spec.projection), np.float32)
-        patches = patches @ (directions / np.float32(np.sqrt(spec.projection)))
+    weights = position_weights(patches, positions) if spec.method == "variance_weighted" else None
+    patches = project(patches, directions)
     initial = None
     if spec.starts > 1:
         initial = mean_distances(patches, random.choice(len(patches), spec.starts, replace=False))
@@ -75,27 +213,58 @@ def _choose_greedily(spec: SamplerSpec, patches: Float32, size: int, images: int
     return rows[:size], float(reach[size]) if size < len(patches) else 0.0
 
 
-def position_weights(patches: Float32, images: int) -> Float64:
-    """How much patches vary at their position, relative to all: [N], one value for each position of each image.
+def draw_directions(spec: SamplerSpec, dimension: int, count: int, seed: int) -> Float32 | None:
+    """The random matrix [D, d] of `projection`, one for all shards and categories; None: no projection.
+
+    `johnson_lindenstrauss` is sparse, and d as scikit-learn's `johnson_lindenstrauss_min_dim` says for `EPSILON`:
+    4 ln N / (e^2 / 2 - e^3 / 3), rounded down (Dasgupta and Gupta 2003). Where that is no less than D, nothing is
+    projected.
+
+    Args:
+        spec: the sampler.
+        dimension: D.
+        count: N, of training patches.
+        seed: of the draw.
+    """
+    if spec.projection is None:
+        return None
+    if spec.projection == "johnson_lindenstrauss":
+        enough = max(1, int(4 * math.log(count) / (EPSILON**2 / 2 - EPSILON**3 / 3)))
+        if enough >= dimension:
+            return None
+        sparse = ReductionSpec(method="random_projection", dimension=enough, distribution="sparse")
+        return np.asarray(fit_reduction(sparse, dimension, (), seed=seed)["reduction/matrix"])
+    random = np.random.default_rng(seed)
+    random.integers(count)  # the first pick comes from the same stream, before
+    # Gaussian, so that distances are kept on average (Johnson-Lindenstrauss)
+    directions = random.standard_normal((dimension, spec.projection), np.float32)
+    return directions / np.float32(np.sqrt(spec.projection))
+
+
+def position_weights(patches: Float32, positions: Int64) -> Float64:
+    """How much patches vary at their position, relative to all: [N], one value for each patch.
 
     The square root of the trace of the covariance at the position divided by the mean of these traces; at least
     `LEAST_WEIGHT`. All 1 where nothing varies.
 
     Args:
         patches: [N, D] float32, image by image.
-        images: how many images.
+        positions: [N] of each patch, ascending within an image.
     """
-    positions = patches.reshape(images, -1, patches.shape[1])
-    total, squares = np.zeros(positions.shape[1:]), np.zeros(positions.shape[1:])
-    origin = positions[0].astype(np.float64)  # far from it, the difference of squares would lose the variance
-    for image in positions:
-        centred = image - origin
-        total += centred
-        squares += centred**2
-    spread = np.maximum(squares / images - (total / images) ** 2, 0).sum(axis=1)
+    present, firsts, counts = np.unique(positions, return_index=True, return_counts=True)
+    places = np.searchsorted(present, positions)
+    origin = patches[firsts].astype(np.float64)  # far from it, the difference of squares would lose the variance
+    total, squares = np.zeros(origin.shape), np.zeros(origin.shape)
+    ends = np.flatnonzero(np.diff(positions, append=-1) <= 0) + 1  # of images
+    for first, end in zip([0, *ends], ends, strict=False):
+        at = places[first:end]  # each position once
+        centred = patches[first:end] - origin[at]
+        total[at] += centred
+        squares[at] += centred**2
+    spread = np.maximum(squares / counts[:, None] - (total / counts[:, None]) ** 2, 0).sum(axis=1)
     if not spread.any():
         return np.ones(len(patches))
-    return np.tile(np.maximum(np.sqrt(spread / spread.mean()), LEAST_WEIGHT), images)
+    return np.asarray(np.maximum(np.sqrt(spread / spread.mean()), LEAST_WEIGHT)[places])
 
 
 def mean_distances(points: Float32, starts: Int64) -> Float64:

@@ -1,13 +1,14 @@
 """Scores of images and patches, as a detector computes them and as they lie on disk.
 
-Layout of a scores file: datasets `images` (keys), `image_scores` [n], `maps` [n, rows, columns], float32; attributes
-`input_size`, `feature_dim` (where it is known) and `provenance` (JSON).
+Layout of a scores file: datasets `images` (keys), `image_scores` [n], `maps` [n, rows, columns], float32; group `parts`
+with what maps were made from, of the same shape; attributes `input_size`, `facts`, `members`, `scoring` and
+`provenance` (JSON).
 Tested in tests/detectors/test_scores.py.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.detectors.normality import Arrays
 from patchshift.errors import UserError
+from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
 
@@ -28,13 +31,19 @@ class Scores:
 
     Attributes:
         image_scores: [n] float32.
-        maps: [n, rows, columns] float32, at patch resolution.
-        feature_dim: length of the patch embeddings that were compared; None: not known.
+        maps: [n, rows, columns] float32, at patch resolution; [n, 0, 0] where the detector gives none.
+        parts: name -> [n, rows, columns]: what the maps were made from (`detectors.normality.Measured`).
+        facts: name -> number: what tables say of the detector (`feature_dim`, `bank_vectors`, `bank_bytes`, ...).
+        members: the categories that `parts["member"]` counts, of a pool.
+        scoring: how image scores came from maps, and how maps are brought to pixels.
     """
 
     image_scores: Float32
     maps: Float32
-    feature_dim: int | None = None
+    parts: Arrays = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
+    members: Sequence[str] = ()
+    scoring: ScoringSpec = field(default_factory=ScoringSpec)
 
 
 @dataclass(frozen=True)
@@ -71,8 +80,12 @@ def write_scores(
         file.create_dataset("image_scores", data=scores.image_scores, track_times=False)
         file.create_dataset("maps", data=scores.maps, track_times=False)
         file.attrs["input_size"] = np.array(input_size, np.int64)
-        if scores.feature_dim is not None:
-            file.attrs["feature_dim"] = scores.feature_dim
+        parts = file.create_group("parts")
+        for name, values in sorted(scores.parts.items()):
+            parts.create_dataset(name, data=values, track_times=False)
+        file.attrs["facts"] = json.dumps(dict(scores.facts), sort_keys=True)
+        file.attrs["members"] = json.dumps(list(scores.members))
+        file.attrs["scoring"] = scores.scoring.canonical()
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
 
 
@@ -85,10 +98,14 @@ def read_scores(path: Path) -> ScoresFile:
     try:
         with h5py.File(path, "r") as file:
             height, width = file.attrs["input_size"]
-            feature_dim = file.attrs.get("feature_dim")
             return ScoresFile(
                 Scores(
-                    file["image_scores"][:], file["maps"][:], feature_dim if feature_dim is None else int(feature_dim)
+                    file["image_scores"][:],
+                    file["maps"][:],
+                    {name: part[:] for name, part in file["parts"].items()},
+                    json.loads(file.attrs["facts"]),
+                    json.loads(file.attrs["members"]),
+                    ScoringSpec.model_validate_json(file.attrs["scoring"]),
                 ),
                 [str(name) for name in file["images"].asstr()[:]],
                 (int(height), int(width)),

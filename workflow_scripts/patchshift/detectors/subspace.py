@@ -3,13 +3,14 @@
 Tested in tests/detectors/test_subspace.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.detectors.normality import Arrays
+from patchshift.detectors.normality import Arrays, Measured
 from patchshift.errors import UserError
 from patchshift.features.reduction import principal_components
 from patchshift.features.representations import Representation
@@ -34,6 +35,16 @@ class NormalSubspace:
     mean: Float32
     components: Float32
     held = 4  # the patches, what is left of them, its coefficients, and what the subspace holds
+    facts: ClassVar[Mapping[str, float]] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of components."""
+        return int(self.components.shape[1])
+
+    def measure(self, patches: Float32) -> Measured:
+        """See `NormalModel`."""
+        return Measured(self.distances(patches))
 
     def distances(self, patches: Float32) -> Float32:
         """[n, P, D] -> [n, P]: |x - m - V V^T (x - m)|, V the components, m the mean."""

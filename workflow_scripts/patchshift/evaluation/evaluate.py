@@ -34,6 +34,7 @@ from patchshift.evaluation.statistics import (
 )
 from patchshift.evaluation.thresholds import Calibration
 from patchshift.evaluation.undefined import Estimate, Undefined, estimate, undefined
+from patchshift.plan.score_specs import AnomalyMapSpec
 from patchshift.plan.specs import EvaluationSpec
 
 IMAGE_METRICS = ("image_auroc", "image_ap")
@@ -59,6 +60,7 @@ def evaluate_target(
     spec: EvaluationSpec,
     has_masks: bool = True,
     ignore: Iterable[npt.NDArray[Any]] | None = None,
+    anomaly_map: AnomalyMapSpec | None = None,
 ) -> dict[str, Any]:
     """Ranking metrics of the test images of one target, with bootstrap intervals.
 
@@ -72,6 +74,7 @@ def evaluate_target(
         has_masks: False if the dataset has no masks for this category: `masks` is not read.
         ignore: N ignore masks [H, W], pixels of any non-zero value are left out of pixel metrics; read one at a time.
             None: nothing is ignored.
+        anomaly_map: how maps are brought to pixels, if not as the protocol has it.
 
     Returns:
         `metrics`: metric name -> value with interval, or the reason why it is undefined; `counts`: `normal` and
@@ -84,7 +87,8 @@ def evaluate_target(
     metrics = _image_metrics(anomalous, np.asarray(scores), spec)
     if has_masks:
         ignored = repeat(None, len(anomalous)) if ignore is None else ignore
-        pixels, regions = _pixel_metrics(zip(anomalous, patch_maps, masks, ignored, strict=True), input_size, spec)
+        images = zip(anomalous, patch_maps, masks, ignored, strict=True)
+        pixels, regions = _pixel_metrics(images, input_size, spec, anomaly_map)
     else:
         pixels, regions = dict.fromkeys(PIXEL_METRICS, undefined("the dataset has no masks for this category")), None
     counts = {"normal": int((~anomalous).sum()), "anomalous": int(anomalous.sum()), "regions": regions}
@@ -144,12 +148,16 @@ def _pixel_metrics(
     images: Iterable[tuple[Any, npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any] | None]],
     input_size: tuple[int, int],
     spec: EvaluationSpec,
+    anomaly_map: AnomalyMapSpec | None,
 ) -> tuple[dict[str, Estimate], int | None]:
     """Pixel metrics and number of regions of images (label, patch map, mask, ignore mask), read one at a time."""
     pool = PixelPool()
     try:
         for _, patch_map, mask, ignore in images:
-            pool.add(mask, upsample_map(patch_map, input_size, mask.shape, spec.smoothing_sigma), ignore)
+            if not patch_map.size:
+                raise Undefined("the method gave no maps")
+            pixels = upsample_map(patch_map, input_size, mask.shape, spec.smoothing_sigma, anomaly_map)
+            pool.add(mask, pixels, ignore)
         per_image = pool.per_image(_BINS)
         exact = measure_counts(pool.rank(), fpr_limit=spec.pro_fpr_limit)
     except Undefined as error:

@@ -3,6 +3,7 @@
 Tested in tests/evaluation/test_scored.py.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -13,8 +14,10 @@ import numpy.typing as npt
 from patchshift.data.index import find_rows
 from patchshift.data.packs import Pack
 from patchshift.data.splits import read_split
+from patchshift.detectors.normality import Arrays
 from patchshift.detectors.scores import read_scores
 from patchshift.errors import UserError
+from patchshift.plan.score_specs import ScoringSpec
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,10 @@ class ScoredImages:
         scores: [n] float32 image scores, higher is more anomalous.
         maps: [n, rows, columns] float32 patch distances.
         input_size: (height, width) of the network input in pixels.
-        feature_dim: length of the patch embeddings that were compared; None: not known.
+        parts: name -> [n, rows, columns]: what the maps were made from (`detectors.scores`).
+        facts: name -> number: what tables say of the detector.
+        members: the categories that `parts["member"]` counts, of a pool.
+        scoring: how image scores came from maps, and how maps are brought to pixels.
     """
 
     images: list[str]
@@ -40,7 +46,10 @@ class ScoredImages:
     scores: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
     input_size: tuple[int, int]
-    feature_dim: int | None
+    parts: Arrays
+    facts: Mapping[str, float]
+    members: Sequence[str]
+    scoring: ScoringSpec
 
     @property
     def patches_per_image(self) -> int:
@@ -91,7 +100,10 @@ class ScoredImages:
             scores=scored.scores.image_scores[rows],
             maps=scored.scores.maps[rows],
             input_size=scored.input_size,
-            feature_dim=scored.scores.feature_dim,
+            parts={name: part[rows] for name, part in scored.scores.parts.items()},
+            facts=scored.scores.facts,
+            members=scored.scores.members,
+            scoring=scored.scores.scoring,
         )
 
     def join(self, other: Self) -> Self:
@@ -108,4 +120,5 @@ class ScoredImages:
             defects=[*self.defects, *other.defects],
             scores=np.concatenate([self.scores, other.scores]),
             maps=np.concatenate([self.maps, other.maps]),
+            parts={name: np.concatenate([part, other.parts[name]]) for name, part in self.parts.items()},
         )

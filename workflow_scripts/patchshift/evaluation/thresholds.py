@@ -49,6 +49,8 @@ class Calibration:
         anomalous: number of anomalous validation images.
         criterion: value of what the policy optimises (`f1_max`: the validation F1).
         guarantee: what the policy promises on new images, in words; None if nothing.
+        location: mean of the finite scores of normal validation images; None with `scale`.
+        scale: their standard deviation (divisor n - 1); None if there are fewer than two, or all are equal.
     """
 
     policy: str
@@ -58,6 +60,8 @@ class Calibration:
     anomalous: int
     criterion: float | None
     guarantee: str | None
+    location: float | None = None
+    scale: float | None = None
 
 
 Policy = Callable[[ThresholdSpec, npt.NDArray[np.floating[Any]], Bool], Choice]
@@ -98,7 +102,24 @@ def calibrate(policy: ThresholdSpec | str, scores: Scores, labels: Labels) -> Ca
         anomalous=int(anomalous.sum()),
         criterion=choice.criterion if choice else None,
         guarantee=choice.guarantee if choice else None,
+        **_measure_normal(scores[~anomalous]),
     )
+
+
+def normalise(scores: Scores, calibration: Calibration) -> npt.NDArray[np.float64]:
+    """Scores in standard deviations from the mean of the normal validation scores; no test score has a part in either.
+
+    Args:
+        scores: [N] image scores.
+        calibration: of the same detector, on validation images.
+
+    Returns:
+        [N], in the order of the scores and without bounds; NaN where the calibration has no scale.
+    """
+    exact: npt.NDArray[np.float64] = np.asarray(scores, np.float64)
+    if calibration.location is None or calibration.scale is None:
+        return np.full(exact.shape, np.nan)
+    return (exact - calibration.location) / calibration.scale
 
 
 def f1_max(spec: ThresholdSpec, scores: Scores, anomalous: Bool) -> Choice:
@@ -138,6 +159,15 @@ POLICIES: dict[str, Policy] = {
     "normal_quantile": normal_quantile,
 }
 """Name in `ThresholdSpec.policy` -> its function."""
+
+
+def _measure_normal(scores: Scores) -> dict[str, float]:
+    """`location` and `scale` of normal validation scores, where there are two that differ."""
+    finite = np.asarray(scores, np.float64)[np.isfinite(scores)]
+    if len(finite) < 2 or np.ptp(finite) == 0:  # the mean of equal numbers may be another one
+        return {}
+    location, scale = float(finite.mean()), float(finite.std(ddof=1))
+    return {"location": location, "scale": scale} if 0 < scale < np.inf else {}
 
 
 def _as_spec(policy: ThresholdSpec | str) -> ThresholdSpec:

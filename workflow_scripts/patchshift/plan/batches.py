@@ -47,7 +47,8 @@ def list_targets(study: Study) -> dict[str, list[Target]]:
     """Backbone -> the targets whose features the study needs, in the order in which its cells first need them."""
     needed: dict[str, dict[Target, None]] = {}
     for cell in study.all_cells():
-        needed.setdefault(cell.bank.backbone, {}).update(dict.fromkeys(_cell_targets(study, cell)))
+        if cell.bank.is_fitted:
+            needed.setdefault(cell.bank.backbone, {}).update(dict.fromkeys(_cell_targets(study, cell)))
     return {backbone: list(targets) for backbone, targets in needed.items()}
 
 

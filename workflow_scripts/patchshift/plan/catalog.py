@@ -92,6 +92,14 @@ def check_references(catalog: Mapping[str, Any], where: str, mistakes: list[str]
     for domain, entry in _entries(catalog, "domains"):
         _check_domain(domain, entry, catalog.get("splits") or {}, f"{where}.domains.{domain}", mistakes)
     domains = catalog.get("domains") or {}
+    for detector, entry in _entries(catalog, "detectors"):
+        for key in ("crops", "add_augmented", "turned") if isinstance(entry, dict) else ():
+            names = entry.get(key)
+            mistakes += [
+                f"{where}.detectors.{detector}.{key}: '{name}' is not in domains{did_you_mean(str(name), domains)}"
+                for name in (names if isinstance(names, list) else [names] if names is not None else [])
+                if name not in domains
+            ]
     for threshold, entry in _entries(catalog, "thresholds"):
         name = entry.get("defects_from") if isinstance(entry, dict) else None
         if name is not None and name not in domains:
@@ -126,7 +134,7 @@ def _check_alias(
 
 def _check_domain(domain: str, entry: Any, splits: Mapping[str, Any], place: str, mistakes: list[str]) -> None:
     """A domain made from one part of a split ends its id with that split's, so that no other split can take it."""
-    for kind in ("crops", "synthesis"):
+    for kind in ("crops", "synthesis", "turns"):
         made = entry.get(kind) if isinstance(entry, dict) else None
         split = made.get("split") if isinstance(made, dict) else None
         if split is None:

@@ -25,14 +25,20 @@ class Target:
 
 @dataclass(frozen=True)
 class Bank:
-    """A fitted detector: what it was trained on, and how."""
+    """A fitted detector: what it was trained on, and how; or the scores of another method in its place.
+
+    Attributes:
+        weights: what tables say of them: the backbone's weight file, `random` or `none`.
+        is_fitted: False for scores of another method: no file of a bank, no features. The backbone is then but a label.
+    """
 
     training: Target
     split: str
     backbone: str
     detector: str
     seed: int
-    weights: str = field(default="", compare=False)  # the backbone's weight file, `random` or `none`
+    weights: str = field(default="", compare=False)
+    is_fitted: bool = field(default=True, compare=False)
 
     @property
     def path(self) -> str:
@@ -104,9 +110,12 @@ class Cell:
         """Paths of all that its results come from, as far as the cell names it."""
         domains = dict.fromkeys([self.target, self.calibration])
         trained = {self.bank.training} - {Target(POOLS, self.bank.training.category, self.bank.training.domain)}
-        return [
+        fitted = [
             *(f"results/features/{each.path}/{self.bank.backbone}.h5" for each in [*domains, *trained]),
             f"results/banks/{self.bank.path}.h5",
+        ]
+        return [
+            *(fitted if self.bank.is_fitted else []),
             *(f"results/scores/{self.bank.path}/on/{each.path}.h5" for each in domains),
             f"results/thresholds/{self.bank.path}/from/{self.calibration.path}/{self.threshold}.json",
             self.pack,

@@ -6,8 +6,11 @@ Tested in tests/plan/test_compatibility.py.
 from collections.abc import Iterator
 
 from patchshift.plan.cells import CLEAN, Cell
+from patchshift.plan.detector_specs import ExternalSpec
+from patchshift.plan.external import find_repeated_tables
 from patchshift.plan.loading import did_you_mean
 from patchshift.plan.study import Study
+from patchshift.plan.training_inputs import find_training_mistakes, is_fitted
 
 
 def find_mismatches(study: Study) -> list[str]:
@@ -17,11 +20,14 @@ def find_mismatches(study: Study) -> list[str]:
         *(
             line
             for pair in dict.fromkeys((c.bank.backbone, c.bank.detector) for c in cells)
+            if is_fitted(study, pair[1])
             for line in _layers(study, *pair)
         ),
+        *(line for bank in dict.fromkeys(cell.bank for cell in cells) for line in find_training_mistakes(study, bank)),
+        *find_repeated_tables(cells),
         *(line for domain in _domains(cells) for line in _defects_as_images(study, domain)),
         *(line for cell in cells for line in _defects_of_threshold(study, cell)),
-        *_inspected_backbones(study, {cell.bank.backbone for cell in cells}),
+        *_inspected_backbones(study, {cell.bank.backbone for cell in cells if cell.bank.is_fitted}),
     ]
     return list(dict.fromkeys(lines))
 
@@ -32,7 +38,9 @@ def _domains(cells: list[Cell]) -> list[str]:
 
 def _layers(study: Study, backbone: str, detector: str) -> Iterator[str]:
     """Layers that a detector asks for and its backbone does not cache, and fusions that do not fit those it caches."""
-    representation = study.catalog.detectors[detector].representation
+    spec = study.catalog.detectors[detector]
+    assert not isinstance(spec, ExternalSpec)  # has no layers
+    representation = spec.representation
     cached = study.catalog.backbones[backbone].layers
     named = [*(representation.layers or []), *representation.logarithm, *(representation.weights or {})]
     unknown = [layer for layer in dict.fromkeys(named) if layer not in cached]
@@ -64,10 +72,10 @@ def _inspected_backbones(study: Study, used: set[str]) -> Iterator[str]:
 
 def _defects_as_images(study: Study, domain: str) -> Iterator[str]:
     """Domains of defects that would be tested, or taken for normal images."""
-    if study.catalog.domains[domain].kind not in ("clean", "shift"):
+    if study.catalog.domains[domain].kind not in ("clean", "shift", "view"):
         yield (
-            f"domain '{domain}' holds defects for a positive bank or for thresholds: it can neither be scored as a "
-            "target nor fit a bank of normal images"
+            f"domain '{domain}' holds images for banks or thresholds (kind '{study.catalog.domains[domain].kind}'): it "
+            "can neither be scored as a target nor take the place of a bank's training images"
         )
 
 

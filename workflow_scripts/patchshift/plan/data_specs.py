@@ -181,6 +181,13 @@ class SplitSpec(Spec):
         le=0.5,
         description="Share of the training images that are anomalous and taken for good, moved there from test.",
     )
+    train_anomalous_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the anomalous test images that train as positives of dual banks, within each defect "
+        "type; no bank of normal images is fitted on them. Not for `official`.",
+    )
     seed: Seed = Field(42, description="Split seed.")
 
     @model_validator(mode="after")
@@ -194,4 +201,10 @@ class SplitSpec(Spec):
             self._unused(owner, "official_train_share")
         if self.protocol == "official" and self.train_contamination:
             raise ValueError("protocol 'official' leaves the test set untouched: remove train_contamination")
+        if self.protocol == "official" and self.train_anomalous_share:
+            raise ValueError("protocol 'official' leaves the test set untouched: remove train_anomalous_share")
+        if self.train_anomalous_share and self.train_anomalous_share + (self.val_anomalous_share or 0) >= 1:
+            raise ValueError(
+                "train_anomalous_share and val_anomalous_share leave no anomalous image to test: lower one of them"
+            )
         return self

@@ -1,95 +1,18 @@
-"""The config models of detectors: a method with its settings, and how patch scores become one score per image.
+"""The config models of detectors: a method with its settings.
 
 Field descriptions are the text of docs/config.md; docs/protocol.md states each method exactly.
 Tested in tests/plan/test_specs.py.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from patchshift.plan.base import Share, Spec, Threads
+from patchshift.plan.base import Name, RelativePath, Share, Spec, Threads
+from patchshift.plan.compat import Compat, fill_in
 from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
-
-Size = Annotated[int, Field(ge=1)]
-
-
-class SamplerSpec(Spec):
-    """Which training patches the memory bank keeps."""
-
-    method: Literal["greedy", "variance_weighted", "random", "kmeans", "none"] = Field(
-        "greedy",
-        description="`greedy`: exact greedy k-centre. `variance_weighted`: the same, denser at positions where patches "
-        "vary more. `kmeans`: centroids, which are no training patches.",
-    )
-    share: Share | None = Field(None, description="Share of the training patches to keep.")
-    count: Size | None = Field(None, description="Number of training patches to keep.")
-    projection: Size | None = Field(
-        None, description="Choose greedily in a random projection to this many dimensions; default: none."
-    )
-    starts: Size = Field(
-        1,
-        description="1: the first patch is drawn. More: the greedy choice starts from the mean distance to so many "
-        "drawn patches, as the published PatchCore code does with 10.",
-    )
-
-    @model_validator(mode="after")
-    def _options_fit_the_method(self) -> "SamplerSpec":
-        if self.method != "none" and (self.share is None) == (self.count is None):
-            raise ValueError("give either share or count")
-        if self.method == "none" and (self.share, self.count) != (None, None):
-            raise ValueError("sampler 'none' keeps all patches: remove share and count")
-        if self.method not in ("greedy", "variance_weighted"):
-            self._unused(f"sampler '{self.method}'", "projection", "starts")
-        return self
-
-
-class IndexSpec(Spec):
-    """How the nearest bank vectors are searched."""
-
-    method: Literal["flat", "ivf_flat", "ivf_pq", "hnsw"] = Field(
-        "flat",
-        description="`flat`: exact. `ivf_flat`: in the lists nearest to a patch. `ivf_pq`: the same, and vectors are "
-        "kept as codes of a few bytes alone. `hnsw`: along the links of a graph.",
-    )
-    lists: Size | None = Field(None, description="`ivf_*`: number of lists; default: 4 sqrt(M) of M vectors.")
-    probes: Size | None = Field(None, description="`ivf_*`: lists that are searched; default 8.")
-    code_bytes: Size | None = Field(None, description="`ivf_pq`: bytes per vector; must divide its length.")
-    links: Annotated[int, Field(ge=2, le=256)] | None = Field(
-        None, description="`hnsw`: links of a vector; default 32."
-    )
-    depth: Size | None = Field(None, description="`hnsw`: candidates of a search; default 64.")
-
-    @model_validator(mode="after")
-    def _options_fit_the_method(self) -> "IndexSpec":
-        owner = f"index '{self.method}'"
-        if self.method not in ("ivf_flat", "ivf_pq"):
-            self._belongs(False, owner, "lists", "probes")
-        self._belongs(self.method == "ivf_pq", owner, "code_bytes")
-        if self.lists and self.probes and self.probes > self.lists:
-            raise ValueError(f"{owner} has {self.lists} lists, so probes cannot be {self.probes}: lower it")
-        if self.method != "hnsw":
-            self._belongs(False, owner, "links", "depth")
-        return self
-
-
-class ImageScoreSpec(Spec):
-    """How a map of patch distances becomes one score per image."""
-
-    method: Literal["max", "top_share"] = Field("max", description="Largest patch distance, or mean of the top share.")
-    share: Share | None = Field(
-        None, description="`top_share`: share of the patches averaged (at least one patch); 1: the mean of all."
-    )
-    reweight_neighbours: int = Field(
-        0, ge=0, description="b of Eq. 7 (Roth et al. 2022); 0: no reweighting. Needs `max` and method `patchcore`."
-    )
-
-    @model_validator(mode="after")
-    def _options_fit_the_method(self) -> "ImageScoreSpec":
-        self._belongs(self.method == "top_share", f"image score '{self.method}'", "share")
-        if self.reweight_neighbours and self.method != "max":
-            raise ValueError("reweight_neighbours (Eq. 7) is defined for method 'max' only")
-        return self
+from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec, Size
+from patchshift.plan.score_specs import AnomalyMapSpec, Combination, ImageScoreSpec, ScoringSpec
 
 
 class _Detector(Spec):
@@ -97,6 +20,7 @@ class _Detector(Spec):
 
     representation: RepresentationSpec = Field(RepresentationSpec(), description="Layer maps to patch embeddings.")
     image_score: ImageScoreSpec = Field(ImageScoreSpec(), description="Patch distances to one score per image.")
+    anomaly_map: AnomalyMapSpec = Field(AnomalyMapSpec(), description="Patch distances to a map of pixels.")
     chunk_mb: int = Field(
         256,
         ge=16,
@@ -106,27 +30,113 @@ class _Detector(Spec):
 
     def fit_spec(self) -> str:
         """What a bank depends on: all but how images are scored."""
-        return self.canonical(exclude={"image_score"})
+        return self.canonical(exclude={"image_score", "anomaly_map", "combination"})
 
     def scoring_spec(self) -> "ScoringSpec":
         """What scores depend on beside the bank."""
-        return ScoringSpec(image_score=self.image_score, chunk_mb=self.chunk_mb, threads=self.threads)
+        return ScoringSpec(
+            image_score=self.image_score,
+            anomaly_map=self.anomaly_map,
+            combination=getattr(self, "combination", None),
+            chunk_mb=self.chunk_mb,
+            threads=self.threads,
+        )
 
 
-class PatchCoreSpec(_Detector):
+Distance = Literal["euclidean", "squared", "cosine"]
+
+
+class _MemoryBank(_Detector):
+    """What detectors have that compare patches with those of a memory bank."""
+
+    neighbours: Size = Field(1, description="A patch's score is its mean distance to this many nearest bank vectors.")
+    distance: Distance = Field(
+        "euclidean",
+        description="`squared`: of the Euclidean distance (the published PatchCore code). `cosine`: 1 - cosine of the "
+        "angle between embeddings, which are divided by their length first.",
+    )
+    index: IndexSpec = Field(IndexSpec(), description="How they are searched.")
+    memory_mb: int = Field(
+        4000,
+        ge=64,
+        description="Memory for training patches, in MB. Where they need more, a greedy sampler chooses from shards of "
+        "that size and then from what it chose (docs/protocol.md).",
+    )
+
+    @model_validator(mode="after")
+    def _reweighting_has_what_it_needs(self) -> "_MemoryBank":
+        if self.image_score.reweight_neighbours and self.neighbours > 1:
+            raise ValueError("reweight_neighbours (Eq. 7) is defined for neighbours: 1 only")
+        if self.image_score.reweight_neighbours and self.distance != "euclidean":
+            raise ValueError("reweight_neighbours (Eq. 7) is defined for distance: euclidean only")
+        if self.image_score.reweight_neighbours and self.index.method == "ivf_pq":
+            raise ValueError("reweight_neighbours (Eq. 7) needs the vectors, which index 'ivf_pq' does not keep")
+        return self
+
+
+class PatchCoreSpec(_MemoryBank):
     """Distance to the nearest training patches that a memory bank keeps (Roth et al. 2022)."""
 
     method: Literal["patchcore"] = Field(description="Detection method.")
+    compat: Compat | None = Field(
+        None,
+        description="Settings of a reference implementation, all but `share` or `count` of the sampler "
+        "(docs/protocol.md): the published code (`official`), `anomalib`, or `anomalydino`.",
+    )
     sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
-    neighbours: Size = Field(1, description="A patch's score is its mean distance to this many nearest bank vectors.")
-    index: IndexSpec = Field(IndexSpec(), description="How they are searched.")
+    turned: list[Name] = Field([], description="Domains of turned training images (`turns`) that are trained on, too.")
+    foreground: bool = Field(
+        False,
+        description="Leave patches of the background out, of the bank and of the score: those on one side of a "
+        "threshold on the first principal component of the training patches (AnomalyDINO).",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_preset(cls, settings: Any) -> Any:
+        return fill_in(settings)
 
     @model_validator(mode="after")
-    def _reweighting_has_what_it_needs(self) -> "PatchCoreSpec":
-        if self.image_score.reweight_neighbours and self.neighbours > 1:
-            raise ValueError("reweight_neighbours (Eq. 7) is defined for neighbours: 1 only")
-        if self.image_score.reweight_neighbours and self.index.method == "ivf_pq":
-            raise ValueError("reweight_neighbours (Eq. 7) needs the vectors, which index 'ivf_pq' does not keep")
+    def _background_has_no_positions(self) -> "PatchCoreSpec":
+        if self.foreground and self.sampler.method == "variance_weighted":
+            raise ValueError(
+                "foreground leaves patches out, so sampler 'variance_weighted' knows no positions: choose 'greedy'"
+            )
+        return self
+
+
+class PatchCoreDualSpec(_MemoryBank):
+    """Distance to normal patches set against the distance to defective ones (ExDD): two memory banks."""
+
+    method: Literal["patchcore_dual"] = Field(description="Detection method.")
+    sampler: SamplerSpec = Field(SamplerSpec(share=0.01), description="Normal patches that the negative bank keeps.")
+    positive_sampler: SamplerSpec = Field(
+        SamplerSpec(share=0.1), description="Defective patches that the positive bank keeps."
+    )
+    training_defects: bool = Field(
+        True, description="Defective patches: those under the masks of the split's defective training images."
+    )
+    crops: Name | None = Field(None, description="Defective patches: those of this domain of `crops`.")
+    add_augmented: Name | None = Field(
+        None, description="Defective patches: those under the masks of this domain of `synthesis` (`part: train`)."
+    )
+    combination: Combination = Field(
+        "ratio",
+        description="A patch's score from its distances n and p to normal and to defective patches: n / (p + 10⁻⁶), "
+        "n - p, its logarithm log((n + 10⁻⁶) / (p + 10⁻⁶)), or the log-odds that a logistic regression on validation "
+        "patches gives (`calibrated`).",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_negative_bank_only(self) -> "PatchCoreDualSpec":
+        if self.image_score.reweight_neighbours:
+            raise ValueError("reweight_neighbours (Eq. 7) is defined for method 'patchcore' only")
+        if not (self.training_defects or self.crops or self.add_augmented):
+            raise ValueError("a positive bank needs training_defects, crops or add_augmented")
+        if self.positive_sampler.method == "variance_weighted":
+            raise ValueError("positive_sampler 'variance_weighted' weighs positions, but defects lie anywhere")
+        if self.positive_sampler.per_category:
+            raise ValueError("positive_sampler does not use per_category: remove it")
         return self
 
 
@@ -181,16 +191,25 @@ class SubspaceSpec(_WithoutNeighbours):
         return self
 
 
-class ScoringSpec(Spec):
-    """The part of a detector that scoring needs beside its bank."""
+class ExternalSpec(Spec):
+    """Scores of another method, read from files: no features, no bank."""
 
-    image_score: ImageScoreSpec
-    chunk_mb: int = Field(256, ge=16)
-    threads: Threads
+    method: Literal["external"] = Field(description="Detection method.")
+    folder: RelativePath = Field(
+        description="Folder under `data_dir` with `{dataset}/{category}/{domain}.csv`: columns `image`, `score`, and "
+        "`map` (optional; docs/detectors.md)."
+    )
+    weights: str = Field("external", description="What tables say of its weights.")
 
 
-DETECTOR_METHODS: dict[str, type[Spec]] = {"patchcore": PatchCoreSpec, "padim": PadimSpec, "pca": SubspaceSpec}
-FittedSpec = PatchCoreSpec | PadimSpec | SubspaceSpec
-DetectorSpec = Annotated[FittedSpec, Field(discriminator="method")]
-DETECTOR: TypeAdapter[FittedSpec] = TypeAdapter(DetectorSpec)
-"""Reads a detector; what `fit_spec` leaves out has its default."""
+FittedSpec = PatchCoreSpec | PatchCoreDualSpec | PadimSpec | SubspaceSpec
+DETECTOR_METHODS: dict[str, type[Spec]] = {
+    "patchcore": PatchCoreSpec,
+    "patchcore_dual": PatchCoreDualSpec,
+    "padim": PadimSpec,
+    "pca": SubspaceSpec,
+    "external": ExternalSpec,
+}
+DetectorSpec = Annotated[FittedSpec | ExternalSpec, Field(discriminator="method")]
+DETECTOR: TypeAdapter[FittedSpec] = TypeAdapter(Annotated[FittedSpec, Field(discriminator="method")])
+"""Reads a detector that is fitted; what `fit_spec` leaves out has its default."""

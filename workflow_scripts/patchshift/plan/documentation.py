@@ -15,18 +15,21 @@ from pydantic_core import PydanticUndefined
 from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec, TilingSpec
 from patchshift.plan.catalog import Catalog
 from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SplitSpec
-from patchshift.plan.detector_specs import (
-    ImageScoreSpec,
-    IndexSpec,
-    PadimSpec,
-    PatchCoreSpec,
-    SamplerSpec,
-    SubspaceSpec,
+from patchshift.plan.detector_specs import ExternalSpec, PadimSpec, PatchCoreDualSpec, PatchCoreSpec, SubspaceSpec
+from patchshift.plan.domain_specs import (
+    AugmentationSpec,
+    CropSpec,
+    DiffusionSpec,
+    DomainSpec,
+    SynthesisSpec,
+    TurnSpec,
+    ViewSpec,
 )
-from patchshift.plan.domain_specs import AugmentationSpec, CropSpec, DiffusionSpec, DomainSpec, SynthesisSpec
 from patchshift.plan.experiments import Experiment, Filter, Selection
 from patchshift.plan.inspection_specs import InspectionSpec
 from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
+from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec
+from patchshift.plan.score_specs import AnomalyMapSpec, ImageScoreSpec
 from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
 from patchshift.plan.study import StudyConfig
 
@@ -58,18 +61,23 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`domains.{id}.crops.augmentation`", AugmentationSpec),
     ("`domains.{id}.synthesis`", SynthesisSpec),
     ("`domains.{id}.synthesis.diffusion`", DiffusionSpec),
+    ("`domains.{id}.view`", ViewSpec),
+    ("`domains.{id}.turns`", TurnSpec),
     ("`backbones.{id}` with `source: scattering`", ScatteringSpec),
     ("`backbones.{id}` with `source: timm` or `torchvision`", PretrainedSpec),
     ("`backbones.{id}` with `source: file`", FileSpec),
     ("`backbones.{id}.tiling`", TilingSpec),
     ("`detectors.{id}` with `method: patchcore`", PatchCoreSpec),
+    ("`detectors.{id}` with `method: patchcore_dual`", PatchCoreDualSpec),
     ("`detectors.{id}` with `method: padim`", PadimSpec),
     ("`detectors.{id}` with `method: pca`", SubspaceSpec),
+    ("`detectors.{id}` with `method: external`", ExternalSpec),
     ("`detectors.{id}.representation`", RepresentationSpec),
     ("`detectors.{id}.representation.reduction`", ReductionSpec),
     ("`detectors.{id}.sampler`", SamplerSpec),
     ("`detectors.{id}.index`", IndexSpec),
     ("`detectors.{id}.image_score`", ImageScoreSpec),
+    ("`detectors.{id}.anomaly_map`", AnomalyMapSpec),
     ("`thresholds.{id}`", ThresholdSpec),
     ("`evaluation`", EvaluationSpec),
 ]

@@ -134,8 +134,39 @@ class SynthesisSpec(Spec):
         return self
 
 
+class ViewSpec(Spec):
+    """Every image as a reference implementation sees it: resized, then cut at its centre; masks likewise."""
+
+    short_side: int = Field(256, ge=32, description="The shorter side is resized to so many pixels (bilinear).")
+    centre_crop: int = Field(224, ge=32, description="Height and width cut out at the centre, pixels.")
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "ViewSpec":
+        if self.centre_crop > self.short_side:
+            raise ValueError(f"centre_crop {self.centre_crop} is larger than short_side {self.short_side}: lower it")
+        return self
+
+
+class TurnSpec(Spec):
+    """Turned copies of the good training images of one split: more normal patches for few-shot banks."""
+
+    split: Name = Field(description="The split whose training images are turned; the domain's id must end with it.")
+    angles: list[Annotated[float, Field(gt=0, lt=360)]] = Field(
+        [45, 90, 135, 180, 225, 270, 315],
+        min_length=1,
+        description="Angles in degrees, counter-clockwise; what comes into view is mirrored.",
+    )
+
+    @model_validator(mode="after")
+    def _each_angle_once(self) -> "TurnSpec":
+        named = [f"{angle:g}" for angle in self.angles]  # as turned images are called
+        if len(set(named)) < len(named):
+            raise ValueError(f"angles names one twice ({', '.join(named)}): remove it")
+        return self
+
+
 class DomainSpec(Spec):
-    """A declared domain: `clean` (`shift: none`), a shift, crops of defects, or synthetic defects."""
+    """A declared domain: `clean` (`shift: none`), a shift, a view, turned images, crops of defects, synthetic ones."""
 
     shift: Shift | Annotated[list[Transform], Field(min_length=1)] = Field(
         "none", description="A composition, one transform, or a list of transforms in order."
@@ -147,20 +178,26 @@ class DomainSpec(Spec):
     seed: Seed | None = Field(None, description="Shift seed; not for `none`.")
     crops: CropSpec | None = Field(None, description="Crops of training defects in place of whole images.")
     synthesis: SynthesisSpec | None = Field(None, description="Synthetic defects on normal images.")
+    view: ViewSpec | None = Field(None, description="Images resized and cut as a reference implementation does.")
+    turns: TurnSpec | None = Field(None, description="Turned copies of training images.")
 
     @property
-    def kind(self) -> Literal["clean", "shift", "crops", "synthesis"]:
+    def kind(self) -> Literal["clean", "shift", "view", "turns", "crops", "synthesis"]:
         """How its images are made; `clean` ones are the originals."""
         if self.crops:
             return "crops"
         if self.synthesis:
             return "synthesis"
+        if self.view:
+            return "view"
+        if self.turns:
+            return "turns"
         return "clean" if self.shift == "none" else "shift"
 
     @property
     def split(self) -> str | None:
         """The split that its images come from; None where they come from all images."""
-        source = self.crops or self.synthesis
+        source = self.crops or self.synthesis or self.turns
         return source.split if source else None
 
     @property
@@ -177,7 +214,7 @@ class DomainSpec(Spec):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "DomainSpec":
-        given = [name for name in ("crops", "synthesis") if getattr(self, name)]
+        given = [name for name in ("crops", "synthesis", "turns", "view") if getattr(self, name)]
         if self.shift != "none":
             given.append("shift")
         if len(given) > 1:

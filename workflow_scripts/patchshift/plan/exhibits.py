@@ -4,8 +4,9 @@ Tested in tests/plan/test_exhibits.py.
 """
 
 from patchshift.plan import inspections
-from patchshift.plan.cells import CLEAN, Target
+from patchshift.plan.cells import CLEAN, POOLS, Target
 from patchshift.plan.study import Study
+from patchshift.plan.training_inputs import turned_domains
 
 
 def list_figures(study: Study) -> list[str]:
@@ -25,22 +26,35 @@ def list_distance_tables(study: Study) -> list[str]:
     return [f"{study.folder}/distances.csv"] if inspections.list_distances(study) else []
 
 
+def list_pool_tables(study: Study) -> list[str]:
+    """The tables of the experiments that fit a bank on a pool."""
+    pooled = [name for name, cells in study.cells.items() if any(cell.bank.training.dataset == POOLS for cell in cells)]
+    return [f"{study.folder}/experiments/{experiment}/pools.csv" for experiment in pooled]
+
+
 def list_galleries(study: Study) -> list[tuple[str, str]]:
-    """The (dataset, category) pairs that the study fits or scores in a shifted domain."""
+    """The (dataset, category) pairs that the study fits or scores in a shifted domain or a view."""
     return [pair for pair in sorted(study.used_categories()) if len(gallery_domains(study, *pair)) > 1]
 
 
 def gallery_domains(study: Study, dataset: str, category: str) -> list[str]:
-    """The clean domain, and the shifted ones that the study fits or scores a category in, in the catalog's order."""
+    """Clean, and the shifts and views that the study fits or scores a category in, in the catalog's order."""
     targets = {each for cell in study.all_cells() for each in (cell.bank.training, cell.target)}
-    shifted = [name for name, spec in study.catalog.domains.items() if spec.kind == "shift"]
+    shifted = [name for name, spec in study.catalog.domains.items() if spec.kind in ("shift", "view")]
     return [CLEAN, *(name for name in shifted if Target(dataset, category, name) in targets)]
 
 
 def list_made_domains(study: Study) -> list[Target]:
-    """The shifted targets that the study fits or scores."""
+    """The shifts and views that the study fits or scores, and the turned training images of its banks."""
     pairs = list_galleries(study)
-    return [Target(*pair, domain) for pair in pairs for domain in gallery_domains(study, *pair) if domain != CLEAN]
+    shown = [Target(*pair, domain) for pair in pairs for domain in gallery_domains(study, *pair) if domain != CLEAN]
+    turned = [
+        Target(*member, domain)
+        for bank in dict.fromkeys(cell.bank for cell in study.all_cells())
+        for member in study.members(bank.training.dataset, bank.training.category)
+        for domain in turned_domains(study, bank.detector)
+    ]
+    return [*shown, *dict.fromkeys(turned)]
 
 
 def list_ladders(study: Study) -> list[str]:

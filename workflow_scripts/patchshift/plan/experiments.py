@@ -99,6 +99,7 @@ class StudyPlan(Spec):
     pools: dict[Name, list[str]]
     aliases: dict[Name, Alias] = Field({})
     weights: dict[Name, str] = Field({})  # backbone -> its weight file, `random` or `none`
+    external: dict[Name, str] = Field({})  # detector that is scores of another method -> what tables say of its weights
 
     def cells(self) -> dict[str, list[Cell]]:
         """Experiment, in the order of the config -> its cells, in a fixed order, each once.
@@ -130,7 +131,7 @@ class StudyPlan(Spec):
                     trainings, *(choices[key] for key in ("splits", "backbones", "detectors")),
                     choices["seeds"], choices["thresholds"],
                 )
-                for bank in [Bank(training, split, backbone, detector, seed, self.weights.get(backbone, ""))]
+                for bank in [self._bank(training, split, backbone, detector, seed)]
                 for cell in self._score(experiment, bank, threshold, natural)
             ]  # fmt: skip
         except ValueError as error:  # an alias that leads nowhere
@@ -152,6 +153,10 @@ class StudyPlan(Spec):
             mistakes.append(f"experiments.{name}.baseline: '{experiment.baseline}' is no detector of the experiment")
         mistakes += unmatched or ([] if kept else [f"experiments.{name}: include and exclude leave nothing to do"])
         return kept
+
+    def _bank(self, training: Target, split: str, backbone: str, detector: str, seed: int) -> Bank:
+        weights = self.external.get(detector, self.weights.get(backbone, ""))
+        return Bank(training, split, backbone, detector, seed, weights, detector not in self.external)
 
     def _trainings(self, experiment: Experiment) -> Iterator[tuple[Target, NaturalShift | None]]:
         for selector, domain in itertools.product(experiment.train, experiment.train_domains):

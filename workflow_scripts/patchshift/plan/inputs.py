@@ -1,4 +1,4 @@
-"""What a run needs and no rule can make: folders, weight files, and consent to a licence.
+"""What a run needs and no rule can make: folders, weight files, scores of other methods, and consent to a licence.
 
 Tested in tests/plan/test_inputs.py.
 """
@@ -6,6 +6,8 @@ Tested in tests/plan/test_inputs.py.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from patchshift.plan.cells import Target
+from patchshift.plan.external import find_table
 from patchshift.plan.study import Study
 from patchshift.plan.weights import weight_file, weight_name, weight_receipt, weights_spec
 
@@ -13,10 +15,11 @@ Jobs = Iterable[tuple[str, Mapping[str, str]]]
 
 FORWARD = ("extract_features", "trace_attention")
 """Rules that pass images through a backbone."""
+TARGET = ("dataset", "category", "domain")
 
 
 def missing_inputs(study: Study, jobs: Jobs) -> list[str]:
-    """One line per dataset folder, weight file or consent that is not there, of those that jobs need.
+    """One line per dataset folder, weight file, table of scores or consent that is not there, of those that jobs need.
 
     Args:
         study: what is to run.
@@ -31,6 +34,8 @@ def missing_inputs(study: Study, jobs: Jobs) -> list[str]:
             lines.append(_missing_folder(study, wildcards["dataset"], wildcards["category"]))
         if rule in FORWARD and weight_name(study, wildcards["backbone"]) not in weights:
             lines.append(_missing_weights(study, wildcards["backbone"]))
+        if rule == "import_scores":
+            lines.append(_missing_table(study, wildcards))
     return sorted(filter(None, set(lines)))
 
 
@@ -63,7 +68,7 @@ def _backbones(study: Study, weights: str, jobs: Jobs) -> list[str]:
 
 
 def _reads_originals(study: Study, rule: str, wildcards: Mapping[str, str]) -> bool:
-    if rule in ("index_images", "synthesize_shift", "crop_defects", "synthesize_defects"):
+    if rule in ("index_images", "synthesize_shift", "turn_images", "crop_defects", "synthesize_defects"):
         return True
     return rule in ("pack_images", *FORWARD) and not study.is_made(wildcards["domain"])
 
@@ -125,6 +130,18 @@ def _missing_weights(study: Study, backbone: str) -> str:
             f"{study.config.weights_dir!r}) to the folder that holds it"
         )
     return f"{_of([backbone])}: weight file {path} does not exist. {remedy}"
+
+
+def _missing_table(study: Study, wildcards: Mapping[str, str]) -> str:
+    detector, target = wildcards["detector"], Target(*(wildcards[f"target_{part}"] for part in TARGET))
+    table = find_table(study, detector, target)
+    if table.is_file():
+        return ""
+    return (
+        f"detector '{detector}': scores {table} do not exist. Write them there (columns image, score, and map where "
+        f"there are maps: docs/detectors.md), or set `data_dir` (now {study.config.data_dir!r}) to the folder that "
+        f"holds '{table.relative_to(study.config.data_dir)}'"
+    )
 
 
 def _of(backbones: list[str]) -> str:

@@ -97,7 +97,7 @@ def inspected_backbones(study: Study) -> list[str]:
     inspection = study.config.inspection
     if inspection is None:
         return []
-    used = list(dict.fromkeys(cell.bank.backbone for cell in study.all_cells()))
+    used = list(dict.fromkeys(cell.bank.backbone for cell in study.all_cells() if cell.bank.is_fitted))
     return used if inspection.backbones is None else [name for name in used if name in inspection.backbones]
 
 
@@ -121,9 +121,8 @@ def pair_domains(plan: StudyPlan, backbones: Sequence[str]) -> list[DomainPair]:
     """
     cells = [cell for cells in plan.cells().values() for cell in cells if cell.bank.backbone in backbones]
     met: dict[tuple[Target, str, str], list[Target]] = {}
-    for cell in cells:
-        bank = cell.bank
-        met.setdefault((bank.training, bank.split, bank.backbone), own_domain(plan, bank.training)).append(cell.target)
+    for bank, target in ((cell.bank, cell.target) for cell in cells if cell.bank.is_fitted):
+        met.setdefault((bank.training, bank.split, bank.backbone), own_domain(plan, bank.training)).append(target)
     return [
         DomainPair(training, split, backbone, target, target in own_domain(plan, training))
         for (training, split, backbone), targets in met.items()
@@ -138,14 +137,14 @@ def own_domain(plan: StudyPlan, training: Target) -> list[Target]:
 
 
 def list_looks(study: Study) -> list[Look]:
-    """The clean features of every category that the study uses, as its first split there divides it."""
+    """The clean features of every category that the study fits or scores, as its first split there divides it."""
     backbones = inspected_backbones(study)
     looks: dict[tuple[str, str, str], Look] = {}
     for cell in study.all_cells():
         trained = study.members(cell.bank.training.dataset, cell.bank.training.category)
         for dataset, category in [*trained, (cell.target.dataset, cell.target.category)]:
             look = Look(Target(dataset, category, CLEAN), cell.bank.split, cell.bank.backbone)
-            if look.backbone in backbones:
+            if look.backbone in backbones and cell.bank.is_fitted:
                 looks.setdefault((dataset, category, look.backbone), look)
     return [looks[key] for key in sorted(looks)]
 

@@ -18,18 +18,24 @@ VERSIONS = {
     "index_images": 2,
     "split_images": 2,
     "synthesize_shift": 2,
+    "turn_images": 1,
     "crop_defects": 1,
     "synthesize_defects": 1,
     "extract_features": 3,
     "trace_attention": 1,
-    "fit_detector": 5,
-    "score_images": 2,
+    "fit_detector": 6,
+    "import_scores": 1,
+    "score_images": 3,
 }
 
 REPRESENTATIONS = [
     f"features/{module}.py"
     for module in ("embedding", "fusion", "interpolation", "moments", "neighbourhoods", "parallel", "planning")
 ] + ["features/reduction.py", "features/representations.py", "features/store.py", "features/stored_maps.py"]
+
+COMBINED = ["evaluation", "data/packs.py", "data/regions.py", "data/splits.py"] + [
+    f"detectors/{module}.py" for module in ("combination", "image_scores", "reweighting")
+]
 
 SOURCES = {
     "pack_images": ["data/packs.py", "data/images.py"],
@@ -69,14 +75,30 @@ SOURCES = {
         "features/attention_store.py",
         "features/interpolation.py",
     ],
-    "calibrate_threshold": ["evaluation", "data/packs.py", "data/splits.py"],
-    "evaluate": ["evaluation", "data/packs.py", "data/splits.py", "features/interpolation.py"],
-    "decide": ["evaluation", "data/packs.py", "data/splits.py"],
-    "collect_experiment": ["report/tables.py", "report/costs.py", "detectors/pace.py"],
-    "collect_study": ["report/tables.py"],
+    "calibrate_threshold": COMBINED,
+    "evaluate": ["evaluation", "data/packs.py", "data/regions.py", "data/splits.py", "features/interpolation.py"],
+    "decide": [*COMBINED, "features/interpolation.py"],
+    "collect_experiment": ["report/tables.py", "report/costs.py", "report/timings.py", "detectors/pace.py"],
+    "collect_study": ["report/tables.py", "report/timings.py", "detectors/pace.py"],
+    "compare_pools": ["report", "evaluation"],
     "plot_experiment": ["report"],
     "plot_severities": ["report"],
     "plot_shifts": ["report"],
+    "export_model": [
+        "app/export.py",
+        "app/models.py",
+        "data/regions.py",
+        "evaluation/calibrated.py",
+        "evaluation/scored.py",
+        "evaluation/thresholds.py",
+        "runtime/sealed.py",
+    ],
+    "predict_images": [
+        *(f"app/{module}.py" for module in ("detector", "drift", "heatmaps", "latency", "predict", "predictions")),
+        "app/watching.py",
+        "evaluation/anomaly_maps.py",
+        "report/pictures.py",
+    ],
     "write_report": ["report", "data/regions.py"],
 }
 

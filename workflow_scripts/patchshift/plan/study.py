@@ -9,10 +9,11 @@ from pydantic import Field
 
 from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import NO_FEATURES
-from patchshift.plan.base import Name, Spec, canonical_json
+from patchshift.plan.base import Name, RelativePath, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.cells import POOLS, Cell
 from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
+from patchshift.plan.detector_specs import ExternalSpec, FittedSpec
 from patchshift.plan.experiments import Experiment, Selection, StudyPlan
 from patchshift.plan.fingerprints import digest_times, list_folders
 from patchshift.plan.inspection_specs import InspectionSpec
@@ -47,6 +48,7 @@ class StudyConfig(Spec):
         1, ge=1, description="Targets that one job extracts with one loaded backbone (docs/backbones.md)."
     )
     inspection: InspectionSpec | None = Field(None, description="Look inside the features; default: no.")
+    predict_on: RelativePath | None = Field(None, description="Folder under `data_dir` to predict (docs/predict.md).")
     add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
     select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
     experiments: dict[Name, Experiment] = Field(min_length=1, description="Named products of ids.")
@@ -64,6 +66,7 @@ class Study:
     @cached_property
     def plan(self) -> StudyPlan:
         """What the expansion to cells depends on."""
+        detectors = self.catalog.detectors.items()
         return StudyPlan(
             study=self.name,
             select=self.config.select,
@@ -73,6 +76,7 @@ class Study:
             pools=self.catalog.pools,
             aliases=self.catalog.aliases,
             weights={name: backbone.weights for name, backbone in self.catalog.backbones.items()},
+            external={name: spec.weights for name, spec in detectors if isinstance(spec, ExternalSpec)},
         )
 
     def plan_spec(self, experiment: str | None = None) -> str:
@@ -85,6 +89,7 @@ class Study:
         used |= {dataset for bank in banks for dataset, _ in self.members(bank.dataset, bank.category)}
         aliases = {cell.domain for name in names for cell in self.cells[name]}
         backbones = {cell.bank.backbone for name in names for cell in self.cells[name]}
+        detectors = {cell.bank.detector for name in names for cell in self.cells[name]}
         experiments = self.config.experiments
         return self.plan.model_copy(
             update={
@@ -94,6 +99,7 @@ class Study:
                 "pools": {name: members for name, members in self.plan.pools.items() if name in pools},
                 "aliases": {name: leads for name, leads in self.plan.aliases.items() if name in aliases},
                 "weights": {name: label for name, label in self.plan.weights.items() if name in backbones},
+                "external": {name: label for name, label in self.plan.external.items() if name in detectors},
             }
         ).canonical()
 
@@ -104,7 +110,7 @@ class Study:
             "datasets": {dataset for dataset, _ in self.used_categories()},
             "splits": {bank.split for bank in banks},
             "domains": self.used_domains(),
-            "backbones": {bank.backbone for bank in banks},
+            "backbones": {bank.backbone for bank in banks if bank.is_fitted},
             "detectors": {bank.detector for bank in banks},
             "thresholds": {cell.threshold for cell in self.all_cells()},
         }
@@ -211,11 +217,16 @@ class Study:
 
     def fit_spec(self, detector: str) -> str:
         """What a bank depends on: all of the detector but how images are scored."""
-        return self.catalog.detectors[detector].fit_spec()
+        return self._fitted(detector).fit_spec()
 
     def score_spec(self, detector: str) -> str:
         """What scores depend on beside the bank."""
-        return self.catalog.detectors[detector].scoring_spec().canonical()
+        return self._fitted(detector).scoring_spec().canonical()
+
+    def _fitted(self, detector: str) -> FittedSpec:
+        spec = self.catalog.detectors[detector]
+        assert not isinstance(spec, ExternalSpec)  # has no job that asks
+        return spec
 
     def threshold_spec(self, threshold: str) -> str:
         """What a threshold depends on."""

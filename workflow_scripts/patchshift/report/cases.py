@@ -20,6 +20,8 @@ from patchshift.report.results import Images, StudyResults
 PER_KIND = 4
 MISSED, FALSE_ALARM, FOUND, PASSED = "missed", "false alarm", "found", "passed"
 
+Bool = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -33,7 +35,7 @@ class Case:
         verdict: missed, false alarm, found or passed; empty without a threshold.
         picture: the image (data URI).
         mask: its defects (data URI); empty where the dataset has no masks.
-        heatmap: its anomaly map (data URI).
+        heatmap: its anomaly map (data URI); empty where the detector gives none.
     """
 
     image: str
@@ -93,7 +95,7 @@ class CellPictures:
     Attributes:
         scored: maps and scores of the test images.
         images: the decided test images, in the same order.
-        scale: of the heatmaps' colours.
+        scale: of the heatmaps' colours; None where the detector gives no maps.
         pack: path of the pack.
         sigma: smoothing of maps at input size, in pixels.
         ignores: whether images have ignored regions.
@@ -101,7 +103,7 @@ class CellPictures:
 
     scored: ScoredImages
     images: Images
-    scale: Scale
+    scale: Scale | None
     pack: Path
     sigma: float
     ignores: bool
@@ -115,7 +117,11 @@ class CellPictures:
         ignored = read_ignored_patches(pack, scored.images, (scored.maps.shape[1], scored.maps.shape[2]))
         looked_at = np.ones(scored.maps.shape, np.bool_) if ignored is None else ~ignored
         normal = scored.labels == 0
-        own = Scale.of(scored.maps[normal][looked_at[normal]], scored.maps[looked_at], images.threshold)
+        # the image scores of another method need not be of its maps' unit
+        threshold = images.threshold if cell.bank.is_fitted else None
+        own = None
+        if looked_at.size:
+            own = Scale.of(scored.maps[normal][looked_at[normal]], scored.maps[looked_at], threshold)
         return cls(scored, images, scale or own, pack, sigma, ignored is not None)
 
     def show(self, rows: Sequence[int]) -> list[Case]:
@@ -136,15 +142,20 @@ class CellPictures:
             verdict=_verdict(images, row),
             picture=as_jpeg_uri(thumbnail),
             mask=show_mask(thumbnail, mask, ignore) if pack.has_masks else "",
-            heatmap=show_heatmap(
-                thumbnail,
-                self.scored.maps[row],
-                mask,
-                scale=self.scale,
-                input_size=self.scored.input_size,
-                sigma=self.sigma,
-                ignore=ignore,
-            ),
+            heatmap=self._heatmap(thumbnail, mask, ignore, row) if self.scale else "",
+        )
+
+    def _heatmap(self, thumbnail: bytes, mask: Bool, ignore: Bool | None, row: int) -> str:
+        assert self.scale is not None
+        return show_heatmap(
+            thumbnail,
+            self.scored.maps[row],
+            mask,
+            scale=self.scale,
+            input_size=self.scored.input_size,
+            sigma=self.sigma,
+            ignore=ignore,
+            anomaly_map=self.scored.scoring.anomaly_map,
         )
 
 

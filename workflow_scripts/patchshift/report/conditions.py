@@ -33,6 +33,7 @@ class Setup:
     seed: int
     threshold: str
     weights: str = field(default="", compare=False)
+    is_fitted: bool = field(default=True, compare=False)
 
     @property
     def is_untrained(self) -> bool:
@@ -48,7 +49,7 @@ class Setup:
 def setup_of(cell: Cell) -> Setup:
     """The setup of a cell."""
     bank = cell.bank
-    return Setup(bank.split, bank.backbone, bank.detector, bank.seed, cell.threshold, bank.weights)
+    return Setup(bank.split, bank.backbone, bank.detector, bank.seed, cell.threshold, bank.weights, bank.is_fitted)
 
 
 def is_pool(cell: Cell) -> bool:
@@ -81,7 +82,11 @@ def reference_domain(cells: Iterable[Cell], domains: Mapping[str, Mapping[str, A
         for cell in cells
         if is_own_category(cell) and cell.bank.training == cell.target == cell.calibration == cell.origin
     ]
-    unshifted = [domain for domain in own if domains.get(domain, {}).get("shift") == "none"]
+    unshifted = [
+        domain
+        for domain in own
+        if (settings := domains.get(domain, {})).get("shift") == "none" and not settings.get("view")
+    ]
     return next(iter([*unshifted, *own]), None)
 
 

@@ -1,5 +1,5 @@
-"""What each detector costs per image, read from the logs of the jobs: an experiment's `costs.csv`. Columns:
-docs/results.md.
+"""What each detector costs to fit and per image, read from what the jobs left behind: an experiment's `costs.csv`.
+Columns: docs/results.md.
 
 Times differ from run to run, so they stand here and in `timings.csv` alone.
 Tested in tests/report/test_costs.py.
@@ -11,25 +11,24 @@ from typing import Any
 
 import pandas as pd
 
-from patchshift.detectors.pace import read_pace
 from patchshift.plan.cells import Cell
-from patchshift.report.tables import SIZES, row_keys
+from patchshift.report.tables import COUNTS, DECISION_KEYS, SIZES, row_keys
+from patchshift.report.timings import BENCHMARKS, LOGS, fit_seconds, read_scoring_pace
 from patchshift.runtime.files import read_json
 from patchshift.runtime.pace import read_passes
 
-LOGS = Path("results/logs")
 
-DECISION_KEYS = ("calibration_dataset", "calibration_category", "calibration_domain", "policy")
-
-
-def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs: Path = LOGS) -> pd.DataFrame:
-    """One row per bank and target: sizes, and milliseconds per image where the logs of its jobs are there, to
+def experiment_costs(
+    cells: Iterable[Cell], baseline: str | None = None, *, logs: Path = LOGS, benchmarks: Path = BENCHMARKS
+) -> pd.DataFrame:
+    """One row per bank and target: sizes, and seconds of fitting and milliseconds per image where they are known, to
     four digits.
 
     Args:
         cells: of one experiment.
         baseline: the detector whose scoring time is 1; None: that of the first cell.
         logs: the folder of the jobs' logs.
+        benchmarks: the folder of Snakemake's benchmark files.
 
     Returns:
         An empty frame if there are no cells.
@@ -39,10 +38,12 @@ def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs
     for cell in cells:
         baseline = baseline or cell.bank.detector
         keys = {key: value for key, value in row_keys(cell).items() if key not in DECISION_KEYS}
-        rows[tuple(keys.values())] = {**keys, **_sizes(cell), **_times(cell, passes, logs)}
+        times = {"fit_seconds": fit_seconds(cell, benchmarks), **_times(cell, passes, logs)}
+        rows[tuple(keys.values())] = {**keys, **_sizes(cell), **times}
     frame = pd.DataFrame(list(rows.values()))
     if frame.empty:
         return frame
+    frame = frame.astype(dict.fromkeys(COUNTS, "Int64"))
     same = [key for key in keys if key != "detector"]
     at_baseline = frame[frame["detector"] == baseline].set_index(same)
     for name in ("embedding", "scoring"):
@@ -58,16 +59,16 @@ def experiment_costs(cells: Iterable[Cell], baseline: str | None = None, *, logs
 
 def _sizes(cell: Cell) -> dict[str, Any]:
     metrics, bank = read_json(Path(cell.metrics)), Path(f"results/banks/{cell.bank.path}.h5")
-    sizes = {name: metrics[name] for name in SIZES}
+    sizes = {name: metrics["facts"].get(name) for name in SIZES}
     return {**sizes, "bank_mb": bank.stat().st_size / 1e6 if bank.is_file() else float("nan")}
 
 
 def _times(cell: Cell, passes: dict[str, tuple[int, float]], logs: Path) -> dict[str, float]:
     """Milliseconds per image: of decoding and forward pass, and of what follows up to the score."""
-    images, seconds = passes.get(f"results/features/{cell.target.path}/{cell.bank.backbone}.h5", (0, 0.0))
+    features = f"results/features/{cell.target.path}/{cell.bank.backbone}.h5" if cell.bank.is_fitted else ""
+    images, seconds = passes.get(features, (0, 0.0))
     extraction = 1000 * seconds / images if images else float("nan")
-    log = logs / "score_images" / cell.bank.path / "on" / f"{cell.target.path}.log"
-    pace = read_pace(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else None
+    pace = read_scoring_pace(f"{cell.bank.path}/on/{cell.target.path}", logs)
     if pace is None or not pace.images:
         embedding = searching = float("nan")
     else:

@@ -27,16 +27,10 @@ from patchshift.report.labels import category_labels
 from patchshift.report.ladder import average_ladders, find_ladders
 from patchshift.report.pairing import Summary
 from patchshift.report.pictures import Scale, show_colours
+from patchshift.report.pools import PoolComparison, compare_pools
 from patchshift.report.recommendation import Recommendation, recommend
 from patchshift.report.results import StudyResults, read_rows
-from patchshift.report.shift import (
-    Outcome,
-    PoolComparison,
-    ShiftComparison,
-    compare_pools,
-    compare_shifts,
-    list_outcomes,
-)
+from patchshift.report.shift import Outcome, ShiftComparison, compare_shifts, list_outcomes
 from patchshift.report.shift_exhibits import choose_exhibits
 from patchshift.report.shift_figure import draw_shift
 from patchshift.report.shift_gallery import draw_severity_ladder
@@ -60,7 +54,7 @@ class CasesSection:
     """One category's single images."""
 
     category: str
-    scale: Scale
+    scale: Scale | None
     threshold: float | None
     groups: dict[str, list[Case]]
     ignores: bool
@@ -68,7 +62,7 @@ class CasesSection:
     @property
     def threshold_position(self) -> float | None:
         """Where the threshold lies among the heatmap's colours, in %; None if it does not."""
-        if self.threshold is None or not self.scale.low < self.threshold < self.scale.high:
+        if self.threshold is None or self.scale is None or not self.scale.low < self.threshold < self.scale.high:
             return None
         return 100 * (self.threshold - self.scale.low) / (self.scale.high - self.scale.low)
 
@@ -118,6 +112,7 @@ def render_report(
         "question": provenance["question"],
         "recommendation": recommendation,
         "choice": wording.describe_choice(recommendation) if recommendation else [],
+        "exports": wording.list_exports(recommendation) if recommendation else [],
         "rows": _per_category(results, recommendation, spec) if recommendation else [],
         "shift_lines": lines,
         "shift_words": _shift_words(lines),
@@ -237,7 +232,8 @@ def _cases(results: StudyResults, cells: Sequence[Cell], sigma: float) -> list[C
     for category, cell in zip(category_labels([row_keys(cell) for cell in cells]), cells, strict=True):
         pictures = CellPictures.read(results, cell, sigma)
         groups = {heading: pictures.show(rows) for heading, rows in select_cases(pictures.images).items()}
-        threshold = pictures.images.threshold
+        # among the colours of maps, where image scores are of the same unit
+        threshold = pictures.images.threshold if cell.bank.is_fitted else None
         sections.append(CasesSection(category, pictures.scale, threshold, groups, pictures.ignores))
     return sections
 

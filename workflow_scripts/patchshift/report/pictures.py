@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchshift.evaluation.anomaly_maps import upsample_map
+from patchshift.plan.score_specs import AnomalyMapSpec
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -99,6 +100,7 @@ def show_heatmap(
     input_size: tuple[int, int],
     sigma: float,
     ignore: Bool | None = None,
+    anomaly_map: AnomalyMapSpec | None = None,
 ) -> str:
     """The image in grey under its anomaly map, defects outlined, ignored regions grey and hatched: a data URI.
 
@@ -110,9 +112,10 @@ def show_heatmap(
         input_size: (height, width) of the network input in pixels, on which the map lies.
         sigma: smoothing at input size in pixels.
         ignore: [height, width] of the original image, True where ignored; None: nothing is.
+        anomaly_map: how maps are brought to pixels, if not as the protocol has it.
     """
     grey = _grey(thumbnail)
-    level = scale.apply(upsample_map(patch_map, input_size, grey.shape, sigma))
+    level = scale.apply(upsample_map(patch_map, input_size, grey.shape, sigma, anomaly_map))
     heat = mpl.colormaps[COLOURS](level)[..., :3] * 255
     opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
     picture = (1 - opacity) * 0.9 * grey[..., None] + opacity * heat

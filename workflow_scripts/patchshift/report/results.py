@@ -126,7 +126,10 @@ def _read_metrics(path: Path) -> dict[KeyTuple, Value]:
     return values
 
 
-IMAGE_COLUMNS = ("image", "label", "defect", "relabelled", "score", "decision", "threshold")
+IMAGE_COLUMNS = (
+    *("image", "label", "defect", "relabelled"),
+    *("score", "normalised_score", "decision", "threshold"),
+)
 
 
 def _read_predictions(path: Path) -> dict[KeyTuple, Images]:

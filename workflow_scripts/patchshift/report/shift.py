@@ -1,4 +1,4 @@
-"""What domain shift costs and what adaptation brings back, and what one bank for all categories costs.
+"""What domain shift costs and what adaptation brings back.
 
 Tested in tests/report/test_shift.py.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
-from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup, condition_of, is_own_category, is_pool, setup_of
+from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup, condition_of, setup_of
 from patchshift.report.labels import category_labels
 from patchshift.report.pairing import (
     Share,
@@ -129,27 +129,6 @@ class ShiftComparison:
         return panels
 
 
-@dataclass(frozen=True)
-class PoolComparison:
-    """A pool's bank against the banks of its categories, scored on the same images.
-
-    Attributes:
-        pool: the pool's id.
-        domain: the domain scored.
-        setup: the setup of both.
-        pairs: (own category's bank, pool's bank) per category.
-        difference: mean image AUROC of the pool's bank minus that of the categories' own banks.
-        left_out: domain -> images left out of `difference`, since their defect is not to be seen.
-    """
-
-    pool: str
-    domain: str
-    setup: Setup
-    pairs: list[tuple[Outcome, Outcome]]
-    difference: Value
-    left_out: dict[str, int]
-
-
 def compare_shifts(results: StudyResults, reference: str, spec: EvaluationSpec) -> list[ShiftComparison]:
     """Every setup that was scored on shifted images, beside the reference domain."""
     comparisons = []
@@ -209,37 +188,6 @@ def list_outcomes(results: StudyResults, conditions: Sequence[tuple[Cell, str]],
         )
         for label, (cell, condition) in zip(labels, conditions, strict=True)
     ]
-
-
-def compare_pools(results: StudyResults, spec: EvaluationSpec) -> list[PoolComparison]:
-    """Every pool whose bank and whose categories' own banks were scored on the same images."""
-    views = results.all_views()
-    own = {
-        (cell.bank.training, cell.target, cell.calibration, setup_of(cell)): cell
-        for cell in views
-        if is_own_category(cell)
-    }
-    pairs: dict[tuple[str, str, str, Setup], list[tuple[Cell, Cell]]] = defaultdict(list)
-    for cell in filter(is_pool, views):
-        training, setup = cell.bank.training, setup_of(cell)
-        # where an alias led to the target, the bank that meets it as the pool's does comes first
-        homes = (replace(place, domain=training.domain) for place in (cell.origin, cell.target))
-        found = (own.get((home, cell.target, cell.calibration, setup)) for home in homes)
-        counterpart = next(filter(None, found), None)
-        if counterpart:
-            pairs[training.category, training.domain, cell.domain, setup].append((counterpart, cell))
-    comparisons = []
-    for (pool, _, domain, setup), cells in pairs.items():
-        single, pooled = [first for first, _ in cells], [second for _, second in cells]
-        rows = zip(
-            list_outcomes(results, [(cell, "own bank") for cell in single], spec),
-            list_outcomes(results, [(cell, f"pool {pool}") for cell in pooled], spec),
-            strict=True,
-        )
-        left_out = count_left_out(results, dict(zip(pooled, single, strict=True)))
-        difference = mean_difference(results, pooled, single, spec)
-        comparisons.append(PoolComparison(pool, domain, setup, list(rows), difference, left_out))
-    return comparisons
 
 
 def _values(outcome: Outcome) -> dict[str, Value]:

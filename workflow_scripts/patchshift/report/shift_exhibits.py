@@ -74,7 +74,8 @@ def choose_exhibits(results: StudyResults, shift: ShiftComparison, sigma: float)
         views = []
         for outcome in choose_outcomes(outcomes):
             pictures = CellPictures.read(results, outcome.cell, sigma, scales.get(outcome.cell.bank))
-            scales.setdefault(outcome.cell.bank, pictures.scale)
+            if pictures.scale:
+                scales.setdefault(outcome.cell.bank, pictures.scale)
             views.append((outcome, pictures))
         ignores = any(pictures.ignores for _, pictures in views)
         for label, noun in ((1, "defective"), (0, "good")):

@@ -12,9 +12,12 @@ import pandas as pd
 from patchshift.plan.cells import Cell
 from patchshift.runtime.files import read_json
 
+DECISION_KEYS = ("calibration_dataset", "calibration_category", "calibration_domain", "policy")
+"""The columns that name a cell's decisions, on which no bank and no ranking depends."""
 METRICS_COLUMNS = ["metric", "value", "low", "high", "undefined"]
-SIZES = ("feature_dim", "patches_per_image")
-TIMING_COLUMNS = ["stage", "artifact", "seconds", "cpu_seconds", "peak_memory_mb"]
+COUNTS = ("feature_dim", "patches_per_image", "bank_vectors", "bank_bytes")
+SIZES = (*COUNTS, "covering_radius", "search_recall")
+"""What metrics hold of a bank beside them; empty where a detector has no such thing."""
 
 
 def cell_keys(cell: Cell, *, ranking: bool = False) -> dict[str, str | int]:
@@ -38,15 +41,18 @@ def row_keys(cell: Cell) -> dict[str, str | int]:
 def tidy_metrics(cells: Iterable[Cell]) -> pd.DataFrame:
     """One row per metric: the study's `metrics.csv`.
 
-    Ranking metrics stand once per bank and target, with empty calibration and policy; decision metrics once per cell.
+    Ranking metrics stand once per bank and target, with empty calibration and policy; decision metrics once per cell,
+    and so do ranking metrics that depend on the calibration (`combination: calibrated`).
     """
     rows: dict[tuple[object, ...], dict[str, Any]] = {}
     for cell in cells:
-        for path, ranking in ((cell.metrics, True), (cell.decisions, False)):
+        results = {ranking: read_json(Path(path)) for path, ranking in ((cell.metrics, True), (cell.decisions, False))}
+        if "ranking" in results[False]:
+            results[True]["metrics"] = {}
+        for ranking, result in results.items():
             keys = cell_keys(cell, ranking=ranking)
-            result = read_json(Path(path))
-            estimates = dict(result["metrics"])
-            estimates |= {name: {"value": result[name]} for name in SIZES if name in result}
+            estimates = {**result["metrics"], **result.get("ranking", {})}
+            estimates |= {name: {"value": value} for name, value in result.get("facts", {}).items()}
             if result["counts"] is not None:
                 estimates |= {f"count_{name}": {"value": count} for name, count in result["counts"].items()}
             if not ranking:
@@ -62,18 +68,18 @@ def experiment_results(cells: Iterable[Cell]) -> pd.DataFrame:
     for cell in cells:
         row: dict[str, Any] = row_keys(cell)
         ranking, decisions = read_json(Path(cell.metrics)), read_json(Path(cell.decisions))
-        for name, estimate in {**ranking["metrics"], **decisions["metrics"]}.items():
+        for name, estimate in {**ranking["metrics"], **decisions["metrics"], **decisions.get("ranking", {})}.items():
             row |= {
                 name: estimate.get("value"),
                 f"{name}_low": estimate.get("low"),
                 f"{name}_high": estimate.get("high"),
             }
-        row |= {name: ranking[name] for name in SIZES}
+        row |= {name: ranking["facts"].get(name) for name in SIZES}
         row["threshold"] = decisions["threshold"]
         counts = {**ranking["counts"], **(decisions["counts"] or dict.fromkeys(("tp", "fp", "tn", "fn")))}
         row |= {f"count_{name}": count for name, count in counts.items()}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers or empty, never 384.0
 
 
 def predictions(cells: Iterable[Cell]) -> pd.DataFrame:
@@ -83,40 +89,6 @@ def predictions(cells: Iterable[Cell]) -> pd.DataFrame:
         content = read_json(Path(cell.decisions))
         rows += [{**cell_keys(cell), **image, "threshold": content["threshold"]} for image in content["images"]]
     return pd.DataFrame(rows).astype({"decision": "Int64"})  # 0, 1 or empty, never 1.0
-
-
-def timings(cells: Sequence[Cell], benchmarks: Path, batches: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Wall time, processor time and peak memory of the jobs behind the cells, where they are known.
-
-    Args:
-        cells: the study's cells.
-        benchmarks: the folder of Snakemake's benchmark files.
-        batches: `{target}/{backbone}` -> the batch that it was extracted in, if in one (`plan.batches`).
-    """
-    rows = []
-    jobs = ((stage, (batches or {}).get(artifact, artifact)) for cell in cells for stage, artifact in _jobs(cell))
-    for stage, artifact in dict.fromkeys(jobs):
-        path = benchmarks / stage / f"{artifact}.tsv"
-        if path.is_file():  # absent where results came from elsewhere
-            figures = pd.read_csv(path, sep="\t").iloc[0]
-            rows.append((stage, artifact, figures["s"], figures["cpu_time"], figures["max_rss"]))
-    return pd.DataFrame(rows, columns=TIMING_COLUMNS)
-
-
-def _jobs(cell: Cell) -> list[tuple[str, str]]:
-    """The costly and the repeated jobs that a cell's results come from: stage and artifact."""
-    bank, target, calibration = cell.bank, cell.target.path, cell.calibration.path
-    return [
-        ("extract_features", f"{target}/{bank.backbone}"),
-        ("extract_features", f"{calibration}/{bank.backbone}"),
-        ("pack_images", target),
-        ("fit_detector", bank.path),
-        ("score_images", f"{bank.path}/on/{target}"),
-        ("score_images", f"{bank.path}/on/{calibration}"),
-        ("calibrate_threshold", f"{bank.path}/from/{calibration}/{cell.threshold}"),
-        ("evaluate", f"{bank.path}/on/{target}"),
-        ("decide", f"{bank.path}/on/{target}/from/{calibration}/{cell.threshold}"),
-    ]
 
 
 def text_table(results: Mapping[str, tuple[str, pd.DataFrame]]) -> str:

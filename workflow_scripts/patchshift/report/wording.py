@@ -25,7 +25,7 @@ _OPENINGS = {
 
 def name_setup(setup: Setup) -> str:
     """Detector and backbone."""
-    return f"{setup.detector} on {setup.backbone_name}"
+    return f"{setup.detector} on {setup.backbone_name}" if setup.is_fitted else setup.detector
 
 
 def can_decide(summary: Summary) -> bool:
@@ -68,6 +68,18 @@ def describe_choice(recommendation: Recommendation) -> list[str]:
             "the test set, not certainty."
         )
     return sentences
+
+
+def list_exports(recommendation: Recommendation) -> list[str]:
+    """The commands that take a choice to new images, one for each bank; none where nothing is to be used."""
+    if recommendation.reaches_chance or not can_decide(recommendation.summary):
+        return []
+    paths = (
+        f"results/exports/{cell.bank.path}/from/{cell.calibration.path}/{cell.threshold}.h5"
+        for cell in recommendation.cells
+        if cell.bank.is_fitted
+    )
+    return [f"snakemake --cores 2 {path}" for path in dict.fromkeys(paths)]
 
 
 def list_cautions(summary: Summary) -> list[str]:

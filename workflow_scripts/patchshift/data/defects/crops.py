@@ -58,7 +58,8 @@ def crop_defects(
     if not sources:
         raise UserError(
             f"split '{spec.split}' has no training defects to crop: use protocol 'official' or 'published' with a "
-            "dataset whose own training set has defects (KSDD2, or a manifest that lists some), set crops_path to "
+            "dataset whose own training set has defects (KSDD2, or a manifest that lists some), give the split "
+            "train_anomalous_share, set crops_path to "
             "crops of your own, or make synthetic defects"
         )
     unmasked = [row.key for row in sources if not row.mask]

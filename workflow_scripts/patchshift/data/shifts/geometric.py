@@ -33,8 +33,13 @@ def draw_crop(size: Size, between: Ends, rng: np.random.Generator) -> Float64:
 
 def draw_rotation(size: Size, between: Ends, rng: np.random.Generator) -> Float64:
     """A rotation about the centre; the amount is in degrees."""
+    return turn_about_centre(size, rng.uniform(*between))
+
+
+def turn_about_centre(size: Size, degrees: float) -> Float64:
+    """A rotation by so many degrees, counter-clockwise: [3, 3] from output to input coordinates."""
     height, width = size
-    angle = np.deg2rad(rng.uniform(*between))
+    angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle), np.sin(angle)
     x, y = (width - 1) / 2, (height - 1) / 2
     return np.array([[cosine, -sine, x - cosine * x + sine * y], [sine, cosine, y - sine * x - cosine * y], [0, 0, 1]])

@@ -1,0 +1,234 @@
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from patchshift.app import predict
+from patchshift.app.detector import Detector
+from patchshift.app.main import main
+from patchshift.app.predictions import COLUMNS, TIME
+from patchshift.detectors.scores import read_scores
+from patchshift.errors import UserError
+from patchshift.runtime.files import read_json
+
+Line = Any
+
+
+@pytest.fixture
+def images(line: Line, tmp_path: Path) -> Path:
+    """A folder with a few test images, some in folders below it."""
+    folder = tmp_path / "images"
+    for path in sorted(line.images.rglob("*.png"))[::4]:
+        target = folder / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return folder
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def command(model: Path, images: Path, output: Path, *more: str) -> int:
+    return main(["predict", "--model", str(model), "--images", str(images), "--output", str(output), *more])
+
+
+def test_a_folder_becomes_a_table_pictures_latencies_and_a_summary(
+    line: Line, model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(model, images, tmp_path / "out") == 0
+    rows, names = (
+        read_rows(tmp_path / "out"),
+        sorted(path.relative_to(images).as_posix() for path in images.rglob("*.*")),
+    )
+    assert list(rows[0]) == [*COLUMNS, TIME]
+    assert [row["image"] for row in rows] == names
+    known = read_scores(line.folder / line.sources("small", "quick", "f1_max")["scores"])
+    expected = dict(zip(known.images, known.scores.image_scores.tolist(), strict=True))
+    for row in rows:
+        if f"test/{row['image']}" in expected:
+            assert float(row["score"]) == pytest.approx(expected[f"test/{row['image']}"], rel=1e-5)
+        assert int(row["decision"]) == (float(row["score"]) >= float(row["threshold"]))
+        with Image.open(tmp_path / "out" / "heatmaps" / f"{row['image']}.png") as heatmap:
+            assert (heatmap.size, heatmap.mode) == ((256, 256), "RGB")
+        with Image.open(tmp_path / "out" / "masks" / f"{row['image']}.png") as mask:
+            assert np.asarray(mask).any() == bool(int(row["decision"]))
+            assert mask.size == (256, 256)
+    summary = read_json(tmp_path / "out" / "summary.json")
+    assert summary["images"] == len(rows)
+    assert summary["defective"] == sum(int(row["decision"]) for row in rows)
+    assert summary["latency_ms"]["images"] == len(rows) - 1
+    latency = (tmp_path / "out" / "latency.csv").read_text().splitlines()
+    assert latency[0] == "image,decode,forward,search,map,total,warm_up"
+    assert [line[-2:] for line in latency[1:]] == [",1"] + [",0"] * (len(rows) - 1)
+    printed = capsys.readouterr().out
+    assert f"{len(rows)} images, {summary['defective']} called defective at threshold" in printed
+    assert "without the first image (warm-up): decode" in printed
+    assert "no drift test" in printed
+
+
+def test_unreadable_images_are_named_and_the_others_are_done(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "broken.png").write_bytes(b"no image")
+    count = len(list(images.rglob("*.*")))
+    assert command(model, images, tmp_path / "out", "--batch-size", "3") == 1
+    assert "1 file cannot be used" in (error := capsys.readouterr().err)
+    assert "broken.png" in error
+    rows = {row["image"]: row for row in read_rows(tmp_path / "out")}
+    assert len(rows) == count
+    assert "not a readable image" in rows.pop("broken.png")["undefined"]
+    assert all(row["score"] and not row["undefined"] for row in rows.values())
+    assert read_json(tmp_path / "out" / "summary.json")["not_used"] == 1
+
+
+def test_nothing_is_replaced_without_being_asked(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert command(model, images, output, "--no-overlays") == 0
+    assert not (output / "heatmaps").exists()
+    (output / "mine.txt").write_text("kept")
+    assert command(model, images, output) == 1
+    assert "predictions.csv is there: choose another --output" in capsys.readouterr().err
+    assert command(model, images, output, "--overwrite", "--no-overlays") == 0
+    assert (output / "mine.txt").read_text() == "kept"
+
+
+def test_predictions_in_the_folder_of_images_are_no_images(model: Path, images: Path) -> None:
+    count = len(list(images.rglob("*.png")))
+    assert command(model, images, images / "predictions") == 0
+    assert command(model, images, images / "predictions", "--overwrite") == 0
+    assert len(read_rows(images / "predictions")) == count
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("--images", "nowhere"), "nowhere is not a folder"),
+        (("--images", "empty"), "empty holds no images"),
+        (("--model", "nothing.h5"), "no exported model nothing.h5"),
+        (("--output", "images"), "--output and --images are both images"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(
+    model: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changed: tuple[str, str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(images.parent)
+    Path("empty").mkdir()
+    options = {"--model": str(model), "--images": "images", "--output": "out"} | dict([changed])
+    assert main(["predict", *(word for pair in options.items() for word in pair)]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert not Path("out/predictions.csv").exists()
+
+
+def test_a_batch_of_none_is_a_mistake_of_the_command_line(model: Path, images: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(model, images, images, "--batch-size", "0")
+    assert ended.value.code == 2
+
+
+def test_watching_goes_on_until_it_is_ended_and_leaves_whole_files(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, output = sorted(images.rglob("*.png")), tmp_path / "out"
+
+    def fill(folder: Path, *, without: Path) -> Iterator[list[Path]]:
+        assert (folder, without) == (images, output)
+        yield []
+        for number, path in enumerate(paths, start=1):
+            yield [path]
+            assert len(read_rows(output)) == number  # whoever looks meanwhile finds all that is done
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "watch_folder", fill)
+    assert command(model, images, output, "--watch") == 0
+    assert "Ctrl-C ends it" in capsys.readouterr().out
+    assert len(read_rows(output)) == read_json(output / "summary.json")["images"] == len(paths)
+
+
+def test_an_interrupted_folder_keeps_what_is_done(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, done = Detector.predict, []
+
+    def stop(detector: Detector, images: Any) -> Any:
+        if done:
+            raise KeyboardInterrupt
+        done.append(images)
+        return whole(detector, images)
+
+    monkeypatch.setattr(Detector, "predict", stop)
+    assert command(model, images, tmp_path / "out") == 1
+    assert "interrupted after 1 of" in capsys.readouterr().err
+    assert len(read_rows(tmp_path / "out")) == 1
+
+
+def test_scores_that_have_moved_raise_the_alarm_while_watching(
+    line: Line, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dataclasses
+
+    from patchshift.app.models import ExportedModel
+
+    model = ExportedModel.load(line.export("small", "quick", "f1_max", tmp_path / "model.h5"))
+    calibration = dataclasses.replace(model.calibration, threshold=1e9)
+    normal = np.linspace(0, 0.01, 40, dtype=np.float32)  # no image has scores as low
+    dataclasses.replace(model, calibration=calibration, normal_scores=normal).save(tmp_path / "low.h5")
+    paths = sorted(images.rglob("*.png"))
+
+    def fill(folder: Path, *, without: Path) -> Iterator[list[Path]]:
+        for number in range(20):
+            copy = images / f"copy{number}.png"
+            shutil.copy(paths[number % len(paths)], copy)
+            yield [copy]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "watch_folder", fill)
+    assert command(tmp_path / "low.h5", images, tmp_path / "out", "--watch", "--no-overlays") == 0
+    printed = capsys.readouterr().out
+    assert (
+        "drift alarm: scores of these images no longer look like the normal validation scores: recalibrate" in printed
+    )
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["drift"]["alarms"] == 1
+
+
+def test_other_image_scores_than_the_largest_have_no_masks(
+    line: Line, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = line.export("small", "top", "normal_p95", tmp_path / "model.h5")
+    assert command(path, images, tmp_path / "out") == 0
+    assert not (tmp_path / "out" / "masks").exists()
+    assert (tmp_path / "out" / "heatmaps").is_dir()
+    assert "no masks: patches have no threshold of their own here" in capsys.readouterr().out
+
+
+def test_the_rule_predicts_the_same_as_the_command(line: Line, model: Path, images: Path, tmp_path: Path) -> None:
+    from importlib import import_module
+
+    script = import_module("predict_images")
+    options = ["--model", str(model), "--images", str(images), "--predictions"]
+    script.main([*options, str(tmp_path / "rule")])
+    assert command(model, images, tmp_path / "out") == 0
+    rule, own = (read_rows(tmp_path / name) for name in ("rule", "out"))
+    assert rule == [{name: row[name] for name in COLUMNS} for row in own]
+    script.main([*options, str(tmp_path / "again")])
+    files = sorted(path.relative_to(tmp_path / "rule") for path in (tmp_path / "rule").rglob("*.*"))
+    assert Path("latency.csv") not in files
+    assert all((tmp_path / "rule" / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
+    (images / "broken.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"broken\.png"):
+        script.main([*options, str(tmp_path / "broken")])
+    assert not (tmp_path / "broken").exists()

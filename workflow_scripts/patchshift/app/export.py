@@ -1,0 +1,171 @@
+"""Put a bank, its threshold and all else that new images need into one model.
+
+Tested in tests/app/test_export.py.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from patchshift.app.models import ExportedModel, needs_weights
+from patchshift.data.regions import read_ignored_patches
+from patchshift.detectors.bank import Bank
+from patchshift.errors import UserError
+from patchshift.evaluation.calibrated import combine_images, is_calibrated, read_calibration
+from patchshift.evaluation.scored import ScoredImages
+from patchshift.features.store import FeatureStore
+from patchshift.plan.backbone_specs import NO_FEATURES, BackboneSpec
+from patchshift.plan.domain_specs import DomainSpec
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.runtime.files import digest_file, read_json
+
+Bool = npt.NDArray[np.bool_]
+
+HIGH = 0.999
+"""Quantile of patch scores at which a heatmap's colours end, as in the report (`report.pictures.Scale`)."""
+
+
+@dataclass(frozen=True)
+class ExportSources:
+    """The files that a model is made from.
+
+    Attributes:
+        bank: the fitted detector.
+        features: the feature stores of the normal images that it was fitted on.
+        scores: its scores on the calibration domain.
+        pack: of that domain.
+        split: of the calibration category.
+        threshold: what was calibrated.
+        weights: the backbone's weight file, if it has one.
+    """
+
+    bank: Path
+    features: list[Path]
+    scores: Path
+    pack: Path
+    split: Path
+    threshold: Path
+    weights: Path | None
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Role -> file; features apart, which are large, and which the bank's provenance names."""
+        return {name: path for name, path in vars(self).items() if isinstance(path, Path)}
+
+
+def export_model(
+    sources: ExportSources,
+    backbone: BackboneSpec,
+    evaluation: EvaluationSpec,
+    domain: DomainSpec,
+    provenance: Mapping[str, Any],
+) -> ExportedModel:
+    """The model.
+
+    Args:
+        sources: the files.
+        backbone: the backbone, with the addresses of its weights.
+        evaluation: the protocol, for its smoothing.
+        domain: the calibration domain: what new images are taken to look like.
+        provenance: from `runtime.provenance.describe`, of `sources.inputs`.
+
+    Raises:
+        UserError: if the files do not belong together, if the weight file is another one than that of the features, or
+            if new images cannot be treated as those of the domain.
+    """
+    bank, bank_provenance = Bank.load(sources.bank), _read_provenance(sources.bank)
+    for features in sources.features:
+        _check_features(features, sources, backbone, bank_provenance)
+    _check_threshold(sources)
+    validation = ScoredImages.read(sources.scores, sources.pack, sources.split, part="val")
+    if not len(validation.images):
+        raise UserError(f"{sources.split} has no validation image: export with a split protocol that has some")
+    calibration, combination = read_calibration(sources.threshold)
+    if is_calibrated(validation):
+        if combination is None:
+            raise UserError(f"{sources.threshold} has no weights for the two distances: {calibration.undefined}")
+        validation = combine_images(validation, combination, sources.pack)
+    normal = validation.labels == 0
+    maps = validation.maps
+    median = float(np.median(maps[normal] if normal.any() else maps))
+    return ExportedModel(
+        bank=bank,
+        backbone=backbone,
+        weights_digest=provenance["inputs"].get("weights"),
+        scoring=validation.scoring,
+        calibration=calibration,
+        normal_scores=np.sort(validation.scores[normal]),
+        patch_range=(median, float(np.quantile(maps, HIGH))),
+        smoothing_sigma=evaluation.smoothing_sigma,
+        provenance={**provenance, "bank": bank_provenance},
+        ignore=_common_ignore(sources, validation.images, bank.representation.grid),
+        combination=combination,
+        view=domain.view,
+    )
+
+
+def _check_features(features: Path, sources: ExportSources, backbone: BackboneSpec, bank: Mapping[str, Any]) -> None:
+    """That the bank was fitted on these features, and these were made with the weight file."""
+    with FeatureStore(features) as store:
+        made = store.provenance
+    fitted_on = bank["inputs"]["features"]
+    if digest_file(features) not in ([fitted_on] if isinstance(fitted_on, str) else fitted_on):
+        raise UserError(f"{sources.bank} was not fitted on {features}: run rule fit_detector again")
+    if made["spec"] != backbone.model_dump(mode="json", exclude=NO_FEATURES):
+        raise UserError(f"{features} is of another backbone than the catalog's: run rule extract_features again")
+    if not needs_weights(backbone):
+        return
+    if sources.weights is None:
+        raise UserError(f"the backbone has a weight file, '{backbone.weights}': give it by --weights")
+    found, wanted = digest_file(sources.weights), made["inputs"].get("weights")
+    if found != wanted:
+        raise UserError(
+            f"{sources.weights} has SHA-256 {found}, but {features} was made with {wanted}: bring that file back, or "
+            "run again with --forcerun extract_features"
+        )
+
+
+def _check_threshold(sources: ExportSources) -> None:
+    """That the threshold was calibrated on these scores, and these came from this bank."""
+    threshold, scores = (_read_provenance(path)["inputs"] for path in (sources.threshold, sources.scores))
+    for made, path, role, other in (
+        (threshold, sources.threshold, "scores", sources.scores),
+        (scores, sources.scores, "bank", sources.bank),
+    ):
+        if made.get(role) != digest_file(other):
+            raise UserError(f"{path} was not made from {other}: delete it and run again")
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    if path.suffix == ".json":
+        return dict(read_json(path)["provenance"])
+    try:
+        with h5py.File(path, "r") as file:
+            return dict(json.loads(file.attrs["provenance"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
+
+
+def _common_ignore(sources: ExportSources, images: list[str], grid: tuple[int, int]) -> Bool | None:
+    """[rows, columns] the patches that scores of all images look past; None where there are none.
+
+    Raises:
+        UserError: if images ignore different ones: what a new image would ignore, nobody knows.
+    """
+    if "pack" not in _read_provenance(sources.scores)["inputs"]:
+        return None
+    masks = read_ignored_patches(sources.pack, images, grid)
+    if masks is None or not masks.any():
+        return None
+    if (masks != masks[0]).any():
+        raise UserError(
+            f"{sources.pack}: its images ignore different regions, so nobody knows what a new image ignores: export a "
+            "bank of a dataset with one ignore mask for all images"
+        )
+    return np.asarray(masks[0])

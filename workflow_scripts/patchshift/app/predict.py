@@ -1,0 +1,139 @@
+"""Score and decide new images with an exported model.
+
+Tested in tests/app/test_predict.py; docs/predict.md says more.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchshift.app.watching import POLL_SECONDS, list_folder, watch_folder
+from patchshift.data.adapters import IMAGE_SUFFIXES
+from patchshift.data.images import raise_all
+from patchshift.errors import UserError
+from patchshift.runtime.seeds import set_seed
+from patchshift.runtime.threads import limit_threads
+
+if TYPE_CHECKING:
+    from patchshift.app.detector import Prediction
+    from patchshift.app.predictions import PredictionFolder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--model", type=Path, required=True, help="exported model, from rule export_model")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images; folders below it count, too")
+    parser.add_argument(
+        "--weights-dir", type=Path, default=Path("weights"), help="folder of weight files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("predictions"), help="folder to write; default: %(default)s"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace predictions that are there")
+    parser.add_argument("--watch", action="store_true", help="go on as the folder fills, until Ctrl-C")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=1, help="images per forward pass; 1, the default: as on a line"
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--threads", type=_positive, help="numerical threads; default: as the model was scored with")
+    parser.add_argument(
+        "--no-overlays",
+        action="store_true",
+        help="write neither heatmaps nor masks. Masks mark the patches at or above the threshold; there are none where "
+        "the model has no threshold, or its image score is another than the largest patch score",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write predictions, and say what they are.
+
+    Raises:
+        UserError: if the model or its weight file cannot be used, there is nothing to do, or, after all others are
+            done, naming the images that cannot be used.
+    """
+    # seconds that --help need not take
+    from patchshift.app.detector import Detector
+    from patchshift.app.predictions import PredictionFolder, clear_folder
+
+    if not args.images.is_dir():
+        raise UserError(f"{args.images} is not a folder: give the folder that holds the images")
+    if args.images.resolve() == args.output.resolve():
+        raise UserError(f"--output and --images are both {args.output}: write the predictions elsewhere")
+    set_seed(0)
+    options = {"weights_dir": args.weights_dir, "device": args.device, "batch_size": args.batch_size}
+    detector = Detector.load(args.model, **options)
+    limit_threads(args.threads or detector.model.scoring.threads)
+    paths = [] if args.watch else list_images(args.images, without=args.output)
+    clear_folder(args.output, overwrite=args.overwrite)
+    waiting = watch_folder(args.images, without=args.output) if args.watch else [paths]
+    interrupted = False
+    with PredictionFolder(
+        args.output, detector, args.images, overlays=not args.no_overlays, watching=args.watch
+    ) as folder:
+        if args.watch:
+            print(f"watching {args.images} every {POLL_SECONDS:g} s: Ctrl-C ends it", flush=True)
+        try:
+            predict(folder, waiting)
+        except KeyboardInterrupt:
+            interrupted = True
+    _conclude(folder)
+    if interrupted and not args.watch:
+        raise UserError(f"interrupted after {len(folder.names)} of {len(paths)} images: they are in {args.output}")
+    raise_all(folder.mistakes)
+
+
+def list_images(folder: Path, *, without: Path | None = None) -> list[Path]:
+    """The images of a folder.
+
+    Raises:
+        UserError: if there are none.
+    """
+    paths = list_folder(folder, without=without)
+    if not paths:
+        raise UserError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): give the folder that does")
+    return paths
+
+
+def predict(folder: "PredictionFolder", waiting: Iterable[Sequence[Path]]) -> None:
+    """Predict what comes, batch by batch, with a line on the terminal for each image."""
+    for paths in waiting:
+        for batch in _cut(paths, folder.detector.batch_size):
+            refused, alarms = len(folder.mistakes), len(folder.drift.alarms)
+            for prediction in folder.add(batch):
+                print(_describe(prediction), flush=True)
+            for mistake in folder.mistakes[refused:]:
+                print(f"cannot be used: {mistake}", flush=True)
+            for alarm in folder.drift.alarms[alarms:]:
+                print(alarm.describe(), flush=True)
+
+
+def _conclude(folder: "PredictionFolder") -> None:
+    from patchshift.app.latency import describe_latencies
+
+    calibration = folder.detector.model.calibration
+    if calibration.threshold is None:
+        decided = f"not decided: the model has no threshold ({calibration.undefined})"
+    else:
+        decided = f"{folder.defective} called defective at threshold {calibration.threshold:.6g} ({calibration.policy})"
+    print(f"\n{len(folder.names)} images, {decided}")
+    print(folder.drift.conclude())
+    print(describe_latencies(folder.counted, left_out=folder.detector.batch_size))
+    print(f"Wrote {folder.folder}: predictions.csv, latency.csv, summary.json" + folder.describe_pictures())
+
+
+def _describe(prediction: "Prediction") -> str:
+    word = {True: "DEFECTIVE", False: "normal", None: "undecided"}[prediction.decision]
+    return f"{word:9}  score {prediction.score:.5g}  {prediction.latency.total:.0f} ms  {prediction.image}"
+
+
+def _cut(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number

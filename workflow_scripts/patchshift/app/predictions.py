@@ -1,0 +1,183 @@
+"""The folder that predictions are written to: a table, pictures, latencies and a summary.
+
+    predictions.csv         one row per image, added as it is done
+    heatmaps/NAME.png       the image under its anomaly map
+    masks/NAME.png          where patches are at or above the threshold (`heatmaps.find_mask`)
+    latency.csv             milliseconds of each image, step by step
+    summary.json            counts, threshold, drift, p50 and p95
+
+NAME is the image's path below its folder, with its own suffix, so no two images share one.
+Tested in tests/app/test_predict.py.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from patchshift.app.detector import Detector, OpenedImage, Prediction
+from patchshift.app.drift import DriftMonitor
+from patchshift.app.heatmaps import draw_heatmap, find_mask, has_masks
+from patchshift.app.latency import Latency, summarise_latencies, write_latencies
+from patchshift.errors import UserError
+from patchshift.runtime.files import atomic_path, explain_write_failure, remove, write_json
+
+COLUMNS = ("image", "score", "normalised_score", "threshold", "decision", "undefined")
+TIME = "milliseconds"
+MADE = ("predictions.csv", "latency.csv", "summary.json", "heatmaps", "masks")
+
+
+class PredictionFolder:
+    """Writes predictions as they come; a context manager, after which the summary is there.
+
+    Args:
+        folder: where to write; files of an earlier run must have gone (`clear_folder`).
+        detector: what predicts.
+        images: the folder that images are named after.
+        overlays: write heatmaps and masks.
+        watching: see `DriftMonitor`.
+        timed: write what images took; what is left is the same in every run.
+
+    Attributes:
+        mistakes: what is wrong with images that could not be used, one message each.
+    """
+
+    def __init__(
+        self, folder: Path, detector: Detector, images: Path, *, overlays: bool, watching: bool, timed: bool = True
+    ) -> None:
+        self.folder, self.detector, self.images = folder, detector, images
+        self.overlays, self.timed = overlays, timed
+        calibration = detector.model.calibration
+        self.drift = DriftMonitor(detector.model.normal_scores, calibration.threshold, watching=watching)
+        self.names: list[str] = []
+        self.latencies: list[Latency] = []
+        self.mistakes: list[str] = []
+        self.defective = 0
+
+    @property
+    def counted(self) -> list[Latency]:
+        """Latencies without those of the first batch, which warms up."""
+        return self.latencies[self.detector.batch_size :]
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Row by row, not at once: whoever looks finds all that is done.
+        self._table = (self.folder / MADE[0]).open("w", encoding="utf-8", newline="", buffering=1)
+        self._writer = csv.writer(self._table, lineterminator="\n")
+        self._writer.writerow((*COLUMNS, *([TIME] if self.timed else [])))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._table.close()
+        warm_up = min(self.detector.batch_size, len(self.latencies))
+        if self.timed:
+            write_latencies(self.folder / "latency.csv", self.names, self.latencies, left_out=warm_up)
+        write_json(self.folder / "summary.json", self._summarise(warm_up))
+
+    def add(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+        """Predict a few images and write what comes out; yields what could be used, as it is written.
+
+        Raises:
+            UserError: where the folder cannot be written to.
+        """
+        opened = [image for path in paths if (image := self._open(path))]
+        for image, prediction in self._predict(opened):
+            try:
+                self._write(image, prediction)
+            except OSError as error:
+                raise explain_write_failure(self.folder, error) or error from error
+            yield prediction
+
+    def describe_pictures(self) -> str:
+        """The folders of pictures, for the terminal, and why there are no masks."""
+        if not self.overlays:
+            return ""
+        if has_masks(self.detector.model):
+            return ", heatmaps/, masks/"
+        return ", heatmaps/ (no masks: patches have no threshold of their own here, docs/predict.md)"
+
+    def _open(self, path: Path) -> OpenedImage | None:
+        name = path.relative_to(self.images).as_posix()
+        try:
+            return self.detector.open(path, name)
+        except UserError as error:
+            self._refuse(name, str(error))
+            return None
+
+    def _predict(self, images: Sequence[OpenedImage]) -> list[tuple[OpenedImage, Prediction]]:
+        try:
+            return list(zip(images, self.detector.predict(images), strict=True))
+        except UserError as error:
+            if len(images) > 1:  # find out which
+                return [pair for image in images for pair in self._predict([image])]
+            self._refuse(images[0].name, str(error))
+            return []
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self.mistakes.append(reason)
+        self._writer.writerow((name, "", "", "", "", reason, *([""] if self.timed else [])))
+
+    def _write(self, image: OpenedImage, prediction: Prediction) -> None:
+        if self.overlays:
+            mask = find_mask(self.detector.model, prediction)
+            heatmap = draw_heatmap(self.detector.model, prediction, image.pixels, mask)
+            self._save(heatmap, "heatmaps", image.name)
+            if mask is not None:
+                self._save(mask.astype(np.uint8) * 255, "masks", image.name)
+        decision = "" if prediction.decision is None else int(prediction.decision)
+        normalised = "" if prediction.normalised_score is None else f"{prediction.normalised_score:.6g}"
+        threshold = "" if prediction.threshold is None else prediction.threshold
+        took = [f"{prediction.latency.total:.3f}"] if self.timed else []
+        row = (image.name, prediction.score, normalised, threshold, decision, prediction.undefined or "", *took)
+        self._writer.writerow(row)  # last: a row stands for an image of which everything is there
+        self.names.append(image.name)
+        self.latencies.append(prediction.latency)
+        self.defective += bool(prediction.decision)
+        self.drift.add(prediction.score)
+
+    def _save(self, pixels: Any, kind: str, name: str) -> None:
+        with atomic_path(self.folder / kind / f"{name}.png") as partial:
+            Image.fromarray(pixels).save(partial, format="PNG", compress_level=1)
+
+    def _summarise(self, warm_up: int) -> dict[str, Any]:
+        calibration, model = self.detector.model.calibration, self.detector.model
+        latency = {
+            "steps": summarise_latencies(self.counted),
+            "images": len(self.counted),
+            "warm_up": warm_up,
+            "batch_size": self.detector.batch_size,
+        }
+        return {
+            "images": len(self.names),
+            "defective": None if calibration.threshold is None else self.defective,
+            "not_used": len(self.mistakes),
+            "policy": calibration.policy,
+            "threshold": calibration.threshold,
+            "undefined": calibration.undefined,
+            "drift": {
+                "conclusion": self.drift.conclude(),
+                "alarms": len(self.drift.alarms),
+                "tests": [{**vars(test), "alarm": test.alarm} for test in self.drift.tests],
+            },
+            **({"latency_ms": latency} if self.timed else {}),
+            "model": {"members": list(model.bank.members), "inputs": model.provenance.get("inputs")},
+        }
+
+
+def clear_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make room for predictions.
+
+    Raises:
+        UserError: if those of an earlier run are there and may not be replaced.
+    """
+    there = [folder / name for name in MADE if (folder / name).exists()]
+    if there and not overwrite:
+        raise UserError(f"{there[0]} is there: choose another --output, or replace what is there with --overwrite")
+    for path in there:
+        remove(path)

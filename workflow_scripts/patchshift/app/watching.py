@@ -1,0 +1,68 @@
+"""The images of a folder, and those that come while it fills.
+
+Tested in tests/app/test_watching.py.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from patchshift.data.adapters import IMAGE_SUFFIXES
+
+POLL_SECONDS = 1.0
+
+
+def list_folder(folder: Path, *, without: Path | None = None) -> list[Path]:
+    """The images of a folder and those below it, sorted; hidden ones and those in the folder `without` are left out."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = [name for name in folders if name[0] != "." and not _is_same(here / name, without)]
+        found += [here / name for name in files if name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(found)
+
+
+def watch_folder(
+    folder: Path,
+    *,
+    without: Path | None = None,
+    seconds: float = POLL_SECONDS,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[list[Path]]:
+    """What has newly come, poll by poll, for ever: images that are there already, and those that come.
+
+    A file is taken once its size and time have stayed the same between two polls and it is not empty: before that it
+    may still be written. One that is taken is not taken again, whatever becomes of it.
+
+    Args:
+        folder: the folder; it may come later.
+        without: a folder that is left out.
+        seconds: between two polls.
+        wait: what waits so long.
+
+    Yields:
+        At each poll the images that can be taken, sorted; often none.
+    """
+    taken: set[Path] = set()
+    before: dict[Path, tuple[int, int]] = {}
+    while True:
+        now = {path: state for path in list_folder(folder, without=without) if (state := _state(path))}
+        settled = [path for path, state in now.items() if path not in taken and before.get(path) == state]
+        taken.update(settled)
+        before = now
+        yield settled
+        wait(seconds)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and time of a file; None where it is empty or has gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_size, status.st_mtime_ns) if status.st_size else None
+
+
+def _is_same(one: Path, other: Path | None) -> bool:
+    return other is not None and other.exists() and one.samefile(other)

@@ -1,0 +1,119 @@
+"""What a detector is fitted on: normal images, which category each comes from, and defective ones.
+
+Tested in tests/detectors/test_training.py.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from patchshift.data.packs import Pack
+from patchshift.data.splits import Split, read_split
+from patchshift.errors import UserError
+from patchshift.features.store import FeatureRows, FeatureStore, pool, warn_of_differences
+
+Int16 = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Positives:
+    """Defective images for a positive bank.
+
+    Attributes:
+        features: of the images.
+        pack: the file of their masks.
+    """
+
+    features: FeatureRows
+    pack: Path
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a detector is fitted on.
+
+    Attributes:
+        features: the n normal images.
+        members: the categories that they come from, `dataset/category`; none: one that is not named.
+        member_of: [n] index into `members` of each image.
+        positives: the defective images.
+    """
+
+    features: FeatureRows
+    members: Sequence[str] = ()
+    member_of: Int16 = field(default_factory=lambda: np.zeros(0, np.int16))
+    positives: Sequence[Positives] = ()
+
+
+def open_training(
+    stack: ExitStack,
+    *,
+    members: Sequence[str],
+    features: Sequence[Path],
+    splits: Sequence[Path],
+    turned: Sequence[Path] = (),
+    packs: Sequence[Path] = (),
+    positives: Sequence[Path] = (),
+    positive_packs: Sequence[Path] = (),
+) -> TrainingSet:
+    """Open the stores that a detector is fitted on.
+
+    Args:
+        stack: closes them.
+        members: the category of each of `features`, `dataset/category`.
+        features: stores, one for each member.
+        splits: their splits, in the same order.
+        turned: stores of turned training images, all of the first member first; as many for each.
+        packs: packs of the members: the masks of their defective training images; none: these are not used.
+        positives: stores of defects that were made from training images, ordered as `turned` is.
+        positive_packs: their packs, in the same order.
+
+    Raises:
+        UserError: if a file is damaged, an image of a split is not in its store, or a defect was made from an image
+            that does not train.
+    """
+    assigned = [read_split(split) for split in splits]
+    stores = [stack.enter_context(FeatureStore(path)) for path in features]
+    selections = [
+        (member, store.select(split.taken_for_good))
+        for member, (store, split) in enumerate(zip(stores, assigned, strict=True))
+    ]
+    for number, path in enumerate(turned):
+        member = number * len(members) // len(turned)
+        store, good = stack.enter_context(FeatureStore(path)), set(assigned[member].taken_for_good)
+        selections.append((member, store.select([key for key in store.images if key.rpartition("#")[0] in good])))
+    defective = []
+    for store, split, pack in zip(stores, assigned, packs, strict=bool(packs)):
+        known = [key for key in split.of("train") if key in split.anomalous]
+        if known:
+            defective.append(Positives(store.select(known), pack))
+    for number, (path, pack) in enumerate(zip(positives, positive_packs, strict=True)):
+        store = stack.enter_context(FeatureStore(path))
+        with Pack(pack) as packed:
+            known = [key for key, label in zip(packed.images, packed.labels, strict=True) if label]
+        _check_they_train(known, assigned[number * len(members) // len(positives)], pack)
+        defective.append(Positives(store.select(known), pack))
+    normal = pool([rows for _, rows in selections])
+    warn_of_differences(
+        "the features of normal images", normal.made, [store for each in defective for store, _ in each.features.parts]
+    )
+    return TrainingSet(
+        normal,
+        list(members),
+        np.concatenate([np.full(len(rows), member, np.int16) for member, rows in selections]),
+        defective,
+    )
+
+
+def _check_they_train(keys: Sequence[str], split: Split, pack: Path) -> None:
+    origins = {key: split.parts.get(key.rpartition("#")[0], "train") for key in keys}  # a user's own have none
+    others = [f"{key} ({part})" for key, part in origins.items() if part != "train"]
+    if others:
+        raise UserError(
+            f"{pack} holds defects of images that do not train: {', '.join(others[:5])} ({len(others)} in all). Make "
+            "them from the split of the bank, synthetic ones with `part: train`"
+        )
