@@ -7,16 +7,18 @@ Only anomalib's own classes are called, without its training engine: its time is
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from anomalib.models.components import KCenterGreedy
-from anomalib.models.components.stats import MultiVariateGaussian
-from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from PIL import Image
 from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
+
+from patchshift.runtime.torchvision_guard import make_torchvision_importable
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 32  # anomalib's default
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
+    make_torchvision_importable()  # beside a CPU build of torch; anomalib, imported below, needs it
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)  # noqa: NPY002 - what anomalib's projection draws from
@@ -39,6 +42,8 @@ def main() -> None:
 
 
 def choose_coreset(args: argparse.Namespace) -> dict[str, object]:
+    from anomalib.models.components import KCenterGreedy
+
     points = torch.from_numpy(np.load(args.input))
     start = time.perf_counter()
     picks = KCenterGreedy(points, args.share).select_coreset_idxs()
@@ -46,6 +51,8 @@ def choose_coreset(args: argparse.Namespace) -> dict[str, object]:
 
 
 def fit_gaussians(args: argparse.Namespace) -> dict[str, object]:
+    from anomalib.models.components.stats import MultiVariateGaussian
+
     vectors = torch.from_numpy(np.load(args.input))  # [N, D, rows, columns]
     seconds = []
     for _ in range(args.repeats):
@@ -57,6 +64,8 @@ def fit_gaussians(args: argparse.Namespace) -> dict[str, object]:
 
 
 def fit_and_score(args: argparse.Namespace) -> dict[str, object]:
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
     plan = json.loads(args.input.read_text())
     start = time.perf_counter()
     model = PatchcoreModel(layers=("layer2", "layer3"), backbone="resnet18", pre_trained=False, num_neighbors=9)

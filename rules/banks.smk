@@ -18,6 +18,11 @@ rule fit_detector:
             [wildcards.domain]
             * training_inputs.takes_training_defects(study, wildcards.detector),
         ),
+        indexes=lambda wildcards: [
+            f"results/images/{member}.csv"
+            for member in member_names(wildcards)
+            * training_inputs.takes_training_defects(study, wildcards.detector)
+        ],
         positives=lambda wildcards: member_features(
             wildcards, training_inputs.positive_domains(study, wildcards.detector)
         ),
@@ -30,17 +35,20 @@ rule fit_detector:
         "results/logs/fit_detector/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.log",
     benchmark:
         "results/benchmarks/fit_detector/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.tsv"
+    wildcard_constraints:
+        detector=external.name_detectors(study, fitted=True),
     conda:
         "../envs/numeric.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards: training_inputs.fit_memory(study, wildcards.detector),
         runtime=60,
     params:
         members=member_names,
         more=lambda wildcards, input: options(
             turned=input.turned,
             packs=input.packs,
+            indexes=input.indexes,
             positives=input.positives,
             positive_packs=input.positive_packs,
         ),

@@ -8,6 +8,7 @@ from patchshift.plan import (
     inspections,
     open_study,
     predictions,
+    provenance,
     stage_version,
     training_inputs,
     weights,

@@ -23,6 +23,8 @@ rule export_model:
         "results/logs/export_model/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.log",
     benchmark:
         "results/benchmarks/export_model/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.tsv"
+    wildcard_constraints:
+        detector=external.name_detectors(study, fitted=True),
     conda:
         "../envs/numeric.yaml"
     resources:
@@ -64,7 +66,7 @@ rule predict_images:
         runtime=240,
     params:
         images=lambda wildcards: str(ask(predictions.predicted_folder)),
-        # Images that come or go are told by their folders.
+        # Images are told by the times of their folders, and by times and sizes of their own.
         folders=lambda wildcards: ask(predictions.predicted_fingerprint),
         weights_dir=study.config.weights_dir,
         # With `output`, Snakemake does not compare it: another device is no reason to predict again.

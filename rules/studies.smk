@@ -1,6 +1,6 @@
 # Gather a study's results into tables, figures and the report.
 #
-# Needs  results/metrics, results/decisions, results/scores, results/packs  (of the study's cells),
+# Needs  results/metrics, results/decisions, results/scores, results/thresholds, results/packs  (of the study's cells),
 #        figures of its inspections and distances.csv
 # Makes  results/studies/{study}/experiments/{experiment}/results.csv, costs.csv and figures,
 #        results/studies/{study}/shifts/{dataset}/{category}.png
@@ -114,7 +114,7 @@ rule plot_severities:
         mem_mb=1000,
         runtime=10,
     params:
-        domains=study.domain_settings(),
+        domains=provenance.domain_settings(study),
         stage=stage_version("plot_severities"),
     shell:
         "python workflow_scripts/plot_severities.py"
@@ -163,6 +163,7 @@ rule write_report:
             experiment=study.cells,
         ),
         scores=sorted({cell.scores for cell in study.all_cells()}),
+        thresholds=sorted({cell.threshold_file for cell in study.all_cells()}),
         packs=sorted(
             {
                 *(cell.pack for cell in study.all_cells()),
@@ -189,7 +190,7 @@ rule write_report:
     params:
         folder=lambda wildcards, output: Path(output.report).parent,
         plan=study.plan_spec(),
-        provenance=study.provenance_spec(),
+        provenance=provenance.provenance_spec(study),
         stage=stage_version("write_report"),
     shell:
         "python workflow_scripts/write_report.py --plan {params.plan:q} --provenance {params.provenance:q}"

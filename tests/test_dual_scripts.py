@@ -45,6 +45,7 @@ experiments:
 """
 TARGET = "tiny/weave/clean"
 PACK = f"results/packs/{TARGET}.h5"
+INDEX = "results/images/tiny/weave.csv"
 PROTOCOL = EvaluationSpec(bootstrap_resamples=100).canonical()
 FEATURES = f"results/features/{TARGET}/small.h5"
 SPLIT = "results/splits/tiny/weave/known.csv"
@@ -60,7 +61,7 @@ def run(script: str, **options: Any) -> None:
 
 def prepare(study: Study) -> None:
     """Images, split, pack and features."""
-    root, index = study.image_root("tiny", "weave"), "results/images/tiny/weave.csv"
+    root, index = study.image_root("tiny", "weave"), INDEX
     run("generate_dataset", category="weave", spec=study.generator_spec("tiny"), images=root)
     run("index_images", root=root, spec=study.dataset_spec("tiny"), index=index)
     run("split_images", index=index, spec=study.split_spec("known"), split=SPLIT)
@@ -79,6 +80,7 @@ def judge(study: Study, cell: Cell) -> None:
         features=FEATURES,
         splits=SPLIT,
         packs=[PACK] * training_inputs.takes_training_defects(study, detector),
+        indexes=[INDEX] * training_inputs.takes_training_defects(study, detector),
         spec=study.fit_spec(detector),
         seed=0,
         stage=1,
@@ -177,6 +179,9 @@ def test_calibrated_decisions_and_ranking_are_of_log_odds(cells: dict[str, Cell]
     assert content["ranking"]["image_auroc"]["value"] == image_auroc(labels, scores)
     assert content["ranking"]["image_ap"]["value"] == image_average_precision(labels, scores)
     assert "ranking" not in read_json(Path(cells["dual"].decisions))
+    unranked, ranked = (read_json(Path(cells[name].metrics)) for name in ("weighed", "dual"))
+    assert {next(iter(metric)) for metric in unranked["metrics"].values()} == {"undefined"}
+    assert unranked["counts"] == ranked["counts"]
 
 
 def test_tables_take_the_ranking_of_calibrated_detectors_from_their_decisions(cells: dict[str, Cell]) -> None:

@@ -25,7 +25,7 @@ from patchshift.detectors.bank import Bank
 from patchshift.detectors.scores import read_scores, write_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore
-from patchshift.plan import Study, exhibits, load_study
+from patchshift.plan import Study, exhibits, load_study, provenance
 from patchshift.plan.cells import CLEAN, POOLS, Cell, Target
 from patchshift.runtime import threads
 from patchshift.runtime.files import digest_file, read_json
@@ -197,14 +197,14 @@ def show(study: Study) -> None:
         run("plot_experiment", results=results, title=experiment.title, bars=f"{folder}/bars.png")
         if name in exhibits.list_ladders(study):
             ladder = f"{folder}/severity_ladder.png"
-            run("plot_severities", results=results, domains=study.domain_settings(), ladder=ladder)
+            run("plot_severities", results=results, domains=provenance.domain_settings(study), ladder=ladder)
     tables = {name: f"{study.folder}/{name}.csv" for name in ("metrics", "predictions", "timings")}
     run("collect_study", plan=study.plan_spec(), **tables, table=f"{study.folder}/results.txt")
     for table in exhibits.list_pool_tables(study):
         spec, name = study.evaluation_spec(), Path(table).parent.name
         run("compare_pools", plan=study.plan_spec(), experiment=name, folder=study.folder, spec=spec, pools=table)
     report = {"folder": study.folder, "report": f"{study.folder}/report.html"}
-    run("write_report", plan=study.plan_spec(), provenance=study.provenance_spec(), **report)
+    run("write_report", plan=study.plan_spec(), provenance=provenance.provenance_spec(study), **report)
 
 
 def run_study(study: Study) -> None:

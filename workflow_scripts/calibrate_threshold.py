@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchshift.evaluation.calibrated import calibrate_combined, is_calibrated
+from patchshift.evaluation.calibrated import is_calibrated
+from patchshift.evaluation.log_odds import calibrate_combined
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.plan.specs import ThresholdSpec
 from patchshift.runtime.files import write_json

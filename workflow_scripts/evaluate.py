@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchshift.data.packs import Pack
-from patchshift.evaluation.evaluate import evaluate_target
+from patchshift.evaluation.calibrated import count_calibrated, is_calibrated
+from patchshift.evaluation.evaluate import evaluate_images
 from patchshift.evaluation.pools import measure_composition
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.plan.specs import EvaluationSpec
@@ -28,19 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     limit_threads(1)  # small matrices: more threads only wait for each other
     test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
-    with Pack(args.pack) as pack:
-        rows = pack.rows(test.images)
-        result = evaluate_target(
-            test.labels,
-            test.scores,
-            test.maps,
-            map(pack.mask, rows),
-            input_size=test.input_size,
-            spec=args.spec,
-            has_masks=pack.has_masks,
-            ignore=map(pack.ignore, rows) if pack.has_ignore else None,
-            anomaly_map=test.scoring.anomaly_map,
-        )
+    result = count_calibrated(test, args.pack) if is_calibrated(test) else evaluate_images(test, args.pack, args.spec)
     result["counts"]["relabelled"] = int(test.relabelled.sum())
     composition = measure_composition(test, args.category, args.pack)
     patches = {"patches_per_image": test.patches_per_image} if test.maps.size else {}

@@ -12,7 +12,7 @@ from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.threads import limit_threads
 
-INPUTS = ("features", "splits", "turned", "packs", "positives", "positive_packs")
+INPUTS = ("features", "splits", "turned", "packs", "indexes", "positives", "positive_packs")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--splits", type=Path, nargs="+", required=True, help="their splits (CSV)")
     parser.add_argument("--turned", type=Path, nargs="+", default=[], help="stores of turned images, by category")
     parser.add_argument("--packs", type=Path, nargs="+", default=[], help="packs, where training defects are used")
+    parser.add_argument("--indexes", type=Path, nargs="+", default=[], help="their image indexes (CSV), with the packs")
     parser.add_argument("--positives", type=Path, nargs="+", default=[], help="stores of defects")
     parser.add_argument("--positive-packs", type=Path, nargs="+", default=[], help="their packs, in the same order")
     parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")

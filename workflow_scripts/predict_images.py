@@ -6,8 +6,8 @@ from pathlib import Path
 
 from patchshift.app.detector import Detector
 from patchshift.app.latency import describe_latencies
-from patchshift.app.predict import list_images, predict
 from patchshift.app.predictions import PredictionFolder
+from patchshift.app.watching import list_images
 from patchshift.data.images import raise_all
 from patchshift.runtime.files import atomic_directory
 from patchshift.runtime.script import run_script
@@ -31,10 +31,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with atomic_directory(args.predictions) as partial:
         options = {"overlays": True, "watching": False, "timed": False}  # artifacts carry no times
         with PredictionFolder(partial, detector, args.images, **options) as folder:
-            predict(folder, [paths])
+            for path in paths:
+                list(folder.add([path]))
         raise_all(folder.mistakes)  # a rule's artifact is whole, or it is not there
     print(folder.drift.conclude())
-    print(describe_latencies(folder.counted, left_out=detector.batch_size))
+    print(describe_latencies(folder.counted, left_out=folder.warm_up))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ def test_paths_arrays_and_opened_images_are_the_same_to_it(line: Line, model: Pa
     assert [each.image for each in arrays] == ["image 0", "image 1", "image 2"]
     assert [each.score for each in detector.predict([detector.open(path) for path in paths])] == expected
     assert detector.predict([]) == []
+    for one in (paths[0], str(paths[0]), read_image(paths[0]), detector.open(paths[0])):
+        assert [each.score for each in detector.predict(one)] == expected[:1]
 
 
 def test_normalised_scores_are_deviations_of_the_normal_validation_scores(line: Line, model: Path) -> None:
@@ -153,3 +155,17 @@ def test_grey_images_are_scored_as_the_workflow_reads_them(line: Line, model: Pa
     Image.fromarray(pixels).save(tmp_path / "grey.png")
     grey, colour = detector.predict([tmp_path / "grey.png", np.repeat(pixels[..., None], 3, axis=2)])
     assert grey.score == colour.score
+
+
+def test_a_model_that_was_extended_since_its_calibration_says_so(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = ExportedModel.load(model)
+    assert "recalibrate" not in caplog.text
+    dataclasses.replace(loaded, provenance={**loaded.provenance, "calibrated_before_extension": True}).save(
+        tmp_path / "extended.h5"
+    )
+    Detector.load(tmp_path / "extended.h5")
+    assert [record.message for record in caplog.records] == [
+        "the model was extended after its threshold was chosen: recalibrate (docs/detectors.md)"
+    ]

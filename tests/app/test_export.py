@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,4 +86,15 @@ def test_the_folder_to_predict_is_the_studys(line: Line, monkeypatch: pytest.Mon
     assert predicted_folder(line.study) == Path("data/new/today")
     before = predicted_fingerprint(line.study)
     (folder / "a.png").write_bytes(b"image")
-    assert predicted_fingerprint(line.study) != before
+    came = predicted_fingerprint(line.study)
+    assert came != before
+    assert came == predicted_fingerprint(line.study)
+    times = (folder / "a.png").stat().st_atime_ns, (folder / "a.png").stat().st_mtime_ns
+    (folder / "a.png").write_bytes(b"longer image")
+    os.utime(folder / "a.png", ns=times)  # as `cp -p` may
+    longer = predicted_fingerprint(line.study)
+    (folder / "a.png").write_bytes(b"LONGER IMAGE")
+    os.utime(folder / "a.png", ns=(times[0], times[1] + 1))
+    assert len({came, longer, predicted_fingerprint(line.study)}) == 3
+    (folder / "a.png").rename(folder / "\udcff.png")  # byte ff, which is not UTF-8
+    predicted_fingerprint(line.study)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from patchshift.app.extend import name_images
 from patchshift.app.main import main
 from patchshift.app.models import ExportedModel
 from patchshift.data.shifts.views import cut_view
@@ -200,19 +201,23 @@ def test_what_cannot_be_done_is_one_message_and_leaves_nothing(
     (tmp_path / "bad" / "one.png").write_bytes(b"no image")
     (tmp_path / "bad" / "two.png").write_bytes(b"")
     (tmp_path / "damaged.h5").write_bytes(path.read_bytes()[:5000])
+    before = path.read_bytes(), (tmp_path / "old.h5").read_bytes()
     for arguments, message in [
-        ((path, new, path), "is the model itself, which is left as it is: give --output another name"),
-        ((path, new, tmp_path), "is a folder: give --output the name of a file"),
+        ((path, new, path), "model.h5 is there, and is left as it is: give --output the name of a new file"),
+        ((path, new, tmp_path / "old.h5"), "old.h5 is there, and is left as it is"),
+        ((path, new, tmp_path), "is there, and is left as it is"),
+        ((path, new, path / "grown.h5"), "a file stands where a folder must be"),
         ((path, tmp_path / "none", output), "none is not a folder"),
-        ((path, tmp_path / "empty", output), "there is no image in"),
+        ((path, tmp_path / "empty", output), "empty holds no images"),
         ((path, tmp_path / "bad", output), "2 files cannot be used"),
         ((tmp_path / "damaged.h5", new, output), "damaged.h5 is not a whole exported model"),
-        ((tmp_path / "old.h5", new, output), "old.h5 is no exported model"),
+        ((tmp_path / "old.h5", new, output), "old.h5 is not a whole exported model (it has no seal"),
         ((path, new, output, "--count", "17"), "count: 17 patches are asked for, but the images have 16"),
     ]:
         assert extend(*arguments) == 1
         assert message in capsys.readouterr().err
         assert not output.exists()
+        assert (path.read_bytes(), (tmp_path / "old.h5").read_bytes()) == before
     assert list(output.parent.iterdir()) == []
     for wrong in (("--share", "0"), ("--share", "1.5"), ("--count", "0"), ("--share", "0.5", "--count", "3")):
         with pytest.raises(SystemExit) as ended:
@@ -228,3 +233,19 @@ def test_a_model_that_cannot_grow_is_refused_before_its_images_are_read(
     (tmp_path / "new" / "one.png").write_bytes(b"no image")
     assert extend(path, tmp_path / "new", tmp_path / "grown.h5") == 1
     assert "method 'padim' cannot be extended" in capsys.readouterr().err
+
+
+def test_images_are_those_that_predict_takes(tmp_path: Path) -> None:
+    draw(tmp_path / "new", 2, seed=1)
+    draw(tmp_path / "new" / ".hidden", 1, seed=2)
+    (tmp_path / "new" / "linked").symlink_to(draw(tmp_path / "other", 1, seed=3))
+    assert list(name_images(tmp_path / "new")) == ["first/1.png", "linked/second/0.png", "second/0.png"]
+
+
+def test_a_name_that_no_table_can_hold_is_named(
+    make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = draw(tmp_path / "new", 1, seed=1)
+    (new / "second" / "0.png").rename(new / "second" / "\udcff.png")  # byte ff, which is not UTF-8
+    assert extend(make_model(), new, tmp_path / "grown.h5") == 1
+    assert r"second/\udcff.png: its name is not UTF-8: rename it" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from patchshift.app.heatmaps import LARGEST, draw_heatmap, find_mask, has_masks
 from patchshift.app.latency import Latency
 from patchshift.app.models import ExportedModel
 from patchshift.plan.score_specs import ImageScoreSpec
-from patchshift.report.pictures import MASK_COLOUR
+from patchshift.report.pictures import IGNORED_GREY, MASK_COLOUR
 
 
 @pytest.fixture
@@ -74,3 +74,12 @@ def test_a_real_prediction_can_be_drawn(line: Any, model: Path) -> None:
     (prediction,) = detector.predict([image])
     mask = find_mask(detector.model, prediction)
     assert draw_heatmap(detector.model, prediction, image.pixels, mask).shape == image.pixels.shape
+
+
+def test_what_is_ignored_is_grey_however_anomalous(exported: ExportedModel) -> None:
+    ignored = dataclasses.replace(exported, ignore=np.array([[False, True], [False, False]]))
+    prediction, pixels = predict([[1, 9], [9, 1]], (64, 64)), np.full((64, 64, 3), 128, np.uint8)
+    heatmap = draw_heatmap(ignored, prediction, pixels, find_mask(ignored, prediction))
+    assert np.ptp(heatmap[:32, 34:].astype(int), axis=2).max() == 0
+    assert (heatmap[:32, 34:] == IGNORED_GREY).any()  # hatched
+    assert np.ptp(heatmap[40:, 4:28].astype(int), axis=2).min() > 50

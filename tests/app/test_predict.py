@@ -1,6 +1,10 @@
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,10 @@ from PIL import Image
 from patchshift.app import predict
 from patchshift.app.detector import Detector
 from patchshift.app.main import main
-from patchshift.app.predictions import COLUMNS, TIME
+from patchshift.app.predictions import COLUMNS, TIME, clear_folder
 from patchshift.detectors.scores import read_scores
 from patchshift.errors import UserError
-from patchshift.runtime.files import read_json
+from patchshift.runtime.files import digest_file, read_json
 
 Line = Any
 
@@ -65,6 +69,8 @@ def test_a_folder_becomes_a_table_pictures_latencies_and_a_summary(
     assert summary["images"] == len(rows)
     assert summary["defective"] == sum(int(row["decision"]) for row in rows)
     assert summary["latency_ms"]["images"] == len(rows) - 1
+    assert summary["model"]["sha256"] == digest_file(model)
+    assert summary["model"]["calibrated_before_extension"] is False
     latency = (tmp_path / "out" / "latency.csv").read_text().splitlines()
     assert latency[0] == "image,decode,forward,search,map,total,warm_up"
     assert [line[-2:] for line in latency[1:]] == [",1"] + [",0"] * (len(rows) - 1)
@@ -102,6 +108,88 @@ def test_nothing_is_replaced_without_being_asked(
     assert (output / "mine.txt").read_text() == "kept"
 
 
+def test_only_what_was_written_is_replaced(model: Path, images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert command(model, images, output) == 0
+    kept = [output / "masks" / "my_annotation.png", output / "heatmaps" / "mine" / "a.png"]
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+    gone = sorted(images.rglob("*.png"))[0]
+    assert (output / "masks" / f"{gone.relative_to(images)}.png").exists()
+    shutil.rmtree(gone.parent)
+    assert command(model, images, output, "--overwrite") == 0
+    assert all(path.read_bytes() == b"mine" for path in kept)
+    assert not (output / "masks" / gone.parent.name).exists()
+    expected = {f"{path.relative_to(images)}.png" for path in images.rglob("*.png")}
+    for kind in ("heatmaps", "masks"):
+        made = {str(path.relative_to(output / kind)) for path in (output / kind).rglob("*.png")}
+        assert made - {"my_annotation.png", "mine/a.png"} == expected
+
+
+@pytest.mark.parametrize("table", [None, "image,label\nmasks/my_annotation.png,1\n"])
+def test_folders_that_were_not_written_by_predict_are_refused(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str | None
+) -> None:
+    annotation = tmp_path / "dataset" / "masks" / "my_annotation.png"
+    annotation.parent.mkdir(parents=True)
+    annotation.write_bytes(b"mine")
+    if table:
+        (tmp_path / "dataset" / "predictions.csv").write_text(table)
+    assert command(model, images, tmp_path / "dataset", "--overwrite") == 1
+    assert "was not written by patchshift predict" in capsys.readouterr().err
+    assert annotation.read_bytes() == b"mine"
+
+
+def test_a_table_leads_to_no_file_outside_of_its_folder(tmp_path: Path) -> None:
+    output, outside = tmp_path / "out", tmp_path / "victim.png"
+    (output / "masks").mkdir(parents=True)
+    (output / "masks" / "linked").symlink_to(tmp_path)
+    outside.write_bytes(b"mine")
+    names = ["../../victim", str(tmp_path / "victim"), "linked/victim"]
+    (output / "predictions.csv").write_text("\n".join([",".join(COLUMNS), *names]))
+    clear_folder(output, overwrite=True)
+    assert outside.read_bytes() == b"mine"
+    assert not (output / "predictions.csv").exists()
+
+
+def test_a_name_that_is_not_utf8_gets_a_row_and_the_others_are_done(
+    model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count, one = len(list(images.rglob("*.png"))), sorted(images.rglob("*.png"))[0]
+    shutil.copy(one, images / "caf\udce9.png")  # byte e9, as Latin-1 has it
+    assert command(model, images, tmp_path / "out", "--no-overlays") == 1
+    assert r"caf\udce9.png: its name is not UTF-8: rename it" in capsys.readouterr().err
+    rows = read_rows(tmp_path / "out")
+    assert [row["image"] for row in rows if not row["score"]] == [r"caf\udce9.png"]
+    assert len(rows) == count + 1
+    assert command(model, images, tmp_path / "out", "--no-overlays", "--overwrite") == 1
+
+
+def test_warm_up_is_the_first_batch_that_was_scored(model: Path, images: Path, tmp_path: Path) -> None:
+    count = len(list(images.rglob("*.png")))
+    for name in ("0.png", "1.png", "2.png", "3.png"):  # a batch, and one of the next
+        (images / name).write_bytes(b"no image")
+    assert command(model, images, tmp_path / "out", "--batch-size", "3", "--no-overlays") == 1
+    latency = read_json(tmp_path / "out" / "summary.json")["latency_ms"]
+    assert (latency["warm_up"], latency["images"]) == (2, count - 2)
+    table = (tmp_path / "out" / "latency.csv").read_text().splitlines()
+    assert [line[-2:] for line in table[1:]] == [",1"] * 2 + [",0"] * (count - 2)
+
+
+def test_a_reader_that_goes_is_no_traceback(model: Path, images: Path, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("patchshift")
+    options = ["--model", model, "--images", images, "--output", tmp_path / "out", "--no-overlays"]
+    read, write = os.pipe()
+    os.close(read)
+    run = subprocess.run(
+        [program, "predict", *options], stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+    )
+    os.close(write)
+    assert (run.returncode, run.stderr) == (1, "")
+    assert len(read_rows(tmp_path / "out")) == read_json(tmp_path / "out" / "summary.json")["images"] == 1
+
+
 def test_predictions_in_the_folder_of_images_are_no_images(model: Path, images: Path) -> None:
     count = len(list(images.rglob("*.png")))
     assert command(model, images, images / "predictions") == 0
@@ -116,6 +204,9 @@ def test_predictions_in_the_folder_of_images_are_no_images(model: Path, images: 
         (("--images", "empty"), "empty holds no images"),
         (("--model", "nothing.h5"), "no exported model nothing.h5"),
         (("--output", "images"), "--output and --images are both images"),
+        (("--output", "notes.txt"), "cannot write notes.txt: a file stands where a folder must be"),
+        (("--output", "notes.txt/out"), "cannot write notes.txt/out: a file stands where a folder must be"),
+        (("--output", "/proc/out"), "cannot write /proc/out: No such file or directory: choose another --output"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(
@@ -128,16 +219,21 @@ def test_what_cannot_be_done_is_one_clear_line(
 ) -> None:
     monkeypatch.chdir(images.parent)
     Path("empty").mkdir()
+    Path("notes.txt").write_text("mine")
     options = {"--model": str(model), "--images": "images", "--output": "out"} | dict([changed])
     assert main(["predict", *(word for pair in options.items() for word in pair)]) == 1
     assert capsys.readouterr().err.startswith(f"error: {message}")
     assert not Path("out/predictions.csv").exists()
+    assert Path("notes.txt").read_text() == "mine"
 
 
-def test_a_batch_of_none_is_a_mistake_of_the_command_line(model: Path, images: Path) -> None:
+def test_a_batch_of_none_is_a_mistake_of_the_command_line(
+    model: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        command(model, images, images, "--batch-size", "0")
+        command(model, images, images, "--batch-size", "abc")
     assert ended.value.code == 2
+    assert "--batch-size: abc is not a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_watching_goes_on_until_it_is_ended_and_leaves_whole_files(
@@ -157,6 +253,24 @@ def test_watching_goes_on_until_it_is_ended_and_leaves_whole_files(
     assert command(model, images, output, "--watch") == 0
     assert "Ctrl-C ends it" in capsys.readouterr().out
     assert len(read_rows(output)) == read_json(output / "summary.json")["images"] == len(paths)
+
+
+def test_sigterm_ends_watching_as_ctrl_c_does(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, before = sorted(images.rglob("*.png")), signal.getsignal(signal.SIGTERM)
+
+    def fill(folder: Path, *, without: Path) -> Iterator[list[Path]]:
+        yield paths[:2]
+        if signal.getsignal(signal.SIGTERM) is before:
+            raise AssertionError("SIGTERM would end the process, and this test")
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield paths[2:]
+
+    monkeypatch.setattr(predict, "watch_folder", fill)
+    assert command(model, images, tmp_path / "out", "--watch", "--no-overlays") == 0
+    assert len(read_rows(tmp_path / "out")) == read_json(tmp_path / "out" / "summary.json")["images"] == 2
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_interrupted_folder_keeps_what_is_done(
@@ -215,12 +329,15 @@ def test_other_image_scores_than_the_largest_have_no_masks(
     assert "no masks: patches have no threshold of their own here" in capsys.readouterr().out
 
 
-def test_the_rule_predicts_the_same_as_the_command(line: Line, model: Path, images: Path, tmp_path: Path) -> None:
+def test_the_rule_predicts_the_same_as_the_command(
+    line: Line, model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from importlib import import_module
 
     script = import_module("predict_images")
     options = ["--model", str(model), "--images", str(images), "--predictions"]
     script.main([*options, str(tmp_path / "rule")])
+    assert len(capsys.readouterr().out.splitlines()) == 2  # not a line for each image
     assert command(model, images, tmp_path / "out") == 0
     rule, own = (read_rows(tmp_path / name) for name in ("rule", "out"))
     assert rule == [{name: row[name] for name in COLUMNS} for row in own]

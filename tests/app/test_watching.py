@@ -1,6 +1,9 @@
 from pathlib import Path
 
-from patchshift.app.watching import list_folder, watch_folder
+import pytest
+
+from patchshift.app.watching import explain_name, list_folder, list_images, watch_folder
+from patchshift.errors import UserError
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -30,8 +33,9 @@ def test_a_file_is_taken_once_and_only_when_it_no_longer_grows(tmp_path: Path) -
     assert next(polls) == []
     assert next(polls) == [late]
     assert next(polls) == []
-    write(late, b"overwritten later")
-    assert [next(polls), next(polls)] == [[], []]
+    for content in (b"", b"overwritten later"):
+        write(late, content)
+        assert [next(polls), next(polls)] == [[], []]
     assert set(waited) == {0.5}
 
 
@@ -43,3 +47,35 @@ def test_empty_files_wait_and_files_may_go(tmp_path: Path) -> None:
     assert [next(polls), next(polls)] == [[], []]
     write(empty, b"x")
     assert [next(polls), next(polls)] == [[], [empty]]
+
+
+def test_links_to_folders_are_followed_and_each_folder_counts_once(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "a.png", b"x")
+    own = write(tmp_path / "images" / "b" / "c.png", b"x")
+    (tmp_path / "images" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "images" / ".hidden").symlink_to(tmp_path / "images" / "b")
+    (tmp_path / "images" / "b" / "loop").symlink_to(tmp_path / "images")
+    (tmp_path / "images" / "twice").symlink_to(tmp_path / "elsewhere")
+    assert list_folder(tmp_path / "images") == [own, tmp_path / "images" / "linked" / "a.png"]
+
+
+def test_a_new_file_of_an_old_name_is_taken(tmp_path: Path) -> None:
+    polls = watch_folder(tmp_path, wait=lambda seconds: None)
+    image = write(tmp_path / "a.png", b"first")
+    assert [next(polls), next(polls)] == [[], [image]]
+    image.unlink()
+    assert next(polls) == []
+    write(image, b"second")
+    assert [next(polls), next(polls), next(polls)] == [[], [image], []]
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no images \(.*\.png"):
+        list_images(tmp_path)
+    with pytest.raises(UserError, match="none is not a folder"):
+        list_images(tmp_path / "none")
+
+
+def test_a_name_that_is_not_utf8_is_shown_by_its_bytes() -> None:
+    assert explain_name("a/\udcff.png") == r"a/\udcff.png: its name is not UTF-8: rename it"
+    assert explain_name("a/ä.png") is None

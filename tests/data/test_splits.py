@@ -469,3 +469,66 @@ def test_a_split_is_counted_in_one_line() -> None:
     )
     published = split_images(images(train=20, good=2, crack=9), vary(PUBLISHED, train_limit=5))
     assert count_images(published) == "train: 5 normal; val: none; test: 2 normal, 9 positive; unused: 15 normal"
+
+
+SERIES = {"pattern": r"num_(\d+)", "gap": 5}
+
+
+def photographed(parts: int, shots: int, defect: str = "") -> list[ImageRow]:
+    """Parts that are photographed several times, one after the other; their numbers lie 10 apart at least."""
+    return [
+        ImageRow(f"{defect or 'good'}/exp{shot}_num_{100 * part + 5 * shot}.png", "", "", int(bool(defect)), defect)
+        for part in range(parts)
+        for shot in range(shots)
+    ]
+
+
+@given(
+    st.sampled_from([PLAN, NORMALS, PUBLISHED]),
+    st.integers(3, 12),
+    st.integers(1, 4),
+    st.floats(0, 0.6),
+    st.integers(0, 99),
+)
+def test_no_draw_tears_a_series_apart(spec: SplitSpec, parts: int, shots: int, share: float, seed: int) -> None:
+    rows = photographed(parts, shots) + photographed(parts, shots, "crack") + photographed(parts, 1, "scratch")
+    spec = vary(spec, train_anomalous_share=share, series=SERIES, seed=seed, official_train_share=0.7)
+    try:
+        split = split_images(rows, spec)
+    except UserError:  # so few parts that none are left to train or to test
+        assume(False)
+    for kind in ("good", "crack"):
+        for part in range(parts):
+            keys = [f"{kind}/exp{shot}_num_{100 * part + 5 * shot}.png" for shot in range(shots)]
+            assert len({split.parts[key] for key in keys}) == 1
+    for defect in ("crack", "scratch"):
+        keys = [row.key for row in rows if row.defect == defect]
+        assert sum(split.parts[key] == "train" for key in keys) <= share * len(keys) + 1e-6
+
+
+def test_series_of_one_image_each_are_shares_as_large_as_without() -> None:
+    rows = photographed(20, 1) + photographed(20, 1, "crack")
+    plain = vary(PLAN, train_anomalous_share=0.3)
+    sizes = [Counter(split_images(rows, spec).parts.values()) for spec in (plain, vary(plain, series=SERIES))]
+    assert sizes[0] == sizes[1]
+
+
+def test_images_without_a_number_are_named() -> None:
+    rows = [*photographed(4, 2), *images(unassigned=2)]
+    with pytest.raises(
+        UserError, match=r"series.pattern 'num_.*' finds no number in free/000.png, free/001.png \(2 in"
+    ):
+        split_images(rows, vary(PUBLISHED, series=SERIES))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"series": {"pattern": r"num_\d+", "gap": 5}}, "must have one group in parentheses"),
+        ({"series": {"pattern": "num_(", "gap": 5}}, "is no regular expression"),
+        ({"series": SERIES, "train_contamination": 0.1}, "would tear series apart"),
+    ],
+)
+def test_series_that_cannot_be_are_refused(changes: dict[str, object], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        vary(PUBLISHED, **changes)

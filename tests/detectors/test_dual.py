@@ -202,12 +202,21 @@ def test_a_bank_whose_positive_vectors_lost_their_index_is_refused(
             rf"positive_sampler.count: 500 .* have {DEFECTIVE} defective ones: lower it, or give a share",
         ),
         ({"positive_sampler": {"share": 0.1, "starts": 50}}, r"positive_sampler.starts: 50 .* lower it$"),
+        (
+            {"index": {"method": "ivf_pq", "code_bytes": 3}, "sampler": {"method": "none"}},
+            r"needs at least 256 vectors, but the positive bank \(positive_sampler\) has 3: keep more",
+        ),
+        (
+            {"index": {"method": "ivf_flat", "lists": 4}},
+            r"index.lists: 4 .* but the positive bank \(positive_sampler\) has 3 vectors: lower it",
+        ),
         ({"neighbours": 5}, r"neighbours: 5 .* positive bank has 3 vectors of 36 defective patches: lower it"),
     ],
 )
 def test_what_the_defective_patches_do_not_allow_is_named(
-    training: TrainingSet, options: dict[str, Any], message: str
+    training: TrainingSet, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delattr("patchshift.detectors.dual_fitting.fit_patchcore")  # so before the negative bank is fitted
     with pytest.raises(UserError, match=message):
         fit_detector(spec(**options), training, seed=0)
 

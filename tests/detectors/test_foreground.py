@@ -47,8 +47,9 @@ def central(rows: int = 8, columns: int = 8, margin: int = 2) -> Bool:
 
 def fit(features: FeatureRows, chunk_mb: int = 256) -> tuple[Foreground, npt.NDArray[np.float32]]:
     representation = fit_representation(PLAIN, features)
-    foreground = fit_foreground(representation, features, chunk_mb)
+    foreground, present = fit_foreground(representation, features, chunk_mb)
     (patches,) = representation.embed(features, chunk_mb=256)
+    np.testing.assert_array_equal(present, ~foreground.background(patches))
     return foreground, patches
 
 

@@ -9,7 +9,7 @@ from sklearn.covariance import LedoitWolf
 
 from patchshift.detectors import gaussians
 from patchshift.detectors.fit import fit_detector
-from patchshift.detectors.gaussians import NormalGaussians, estimate, invert
+from patchshift.detectors.gaussians import NormalGaussians, add_to_diagonals, estimate, invert
 from patchshift.errors import UserError
 from patchshift.plan.detector_specs import PadimSpec
 
@@ -86,6 +86,23 @@ def test_far_from_the_origin_covariances_stay_as_precise(offset: float, monkeypa
         assert np.abs(shrunk[position] - expected).max() <= 1e-5 * expected.max()
 
 
+@pytest.mark.parametrize("deviation", [20, 100, 200])
+def test_beside_large_variances_the_regularisation_is_not_lost(deviation: float) -> None:
+    """With fewer vectors than numbers it alone is the variance in most directions."""
+    random = np.random.default_rng(0)
+    vectors = (random.normal(0, deviation, (64, 2, 100)) + 500).astype(np.float32)
+    training, targets = vectors[:60], vectors[60:]
+    mean, covariance = estimate(in_chunks(training, 25), ledoit_wolf=False)
+    add_to_diagonals(covariance, 0.01)
+    distances = NormalGaussians(mean.astype(np.float32), invert(covariance)).distances(targets)
+    for position in range(2):
+        exact = training[:, position].astype(np.float64)
+        inverse = np.linalg.inv(np.cov(exact, rowvar=False) + 0.01 * np.eye(100))
+        centred = targets[:, position] - exact.mean(axis=0)
+        expected = np.sqrt(np.einsum("nd,de,ne->n", centred, inverse, centred))
+        np.testing.assert_allclose(distances[:, position], expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("dimension", [1, 15, 16, 17, 33, 100])
 @pytest.mark.parametrize("smallest", [1e-1, 1e-6])
 def test_factors_are_inverted_precisely_whatever_their_size(dimension: int, smallest: float) -> None:
@@ -139,7 +156,7 @@ def test_too_few_training_images_are_refused(make_features: Any, covariance: str
 def test_patches_that_do_not_vary_are_refused_unless_regularised() -> None:
     constant = np.ones((5, 2, 3), np.float32)
     _, covariance = estimate(in_chunks(constant, 5), ledoit_wolf=True)
-    with pytest.raises(UserError, match="patches of a position do not vary"):
+    with pytest.raises(UserError, match="in some direction they do not vary, or too little for double precision"):
         invert(covariance)
     invert(covariance + 0.01 * np.eye(3))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from patchshift.detectors.foreground import Foreground
 from patchshift.detectors.neighbours import DISTANCES, NearestNeighbours, make_neighbours, unit_vectors
+from patchshift.errors import UserError
 from patchshift.plan.detector_specs import Distance
 from patchshift.plan.sampling_specs import IndexSpec
 
@@ -39,6 +40,14 @@ def test_the_nearest_vectors_are_found_far_from_the_origin(offset: float, count:
     expected = np.linalg.norm(patches[..., None, :].astype(np.float64) - vectors, axis=-1)
     np.testing.assert_array_equal(model.rows(patches.reshape(-1, 16), 1)[:, 0], expected.argmin(-1).ravel())
     np.testing.assert_allclose(model.distances(patches), np.sort(expected)[..., :count].mean(-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("index", [IndexSpec(), IndexSpec(method="ivf_flat", lists=4)])
+def test_patches_that_are_not_finite_are_refused(index: IndexSpec) -> None:
+    patches = draw(2, 3, 4)
+    patches[1, 2, 0] = np.nan
+    with pytest.raises(UserError, match="not finite numbers: extract them again"):
+        make_neighbours(draw(200, 4), 0.0, index=index).distances(patches)
 
 
 def test_every_distance_of_the_config_has_its_number_in_banks() -> None:

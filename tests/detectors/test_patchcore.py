@@ -1,6 +1,8 @@
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from patchshift.detectors import samplers
@@ -10,7 +12,7 @@ from patchshift.detectors.neighbours import unit_vectors
 from patchshift.detectors.patchcore import embed
 from patchshift.detectors.training import TrainingSet
 from patchshift.errors import UserError
-from patchshift.features.representations import fit_representation
+from patchshift.features.representations import Representation, fit_representation
 from patchshift.features.store import pool
 from patchshift.plan.detector_specs import PatchCoreSpec
 from patchshift.plan.representation_specs import RepresentationSpec
@@ -157,15 +159,38 @@ def test_cosine_keeps_unit_vectors_chosen_among_unit_vectors(make_features: Any)
     assert bank.model.covering_radius == radius
 
 
+def test_the_radius_of_centroids_is_that_of_those_that_the_bank_keeps(make_features: Any) -> None:
+    features = make_features(4)
+    bank = fit_detector(spec({"distance": "cosine"}, method="kmeans", count=20), features, seed=0)
+    np.testing.assert_allclose(np.linalg.norm(bank.model.vectors, axis=1), 1, rtol=1e-6)
+    units = unit_vectors(embed(bank.representation, features))
+    farthest = np.linalg.norm(units[:, None] - bank.model.vectors, axis=2).min(axis=1).max()
+    assert bank.model.covering_radius == pytest.approx(farthest, rel=1e-5)
+
+
 def test_the_background_is_left_out_of_the_bank(make_features: Any) -> None:
     features = make_features(4)
     bank = fit_detector(spec({"foreground": True}, method="none"), features, seed=0)
-    foreground = fit_foreground(bank.representation, features, 256)
+    foreground, present = fit_foreground(bank.representation, features, 256)
     patches = embed(bank.representation, features)
+    np.testing.assert_array_equal(present.ravel(), ~foreground.background(patches))
     np.testing.assert_array_equal(bank.model.vectors, patches[~foreground.background(patches)])
     kept = fit_detector(spec({"foreground": True}, share=0.5), features, seed=0).model
     assert len(kept.vectors) == len(bank.model.vectors) // 2
     assert not foreground.background(kept.vectors).any()
+
+
+def test_finding_the_background_embeds_no_image_once_more(make_features: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, embedded, embed_images = make_features(4), [], Representation.embed
+
+    def count(*args: Any, **options: Any) -> Iterator[npt.NDArray[np.float32]]:
+        for chunk in embed_images(*args, **options):
+            embedded.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(Representation, "embed", count)
+    fit_detector(spec({"foreground": True}, share=0.5), features, seed=0)
+    assert sum(embedded) == 3 * 4  # for the component, along it, and to choose from
 
 
 def test_recall_is_that_of_the_training_patches_even_from_shards(make_features: Any) -> None:

@@ -122,7 +122,18 @@ def test_johnson_lindenstrauss_never_projects_to_more_dimensions() -> None:
 POOL = np.array([0, 1, 1, 0, 1, 1, 1, 0], np.int16)  # in no order, as with turned images
 
 
-@pytest.mark.parametrize("memory_mb", [math.inf, 0.006])
+@pytest.mark.parametrize("projection", [3, "johnson_lindenstrauss"])
+def test_a_category_is_projected_as_it_would_be_alone(projection: Any) -> None:
+    patches = noise(8 * 25, 200).reshape(8, 25, 200)  # 96 dimensions are enough for one category, more for both
+    spec = SamplerSpec(share=0.1, per_category=True, projection=projection)
+    both = sample(spec, source_of(patches), memory_mb=1, seed=2, members=["a/b", "c/d"], member_of=POOL)
+    alone = [sample(spec, source_of(patches[member == POOL]), memory_mb=1, seed=2).vectors for member in (0, 1)]
+    np.testing.assert_array_equal(both.vectors, np.concatenate(alone))
+    directions = draw_directions(spec, 200, 200, 2)
+    assert both.radius == measure_radius(source_of(patches), both.vectors, directions=directions)
+
+
+@pytest.mark.parametrize("memory_mb", [math.inf, 0.009])
 @pytest.mark.parametrize("method", ["greedy", "random"])
 def test_a_quota_of_each_category_is_what_it_would_have_alone(method: str, memory_mb: float) -> None:
     patches = noise(8 * 25, 6).reshape(8, 25, 6) + POOL[:, None, None]

@@ -1,3 +1,5 @@
+import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +14,11 @@ from patchshift.detectors import shards as module
 from patchshift.detectors.coreset import covering_radius, greedy_coreset, random_subset, trace_greedy
 from patchshift.detectors.shards import (
     PatchSource,
+    bytes_of_patch,
     choose_from_shards,
     count_shards,
     draw_patches,
+    farthest_distance,
     measure_radius,
     read_rows,
 )
@@ -144,6 +148,39 @@ def test_the_radius_does_not_depend_on_how_patches_are_read(piece_mb: int, monke
     assert measure_radius(source_of(patches), vectors) == covering_radius(patches.reshape(-1, 8), rows)
 
 
+@pytest.mark.parametrize("projected", [False, True])
+def test_measuring_the_radius_takes_no_more_than_the_memory(projected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 64)  # what threads work on comes on top
+    random = np.random.default_rng(0)
+    patches = random.normal(size=(60, 250, 256)).astype(np.float32)
+    directions = random.normal(size=(256, 64)).astype(np.float32) if projected else None
+    source = PatchSource(np.ones((60, 250), np.bool_), 256, lambda images: patches[images].reshape(-1, 256))  # one copy
+    vectors = random.normal(size=(1000, 256)).astype(np.float32)
+    memory = (1000 + 1500) * bytes_of_patch(256, directions)  # for six images at a time
+    radii, peaks = [], []
+    for limit in (memory, math.inf):
+        tracemalloc.start()
+        try:
+            radii.append(measure_radius(source, vectors, directions=directions, memory=limit))
+            peaks.append(tracemalloc.get_traced_memory()[1] + vectors.nbytes)
+        finally:
+            tracemalloc.stop()
+    assert peaks[0] <= memory + 500_000
+    assert peaks[1] > 4 * memory
+    assert radii[0] == radii[1]
+
+
+def test_patches_that_tie_have_their_exact_radius() -> None:
+    """Far from the origin rounding alone would decide between them."""
+    grid = np.stack(np.meshgrid(np.arange(40), np.arange(40)), axis=-1).reshape(40, 40, 2).astype(np.float32) + 4096
+    vectors = grid[::2, ::2].reshape(-1, 2)
+    assert measure_radius(source_of(grid), np.concatenate([vectors, vectors[:9]])) == math.sqrt(2)
+    assert measure_radius(source_of(np.ones((4, 30, 2), np.float32)), np.ones((50, 2), np.float32)) == 0
+    assert farthest_distance(np.array([[0, 0], [3, 4]], np.float32), np.zeros((2, 2), np.float32)) == 5
+    with pytest.raises(ValueError, match="must be finite"):
+        farthest_distance(np.array([[0, np.nan]], np.float32), vectors)
+
+
 def test_never_more_than_a_shard_is_read_at_a_time() -> None:
     asked: list[int] = []
 
@@ -174,7 +211,7 @@ def test_shards_are_the_fewest_that_fit(images: int, positions: int, share: floa
     def needed(shards: int) -> int:
         union = min(total, shards * size)
         first = min(total, -(-images // shards) * positions) * 100 + union * 32
-        return first if shards == 1 else max(first, union * 100)
+        return first if shards == 1 else max(first, union * 100 + size * 32, (size + positions) * 100)
 
     shards, least = count_shards(source, np.arange(images), size, patch_bytes=100, memory=memory)
     fitting = [number for number in range(1, images + 1) if needed(number) <= memory]

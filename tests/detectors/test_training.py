@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchshift.data.index import ImageRow, add_digests
+from patchshift.data.index import ImageRow, add_digests, write_index
 from patchshift.data.packs import write_pack
 from patchshift.data.splits import Split, write_split
 from patchshift.detectors.training import open_training
@@ -34,6 +34,19 @@ def features(name: str, keys: list[str] | Mapping[str, str], device: str = "cpu"
     path = Path(f"{name}.h5")
     with FeatureWriter(path, list(keys), (8, 8), {"device": device, "precision": "float32"}) as writer:
         writer.write(0, {"layer": np.zeros((len(keys), 2, 2, 3), np.float16)})
+    return path
+
+
+def index(name: str, split: Split, same: tuple[str, ...] = ()) -> Path:
+    """An index of a split's images, each of other content but for those of `same`."""
+    path = Path(f"{name}_index.csv")
+    rows = [
+        ImageRow(
+            key, "", "", int(key in split.anomalous | split.contaminants), "", digest="same" if key in same else key
+        )
+        for key in split.parts
+    ]
+    write_index(path, rows)
     return path
 
 
@@ -95,6 +108,7 @@ def test_positives_are_known_defects_of_the_training_part_and_made_ones(
         features=[features("one", PARTS)],
         splits=[Path("one.csv")],
         packs=[pack("one", list(PARTS))],
+        indexes=[index("one", SPLIT)],
         positives=[features("crops", crops), features("made", ["0#perlin0", "3#perlin0"])],
         positive_packs=[pack("crops", crops), pack("made", ["0#perlin0", "3#perlin0"], normal="3#perlin0")],
     )
@@ -104,18 +118,40 @@ def test_positives_are_known_defects_of_the_training_part_and_made_ones(
 
 
 def test_a_split_without_training_defects_gives_no_positives(stack: ExitStack, pack: Callable[..., Path]) -> None:
-    write_split(Path("none.csv"), Split({"0": "train", "5": "test", "6": "val"}, frozenset("56")))
+    none = Split({"0": "train", "5": "test", "6": "val"}, frozenset("56"))
+    write_split(Path("none.csv"), none)
     training = open_training(
         stack,
         members=["d/one"],
         features=[features("one", PARTS)],
         splits=[Path("none.csv")],
         packs=[pack("one", list(PARTS))],
+        indexes=[index("none", none)],
     )
     assert training.positives == []
 
 
-@pytest.mark.parametrize(("key", "part"), [("5#crop0", "test"), ("2#perlin0", "test"), ("1#perlin0", "val")])
+def test_a_training_defect_with_the_content_of_a_test_image_is_no_positive(
+    stack: ExitStack, pack: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    split = Split({"0": "train", "1": "train", "2": "train", "3": "val", "5": "test"}, frozenset("1235"))
+    write_split(Path("same.csv"), split)
+    settings = {
+        "members": ["d/one"],
+        "features": [features("one", PARTS)],
+        "splits": [Path("same.csv")],
+        "packs": [pack("one", list(PARTS))],
+    }
+    (defects,) = open_training(stack, **settings, indexes=[index("same", split, ("1", "5"))]).positives
+    assert defects.features.images == ["2"]
+    assert "1 is left out: an image of test has the same content" in caplog.text
+    (defects,) = open_training(stack, **settings, indexes=[index("same", split, ("1", "3"))]).positives
+    assert defects.features.images == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("key", "part"), [("5#crop0", "test"), ("2#perlin0", "test"), ("1#perlin0", "val"), ("5", "test")]
+)
 def test_defects_made_from_images_that_do_not_train_are_refused(
     stack: ExitStack, pack: Callable[..., Path], key: str, part: str
 ) -> None:

@@ -10,15 +10,17 @@ from scipy.optimize import minimize
 from patchshift.data.index import ImageRow, add_digests
 from patchshift.data.packs import write_pack
 from patchshift.evaluation.calibrated import (
+    RANKED_ELSEWHERE,
     LogOdds,
-    calibrate_combined,
     combine_images,
-    fit_log_odds,
+    count_calibrated,
     is_calibrated,
     rank_calibrated,
     read_calibration,
 )
+from patchshift.evaluation.evaluate import evaluate_images
 from patchshift.evaluation.image_metrics import image_auroc
+from patchshift.evaluation.log_odds import calibrate_combined, fit_log_odds
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.evaluation.undefined import Undefined
@@ -198,6 +200,17 @@ def test_ranking_is_that_of_combined_scores_and_maps(pack: Any) -> None:
     assert metrics["image_auroc"]["value"] < image_auroc(images.labels == 1, images.scores)
     assert metrics["pixel_auroc"]["value"] < 0.5
     np.testing.assert_array_equal(combined.maps, combine_images(images, odds, path).maps)
+
+
+@pytest.mark.parametrize("ignore", [None, slice(0, 1)])
+def test_what_each_calibration_ranks_is_counted_once_and_not_ranked(pack: Any, ignore: slice | None) -> None:
+    images = make()
+    path = pack(images, ignore=ignore)
+    whole, counted = evaluate_images(images, path, PROTOCOL), count_calibrated(images, path)
+    assert counted["counts"] == whole["counts"] == {"normal": 4, "anomalous": 4, "regions": 4}
+    assert counted["metrics"] == {name: {"undefined": RANKED_ELSEWHERE} for name in whole["metrics"]}
+    unmarked = pack(images, unmarked="01234567")
+    assert count_calibrated(images, unmarked)["counts"]["regions"] is None
 
 
 def test_without_weights_there_are_no_scores_and_no_ranking_but_a_reason(pack: Any) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from patchshift.evaluation.pixel_metrics import measure_counts
-from patchshift.evaluation.pixel_pool import PixelPool
+from patchshift.evaluation.pixel_pool import PixelPool, count_regions
 
 
 def filled_pool(levels: int | None) -> PixelPool:
@@ -22,6 +22,17 @@ def test_regions_are_eight_connected_and_count_one_each() -> None:
     assert pool.region_count == 2
     assert counts.regions.sum() == pytest.approx(2)
     assert (counts.normal.sum(), counts.defect.sum()) == (9, 3)
+
+
+def test_regions_counted_without_scores_are_those_of_the_pool() -> None:
+    generator = np.random.default_rng(0)
+    pool, counted = PixelPool(), []
+    for ignore in (None, generator.random((9, 12)) < 0.3):
+        mask = 5 * (generator.random((9, 12)) < 0.2)
+        pool.add(mask, np.zeros((9, 12)), ignore)
+        counted.append(count_regions(mask, ignore))
+    assert min(counted) > 1
+    assert sum(counted) == pool.region_count
 
 
 def test_histograms_keep_every_pixel_and_region() -> None:

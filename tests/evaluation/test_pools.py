@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,9 +9,14 @@ from PIL import Image
 from patchshift.data.index import ImageRow, add_digests
 from patchshift.data.packs import write_pack
 from patchshift.data.splits import Split, write_split
+from patchshift.detectors.dual import DualBank
+from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.scores import Scores, write_scores
+from patchshift.detectors.training import Positives, TrainingSet
 from patchshift.evaluation.pools import COMPOSITION, measure_composition
 from patchshift.evaluation.scored import ScoredImages
+from patchshift.plan.detector_specs import DETECTOR
+from patchshift.plan.score_specs import ScoringSpec
 
 NAMES = ["0.png", "1.png", "2.png"]  # good, good, defective
 MEMBERS = ["d/a", "d/b", "e/a"]
@@ -62,3 +69,31 @@ def test_without_images_of_a_class_its_share_is_absent(tmp_path: Path) -> None:
 
 def test_a_bank_that_does_not_tell_whose_vectors_it_holds_has_no_shares(tmp_path: Path) -> None:
     assert measure_composition(scored(tmp_path, told=False), "d/a", tmp_path / "pack.h5") == {}
+
+
+@pytest.mark.parametrize("combination", ["ratio", "calibrated"])
+def test_defective_patches_of_a_dual_bank_are_nobodys_vectors(
+    make_category: Callable[..., Any], tmp_path: Path, combination: str
+) -> None:
+    category = make_category()
+    pack, split = tmp_path / "pack.h5", tmp_path / "split.csv"
+    write_split(split, category.split)
+    good, test = category.split.of("train"), category.split.of("test")
+    dents = [key for key in test if "dent" in key]
+    positives = [Positives(category.store.select(dents), pack)]
+    training = TrainingSet(category.store.select(good), ["d/a", "d/b"], np.array([0, 0, 0, 1], np.int16), positives)
+    spec = DETECTOR.validate_python({"method": "patchcore_dual", "sampler": {"share": 0.25}})
+    bank = fit_detector(spec, training, seed=0)
+    assert isinstance(bank.model, DualBank)
+    assert bank.model.positive is not None
+    assert bank.model.negative.members is not None
+    scores = bank.score(category.store.select(test), ScoringSpec(combination=combination))
+    write_scores(tmp_path / "scores.h5", scores, test, (32, 24), {})
+    images = ScoredImages.read(tmp_path / "scores.h5", pack, split, part="test")
+    found = {member: measure_composition(images, member, pack) for member in ("d/a", "d/b", "x/y")}
+    counted = np.bincount(bank.model.negative.members) / bank.model.negative.size
+    assert [found[name]["own_vector_share"] for name in ("d/a", "d/b", "x/y")] == pytest.approx([*counted, 0])
+    assert [found[name]["foreign_neighbours_normal"] for name in ("d/a", "x/y")] == [
+        pytest.approx(1 - found["d/b"]["foreign_neighbours_normal"]),
+        1,
+    ]

@@ -78,7 +78,7 @@ def test_blocks_are_named_by_index() -> None:
     assert validate(VIT).layers == ["block5", "block11"]
     assert validate(VIT | {"layers": ["block5", 11]}) == validate(VIT)
     assert validate(VIT | {"layers": ["layer2"]}).layers == ["layer2"]
-    with pytest.raises(ValidationError, match="layer 'block5' is named twice"):
+    with pytest.raises(ValidationError, match="'block5' is named twice"):
         validate(VIT | {"layers": [5, "block5"]})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from patchshift.plan import Study
+from patchshift.plan.provenance import used_domains
 
 Settings = dict[str, Any]
 Load = Callable[[], Study]
@@ -149,7 +150,7 @@ def test_synthetic_defects_of_clean_images_calibrate_on_the_clean_domain(
 ) -> None:
     study["select"]["thresholds"] = ["from_made_val_plan"]
     assert load().defects_of("from_made_val_plan") == ["made_val_plan"]
-    assert "made_val_plan" in load().used_domains()
+    assert "made_val_plan" in used_domains(load())
     study["experiments"]["clean"] |= {"target_domains": ["dim"], "calibrate_on": "target"}
     (line,) = mistakes()
     assert "shows clean images, it cannot calibrate on domain 'dim'" in line

@@ -125,7 +125,7 @@ def test_distances_depend_on_resamples_seed_and_confidence(study: Settings, cata
 
 @pytest.mark.parametrize(
     ("maps", "message"),
-    [([], "maps: is an empty list: name at least one"), (["tsne", "tsne"], "maps: map 'tsne' is named twice")],
+    [([], "maps: is an empty list: name at least one"), (["tsne", "tsne"], "maps: 'tsne' is named twice")],
 )
 def test_maps_are_named_and_each_once(study: Settings, load: Load, maps: list[str], message: str) -> None:
     study["inspection"] = {"maps": maps}

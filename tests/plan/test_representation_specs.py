@@ -22,7 +22,7 @@ WEIGHTS = {"a": 1.0, "b": 2.0}
         ({"fusion": "adaptive", "normalise": "whiten", "shrinkage": 0.1}, "whitening would undo its weights"),
         ({"neighbourhood": "adaptive", "normalise": "whiten", "shrinkage": 0.1}, "cannot be whitened before that"),
         ({"fusion": "single", "layers": ["a", "b"]}, "fusion 'single' takes one layer, not 2"),
-        ({"layers": ["a", "a"]}, "layer 'a' is named twice"),
+        ({"layers": ["a", "a"]}, "'a' is named twice"),
         ({"layers": []}, "at least 1 item"),
         ({"layers": ["layer2"], "logarithm": ["layer3"]}, "logarithm: 'layer3' is not among layers"),
         (

@@ -7,6 +7,8 @@ import pytest
 
 from patchshift.plan import stages
 
+LOOKS = {"inspect_features", "measure_distances"}  # through representations
+
 
 def rule_names(repository: Path) -> set[str]:
     text = "".join(path.read_text() for path in (repository / "rules").glob("*.smk"))
@@ -50,13 +52,19 @@ def test_a_cheap_stage_follows_its_script_and_each_of_its_sources(library: Path,
     assert all(re.fullmatch("[0-9a-f]{12}", version) for version in versions)
 
 
-@pytest.mark.parametrize("rule", ["plot_inspection", "plot_attention"])
-def test_overlays_follow_the_interpolation_they_are_drawn_through(library: Path, rule: str) -> None:
-    before = stages.stage_version(rule)
-    with (library / "features" / "interpolation.py").open("a") as file:
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("interpolation", {"plot_inspection", "plot_attention", "evaluate", "decide", "predict_images"} | LOOKS),
+        ("held_maps", {"predict_images"}),
+    ],
+)
+def test_maps_follow_the_modules_that_draw_or_hold_them(library: Path, module: str, rules: set[str]) -> None:
+    before = {rule: stages.stage_version(rule) for rule in stages.SOURCES}
+    with (library / "features" / f"{module}.py").open("a") as file:
         file.write("# edited\n")
     stages.stage_version.cache_clear()
-    assert stages.stage_version(rule) != before
+    assert {rule for rule in before if stages.stage_version(rule) != before[rule]} == rules
 
 
 def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:

@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from patchshift.errors import UserError
-from patchshift.plan import training_inputs
+from patchshift.plan import load_study, training_inputs
 
 DUAL = {"method": "patchcore_dual", "crops": "crops_plan", "add_augmented": "painted_plan"}
 DOMAINS: dict[str, Any] = {
@@ -53,12 +54,28 @@ def test_a_single_bank_takes_turned_images_and_no_defects(use: Callable[..., Any
     assert not training_inputs.takes_training_defects(study, "mine")
 
 
+def test_turned_images_are_not_taken_twice(use: Callable[..., Any]) -> None:
+    with pytest.raises(UserError, match="turned: 'turned_plan' is named twice"):
+        use({"method": "patchcore", "turned": ["turned_plan", "turned_plan"]})
+
+
 @pytest.mark.parametrize("settings", [{"method": "padim"}, {"method": "external", "folder": "scores"}])
 def test_other_detectors_take_good_images_alone(use: Callable[..., Any], settings: dict[str, Any]) -> None:
     study = use(settings)
     assert training_inputs.turned_domains(study, "mine") == training_inputs.positive_domains(study, "mine") == []
     assert not training_inputs.takes_training_defects(study, "mine")
     assert training_inputs.is_fitted(study, "mine") == (settings["method"] != "external")
+
+
+def test_the_detectors_of_the_catalog_find_their_images(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    detectors = ["patchcore_dual", "patchcore_dual_crops", "padim", "pca"]
+    chosen = {"splits": ["official"], "backbones": ["resnet18"], "detectors": detectors, "thresholds": ["f1_max"]}
+    experiments = {"defects": {"title": "", "train": ["ksdd2"]}}
+    study = load_study({"study": "all", "question": "", "select": chosen, "experiments": experiments}, "study.yaml")
+    assert [training_inputs.positive_domains(study, name) for name in detectors] == [
+        [], ["crops_augmented_official", "synthetic_train_official"], [], [],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -91,3 +108,17 @@ def test_made_images_are_clean_so_they_cannot_fill_a_bank_of_another_domain(
     with pytest.raises(UserError, match=r"shows clean images, and the bank is fitted on domain 'dim'"):
         use(detector, "dim")
     use({"method": "patchcore_dual"}, "dim")  # training defects are shifted as all images are
+
+
+@pytest.mark.parametrize("method", ["patchcore", "patchcore_dual"])
+def test_a_job_that_fits_a_memory_bank_asks_for_all_that_its_spec_allows(use: Callable[..., Any], method: str) -> None:
+    settings = {**(DUAL if method == "patchcore_dual" else {}), "method": method}
+    default = training_inputs.fit_memory(use(settings), "mine")
+    assert default > 4000 + 256
+    more = training_inputs.fit_memory(use({**settings, "memory_mb": 9000, "chunk_mb": 500}), "mine")
+    assert more - default == 5000 + 244
+
+
+@pytest.mark.parametrize("method", ["padim", "pca"])
+def test_what_other_detectors_take_is_not_known_when_planning(use: Callable[..., Any], method: str) -> None:
+    assert training_inputs.fit_memory(use({"method": method, "chunk_mb": 500}), "mine") == 4000

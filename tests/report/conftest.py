@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -5,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,10 +17,12 @@ from patchshift.data.index import ImageRow, add_digests, write_index
 from patchshift.data.packs import write_pack
 from patchshift.data.splits import Split, write_split
 from patchshift.detectors.scores import Scores, write_scores
+from patchshift.evaluation.calibrated import LogOdds
 from patchshift.evaluation.evaluate import decide_target, evaluate_target
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.plan.cells import POOLS, Cell, Target
 from patchshift.plan.experiments import StudyPlan
+from patchshift.plan.score_specs import ScoringSpec
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.page import render_report
 from patchshift.report.results import StudyResults
@@ -239,6 +243,23 @@ def make_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         study = MadeStudy(**arguments)
         study.write()
         return study
+
+    return write
+
+
+@pytest.fixture
+def calibrate_cell() -> Callable[[Cell, LogOdds | None], None]:
+    """Make the scores of a written cell those of a calibrated dual bank, with weights in its threshold file or none."""
+
+    def write(cell: Cell, weights: LogOdds | None) -> None:
+        with h5py.File(cell.scores, "a") as file:
+            if "negative" not in file["parts"]:
+                for name, sign in (("negative", 1), ("positive", -1)):
+                    file["parts"][name] = np.exp(sign * file["maps"][:] / 2)
+                file.attrs["scoring"] = ScoringSpec(combination="calibrated").canonical()
+        calibration = dataclasses.asdict(calibrate("f1_max", np.array([0.0, 1.0]), np.array([0, 1])))
+        combination = dataclasses.asdict(weights) if weights else None
+        write_json(Path(cell.threshold_file), {**calibration, "combination": combination, "provenance": {}})
 
     return write
 

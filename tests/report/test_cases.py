@@ -3,6 +3,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 
+from patchshift.evaluation.calibrated import LogOdds
 from patchshift.plan.score_specs import AnomalyMapSpec, ScoringSpec
 from patchshift.report.cases import CellPictures, select_cases
 from patchshift.report.results import Images, StudyResults
@@ -67,6 +68,22 @@ def test_colours_are_those_of_the_patches_that_are_not_ignored(make_study):
     pictures = CellPictures.read(results, cell, 1.0)
     assert pictures.ignores
     assert pictures.scale.high < 100
+
+
+def test_pictures_of_a_calibrated_detector_are_of_the_log_odds_that_its_threshold_is_of(make_study, calibrate_cell):
+    study = make_study(detectors=("sharp",), clean={"title": "", "train": ["d/a"]})
+    results = StudyResults(study.plan, study.folder)
+    (cell,) = results.all_cells()
+    plain, weights = CellPictures.read(results, cell, 1.0), LogOdds(100.0, 2.0, -0.5)
+    calibrate_cell(cell, weights)
+    pictures = CellPictures.read(results, cell, 1.0)
+    assert (plain.weights, pictures.weights) == (None, weights)
+    np.testing.assert_array_equal(pictures.scored.maps, weights.weigh(pictures.scored.parts))
+    assert pictures.scale.low == np.median(pictures.scored.maps[pictures.scored.labels == 0]) > plain.scale.high
+    calibrate_cell(cell, None)
+    unweighed = CellPictures.read(results, cell, 1.0)
+    assert unweighed.weights is None
+    np.testing.assert_array_equal(unweighed.scored.maps, plain.scored.maps)
 
 
 def test_pictures_of_images_without_ignored_regions_have_none(results):

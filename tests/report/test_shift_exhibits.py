@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from patchshift.evaluation.calibrated import LogOdds
 from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.cases import CellPictures
 from patchshift.report.results import Images, StudyResults
 from patchshift.report.shift import compare_shifts
 from patchshift.report.shift_exhibits import Exhibit, choose_exhibits, choose_outcomes, find_typical
@@ -44,6 +46,29 @@ def test_a_natural_shift_is_shown_by_one_typical_image_of_its_own(make_study: Ca
         assert used.case.picture == adapted.case.picture != start.case.picture
         images = results.images(shift.outcomes["a"][1].cell)
         assert used.case.image == images.names[find_typical(images, label)]
+
+
+def test_maps_of_other_weights_have_colours_of_their_own(
+    make_study: Callable[..., Any], calibrate_cell: Callable[..., None]
+) -> None:
+    shifted = {"title": "", "train": ["d/a"], "target_domains": ["dark"]}
+    study = make_study(
+        detectors=("sharp",),
+        clean={"title": "", "train": ["d/a"]},
+        shifted=shifted,
+        recalibrated=shifted | {"calibrate_on": "target"},
+    )
+    results = StudyResults(study.plan, study.folder)
+    for cell in results.all_cells():
+        calibrate_cell(cell, LogOdds(1000, 2, -2) if cell.calibration.domain == "dark" else LogOdds(0, 1, -1))
+    (shift,) = compare_shifts(results, "clean", SPEC)
+    (exhibit, _) = choose_exhibits(results, shift, 1.0)
+    assert [view.condition for view in exhibit.views] == ["in domain", "no adaptation", "recalibrated"]
+    own = []
+    for outcome, view in zip(shift.outcomes["a"], exhibit.views, strict=True):
+        pictures = CellPictures.read(results, outcome.cell, 1.0)
+        own.append(pictures.show([pictures.images.names.index(view.case.image)])[0] == view.case)
+    assert own == [True, False, True]  # without adaptation: the colours of the bank's own domain
 
 
 def test_typical_is_the_middle_score_of_a_label_and_never_an_undefined_one() -> None:

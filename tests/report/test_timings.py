@@ -77,3 +77,20 @@ def test_metrics_hold_sizes_and_never_times(cells: list[Cell]) -> None:
     names = set(tidy_metrics(cells).metric)
     assert {"bank_vectors", "bank_bytes"} <= names
     assert not {name for name in names if "second" in name or name.endswith("_ms")}
+
+
+def test_making_and_extraction_of_all_places_that_a_row_names_are_listed(
+    make_study: Callable[..., object], tmp_path: Path
+) -> None:
+    crossed = {"title": "", "train": ["d/a"], "targets": ["d/b"], "target_domains": ["dark"], "calibrate_on": "target"}
+    cells = make_study(detectors=("sharp",), crossed=crossed).cells()  # type: ignore[attr-defined]
+    jobs = [
+        ("synthesize_shift", "d/b/dark"),
+        ("turn_images", "d/a/clean"),
+        ("extract_features", "d/b/dark/net"),
+        ("extract_features", "d/a/clean/net"),
+    ]
+    for stage, artifact in [*jobs, ("synthesize_shift", "d/c/dark")]:
+        leave_benchmark(tmp_path, stage, artifact)
+    found = timings(cells, benchmarks=tmp_path)
+    assert list(zip(found.stage, found.artifact, strict=True)) == jobs

@@ -122,6 +122,15 @@ def test_no_feature_is_extracted_and_no_bank_fitted_for_them(checkout: Any) -> N
     assert '"successful": 1' in (results / "studies/beside/summary.json").read_text()
 
 
+@pytest.mark.parametrize("path", [cell("banks", "bare").partition("/on/")[0], cell("exports", "bare", "tiny_quantile")])
+def test_a_bank_or_an_export_of_them_is_asked_for_in_vain(checkout: Any, path: str) -> None:
+    target = f"{path.replace('/on/', '/from/')}.h5"
+    run = checkout.run("--cores", "1", target)
+    assert run.returncode == 1
+    assert f"No rule to produce {target}" in run.stdout + run.stderr
+    assert "AssertionError" not in run.stdout + run.stderr
+
+
 def test_the_report_shows_the_other_method_without_a_heatmap_where_it_gave_no_maps(checkout: Any) -> None:
     page = (checkout.folder / "results/studies/beside/report.html").read_text()
     assert "bare" in page

@@ -95,12 +95,14 @@ class Detector:
 
     Args:
         model: the model.
+        digest: SHA-256 of its file.
         backbone: its backbone on a device.
         batch_size: images per forward pass; fewer are filled up with black ones.
     """
 
-    def __init__(self, model: ExportedModel, backbone: ForwardPass, batch_size: int) -> None:
+    def __init__(self, model: ExportedModel, digest: str, backbone: ForwardPass, batch_size: int) -> None:
         self.model = model
+        self.digest = digest
         self.backbone = backbone
         self.batch_size = batch_size
 
@@ -130,7 +132,9 @@ class Detector:
         if made != describe_device(chosen):
             now = describe_device(chosen)
             log.warning("the bank was made on %s, images are scored on %s: scores differ by rounding", made, now)
-        return cls(model, backbone, batch_size)
+        if model.calibrated_before_extension:
+            log.warning("the model was extended after its threshold was chosen: recalibrate (docs/detectors.md)")
+        return cls(model, digest_file(Path(path)), backbone, batch_size)
 
     def open(self, image: Path | str | UInt8, name: str | None = None) -> OpenedImage:
         """Read an image, or take its pixels, [H, W, 3] uint8 in RGB.
@@ -148,15 +152,19 @@ class Detector:
             resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
         return OpenedImage(name, pixels, resized, watch.times["decode"])
 
-    def predict(self, images: Sequence[Path | str | UInt8 | OpenedImage]) -> list[Prediction]:
+    def predict(
+        self, images: Path | str | UInt8 | OpenedImage | Sequence[Path | str | UInt8 | OpenedImage]
+    ) -> list[Prediction]:
         """Score images, in their order.
 
         Args:
-            images: paths, arrays [H, W, 3] uint8 in RGB, or what `open` gave.
+            images: paths, arrays [H, W, 3] uint8 in RGB, or what `open` gave; one alone is a list of one.
 
         Raises:
             UserError: if an image cannot be read, or its features are not finite.
         """
+        if isinstance(images, Path | str | OpenedImage) or (isinstance(images, np.ndarray) and images.ndim == 3):
+            images = [images]
         predictions: list[Prediction] = []
         for start in range(0, len(images), self.batch_size):
             opened = [

@@ -6,8 +6,8 @@ test is the two-sided two-sample Kolmogorov-Smirnov test (Hodges 1958), in scipy
 
 The images of a folder are one test at `LEVEL`. A folder that fills is tested again and again: in each window of
 `WINDOW` images at most once at each of `LOOKS`, each time at `LEVEL / len(LOOKS)`, so by Bonferroni a window of images
-like the validation ones raises an alarm with a probability of at most `LEVEL`. Windows do not overlap: one ends with
-its last look, or with its alarm.
+like the validation ones raises an alarm with a probability of at most `LEVEL`. That is per window: of many windows,
+about one in a hundred may alarm by chance. Windows do not overlap: one ends with its last look, or with its alarm.
 Tested in tests/app/test_drift.py.
 """
 
@@ -32,7 +32,7 @@ class DriftTest:
     """One comparison of new scores with normal validation scores.
 
     Attributes:
-        images: number of new images that were compared: those decided normal.
+        images: number of new images that were compared: those decided normal; without a threshold, all.
         statistic: the largest difference of the two distribution functions, 0 to 1.
         p_value: how probable as large a difference is without drift.
         level: p-values below it raise the alarm.
@@ -56,7 +56,7 @@ class DriftTest:
         """What it says, in one line."""
         figures = (
             f"Kolmogorov-Smirnov statistic {self.statistic:.2f}, p = {self.p_value:.2g}, level {self.level:.2g}; "
-            f"medians {self.median:.4g} and {self.normal_median:.4g}, {self.images} images decided normal"
+            f"medians {self.median:.4g} and {self.normal_median:.4g}, {self.images} images compared"
         )
         if self.alarm:
             return (
@@ -135,7 +135,8 @@ class DriftMonitor:
         for tests in (self.alarms, self.tests):
             if tests:
                 return tests[-1].describe()
-        return f"no drift test: {len(self.window)} images were decided normal, {FEWEST} are needed"
+        which = "images" if self.threshold is None else "images decided normal"
+        return f"no drift test: {len(self.window)} {which}, {FEWEST} are needed"
 
     def _test(self, level: float) -> DriftTest:
         test = compare_scores(self.window, self.normal, level=level)

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patchshift.data.adapters import IMAGE_SUFFIXES
+from patchshift.app.arguments import read_count, read_share
+from patchshift.app.watching import explain_name, list_images
+from patchshift.data.images import raise_all
 from patchshift.errors import UserError
 from patchshift.plan.base import canonical_json
-from patchshift.runtime.files import digest_bytes, digest_file
+from patchshift.runtime.files import digest_bytes, digest_file, explain_write_failure
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.threads import limit_threads
 
@@ -32,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=Path, required=True, help="folder with images of good products, with its sub-folders"
     )
-    parser.add_argument("--output", type=Path, required=True, help="the new model to write")
+    parser.add_argument("--output", type=Path, required=True, help="the new model to write; nothing is replaced")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--share", type=_share, help="share of the new patches to add; default: as many as it needs")
-    sizes.add_argument("--count", type=_count, help="number of new patches to add")
+    sizes.add_argument("--share", type=read_share, help="share of the new patches to add; default: as many as it needs")
+    sizes.add_argument("--count", type=read_count, help="number of new patches to add")
     parser.add_argument("--category", help="category of the images, for a model of several: dataset/category")
     parser.add_argument("--weights-dir", type=Path, default=Path("weights"), help="folder of weight files")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -46,24 +48,26 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         UserError: if the model cannot be extended, images cannot be used, the weight file is another one, or the output
-            is the model itself.
+            is there or cannot be written.
     """
     # seconds that --help need not take
     from patchshift.app.models import ExportedModel
     from patchshift.detectors.extension import check_extendable, extend_bank
     from patchshift.features.store import FeatureStore
 
-    if args.output.resolve() == args.model.resolve():
-        raise UserError(f"{args.output} is the model itself, which is left as it is: give --output another name")
-    if args.output.is_dir():
-        raise UserError(f"{args.output} is a folder: give --output the name of a file")
-    images = list_folder(args.images)
+    if args.output.exists():
+        raise UserError(f"{args.output} is there, and is left as it is: give --output the name of a new file")
+    images = name_images(args.images)
     model = ExportedModel.load(args.model)
     check_extendable(model.bank)
     limit_threads(model.bank.spec.threads)  # as for its fit
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".extend-")
+    except OSError as error:
+        raise explain_write_failure(args.output, error) or error from error
     print(f"{len(images)} images of {args.images}")
-    with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".extend-") as folder:
+    with temporary as folder:
         store = Path(folder) / "features.h5"
         extract(args.model, model, images, store, weights_dir=args.weights_dir, device=args.device)
         with FeatureStore(store) as opened:
@@ -93,21 +97,14 @@ def run(args: argparse.Namespace) -> None:
     print("\n".join(_report(extension, args.output)))
 
 
-def list_folder(folder: Path) -> dict[str, Path]:
-    """The images of a folder and those below it: name relative to it -> file, in the order of the names.
+def name_images(folder: Path) -> dict[str, Path]:
+    """The images that `list_images` finds in a folder: name relative to it -> file, in the order of the names.
 
     Raises:
-        UserError: if there is no such folder, or no image in it.
+        UserError: if there is no such folder, no image in it, or one whose name no table can hold.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give the folder with the new images")
-    found = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    }
-    if not found:
-        raise UserError(f"there is no image in {folder}: these are read: {', '.join(sorted(IMAGE_SUFFIXES))}")
+    found = {path.relative_to(folder).as_posix(): path for path in list_images(folder)}
+    raise_all([reason for name in found if (reason := explain_name(name))])
     return dict(sorted(found.items()))
 
 
@@ -208,17 +205,3 @@ def _report(extension: "Extension", output: Path) -> Sequence[str]:
         "have fallen, so the new model calls fewer images defective than was meant: recalibrate. For that, put the new",
         "images into the dataset, and let the workflow fit, calibrate and export again (docs/detectors.md).",
     ]
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value

@@ -3,14 +3,13 @@
 Tested in tests/app/test_heatmaps.py.
 """
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from patchshift.app.detector import Prediction
 from patchshift.app.models import ExportedModel
-from patchshift.report.pictures import COLOURS, MASK_COLOUR, Scale, outline, shrink_mask
+from patchshift.report.pictures import MASK_COLOUR, Scale, blend, outline, shrink_mask
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -37,14 +36,11 @@ def find_mask(model: ExportedModel, prediction: Prediction) -> Bool | None:
     patches = prediction.patch_scores >= threshold
     if model.ignore is not None:
         patches &= ~model.ignore
-    rows, columns = (
-        np.arange(length) * patches.shape[axis] // length for axis, length in enumerate(prediction.anomaly_map.shape)
-    )
-    return np.asarray(patches[np.ix_(rows, columns)])
+    return _spread(patches, prediction.anomaly_map.shape)
 
 
 def draw_heatmap(model: ExportedModel, prediction: Prediction, pixels: UInt8, mask: Bool | None) -> UInt8:
-    """The image in grey under its anomaly map, its mask outlined.
+    """The image in grey under its anomaly map, ignored patches grey and hatched, its mask outlined.
 
     The colours begin at the middle of what patches of normal validation images have, and end where those of the report
     do (`report.pictures.Scale`), so they mean the same for all images of a model.
@@ -62,10 +58,15 @@ def draw_heatmap(model: ExportedModel, prediction: Prediction, pixels: UInt8, ma
     level = Scale.of(low, high, model.calibration.threshold).apply(prediction.anomaly_map)
     shrink = min(1.0, LARGEST / max(pixels.shape[:2]))
     height, width = (max(1, round(shrink * side)) for side in pixels.shape[:2])
-    grey = np.asarray(Image.fromarray(pixels).convert("L").resize((width, height)), np.float64)[..., None]
+    grey = np.asarray(Image.fromarray(pixels).convert("L").resize((width, height)), np.float64)
     level = np.asarray(Image.fromarray(level.astype(np.float32)).resize((width, height)), np.float64).clip(0, 1)
-    opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
-    picture = (1 - opacity) * 0.9 * grey + opacity * mpl.colormaps[COLOURS](level)[..., :3] * 255
+    picture = blend(grey, level, None if model.ignore is None else _spread(model.ignore, grey.shape))
     if mask is not None:
         picture[outline(shrink_mask(mask, (height, width)))] = MASK_COLOUR
     return np.asarray(np.rint(picture).clip(0, 255), np.uint8)
+
+
+def _spread(patches: Bool, size: tuple[int, ...]) -> Bool:
+    """[rows, columns] patches as the rectangles that they are in a picture of (height, width)."""
+    rows, columns = (np.arange(length) * patches.shape[axis] // length for axis, length in enumerate(size))
+    return np.asarray(patches[np.ix_(rows, columns)])

@@ -89,7 +89,7 @@ def describe_file(path: Path) -> dict[str, Section]:
 
 
 def _recognise(path: Path) -> str:
-    """`bank` or `exported model`; a damaged file counts as a bank, whose loader says what is wrong."""
+    """`bank` or `exported model`; a file without a seal is opened to name it only, and refused."""
     if not path.exists():
         raise UserError(f"{path} does not exist: {WANTED}")
     if not path.is_file():
@@ -168,7 +168,7 @@ def _describe_use(model: "ExportedModel") -> dict[str, Section]:
     if calibration.guarantee:
         threshold["guarantee"] = calibration.guarantee
     threshold["validation_images"] = {"normal": calibration.normal, "anomalous": calibration.anomalous}
-    if model.provenance.get("calibrated_before_extension"):
+    if model.calibrated_before_extension:
         threshold["calibrated_before_extension"] = True
     normal: Section = {"images": len(scores)}
     if len(scores):

@@ -4,6 +4,7 @@ Tested in tests/app/test_main.py.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -35,4 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command() -> None:
     """Run what the command line says, and exit with its status."""
-    sys.exit(main())
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails at flushing it once more
+        status = 1
+    sys.exit(status)

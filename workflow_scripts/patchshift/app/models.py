@@ -3,7 +3,8 @@
 Layout: group `bank` as a bank's file has it (`detectors.bank`); datasets `normal_scores` [n] float32, `patch_range` [2]
 float64 and, where regions are ignored, `ignore` [rows, columns]; attributes `format`, `backbone`, `view`, `scoring`,
 `calibration`, `combination` and `provenance` (JSON), `weights_digest` (empty: the backbone has no weight file),
-`smoothing_sigma`. Behind the HDF5 content stands a seal (`runtime.sealed`), checked before anything else is read.
+`smoothing_sigma`. Behind the HDF5 content stands a seal (`runtime.sealed`), checked before anything else is read; a
+file without one is not read at all.
 Tested in tests/app/test_models.py.
 """
 
@@ -29,7 +30,7 @@ from patchshift.plan.domain_specs import ViewSpec
 from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
-from patchshift.runtime.sealed import check_seal, is_sealed, seal
+from patchshift.runtime.sealed import check_seal, seal
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -70,6 +71,11 @@ class ExportedModel:
     combination: LogOdds | None = None
     view: ViewSpec | None = None
 
+    @property
+    def calibrated_before_extension(self) -> bool:
+        """Whether the threshold is that of an older bank (`app.extend`)."""
+        return bool(self.provenance.get("calibrated_before_extension"))
+
     def save(self, path: Path) -> None:
         """Write the model atomically; equal models give equal bytes."""
         with atomic_path(path) as partial:
@@ -102,20 +108,19 @@ class ExportedModel:
         if not path.is_file():
             raise UserError(f"no exported model {path}: make one with rule export_model (docs/predict.md)")
         try:
-            sealed = is_sealed(path)
-            if sealed:
-                check_seal(path)  # before HDF5 and faiss see a byte of it
-            if other := _guess(path):
-                raise UserError(f"{path} is no exported model: {other} (docs/predict.md)")
-            if not sealed:
-                raise ValueError("it has no seal at its end: damaged, or edited")
+            check_seal(path)  # before HDF5 and faiss see a byte of it
             with h5py.File(path, "r") as file:
+                if "format" not in file.attrs:
+                    raise UserError(f"{path} is no exported model: {_guess(file)} (docs/predict.md)")
                 if file.attrs["format"] != FORMAT:
                     raise ValueError(f"its format is not '{FORMAT}', but of another version")
                 return cls._read(file)
         except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, ValidationError) as error:
             reason = str(error).split("\n")[0]
-            raise UserError(f"{path} is not a whole exported model ({reason}): export it again") from error
+            raise UserError(
+                f"{path} is not a whole exported model ({reason}): export it again, or give the file that rule "
+                "export_model writes"
+            ) from error
 
     @classmethod
     def _read(cls, file: h5py.File) -> Self:
@@ -149,14 +154,8 @@ def needs_weights(backbone: BackboneSpec) -> bool:
     return backbone.weights not in (NO_WEIGHTS, RANDOM)
 
 
-def _guess(path: Path) -> str | None:
-    """What another artifact is, and what to do; None where that cannot be told."""
-    try:
-        with h5py.File(path, "r") as file:
-            if "model" in file and "representation" in file:
-                return "it is a bank, which has no threshold: export it with rule export_model"
-            if "maps" in file and "image_scores" in file:
-                return "it is a scores file: give the model that rule export_model writes"
-            return None if "format" in file.attrs else "give the file that rule export_model writes"
-    except OSError:
-        return None
+def _guess(file: h5py.File) -> str:
+    """What another sealed file is, and what to do."""
+    if "model" in file and "representation" in file:
+        return "it is a bank, which has no threshold: export it with rule export_model"
+    return "give the file that rule export_model writes"

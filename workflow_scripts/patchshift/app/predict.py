@@ -4,12 +4,14 @@ Tested in tests/app/test_predict.py; docs/predict.md says more.
 """
 
 import argparse
+import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchshift.app.watching import POLL_SECONDS, list_folder, watch_folder
-from patchshift.data.adapters import IMAGE_SUFFIXES
+from patchshift.app.arguments import read_count
+from patchshift.app.watching import POLL_SECONDS, check_folder, list_images, watch_folder
 from patchshift.data.images import raise_all
 from patchshift.errors import UserError
 from patchshift.runtime.seeds import set_seed
@@ -31,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, default=Path("predictions"), help="folder to write; default: %(default)s"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace predictions that are there")
-    parser.add_argument("--watch", action="store_true", help="go on as the folder fills, until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="go on as the folder fills, until Ctrl-C or SIGTERM")
     parser.add_argument(
-        "--batch-size", type=_positive, default=1, help="images per forward pass; 1, the default: as on a line"
+        "--batch-size", type=read_count, default=1, help="images per forward pass; 1, the default: as on a line"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=_positive, help="numerical threads; default: as the model was scored with")
+    parser.add_argument("--threads", type=read_count, help="numerical threads; default: as the model was scored with")
     parser.add_argument(
         "--no-overlays",
         action="store_true",
@@ -49,15 +51,14 @@ def run(args: argparse.Namespace) -> None:
     """Write predictions, and say what they are.
 
     Raises:
-        UserError: if the model or its weight file cannot be used, there is nothing to do, or, after all others are
-            done, naming the images that cannot be used.
+        UserError: if the model or its weight file cannot be used, there is nothing to do, the output cannot be
+            written, or, after all others are done, naming the images that cannot be used.
     """
     # seconds that --help need not take
     from patchshift.app.detector import Detector
     from patchshift.app.predictions import PredictionFolder, clear_folder
 
-    if not args.images.is_dir():
-        raise UserError(f"{args.images} is not a folder: give the folder that holds the images")
+    check_folder(args.images)
     if args.images.resolve() == args.output.resolve():
         raise UserError(f"--output and --images are both {args.output}: write the predictions elsewhere")
     set_seed(0)
@@ -68,9 +69,8 @@ def run(args: argparse.Namespace) -> None:
     clear_folder(args.output, overwrite=args.overwrite)
     waiting = watch_folder(args.images, without=args.output) if args.watch else [paths]
     interrupted = False
-    with PredictionFolder(
-        args.output, detector, args.images, overlays=not args.no_overlays, watching=args.watch
-    ) as folder:
+    options = {"overlays": not args.no_overlays, "watching": args.watch}
+    with _interrupt_on_sigterm(), PredictionFolder(args.output, detector, args.images, **options) as folder:
         if args.watch:
             print(f"watching {args.images} every {POLL_SECONDS:g} s: Ctrl-C ends it", flush=True)
         try:
@@ -81,18 +81,6 @@ def run(args: argparse.Namespace) -> None:
     if interrupted and not args.watch:
         raise UserError(f"interrupted after {len(folder.names)} of {len(paths)} images: they are in {args.output}")
     raise_all(folder.mistakes)
-
-
-def list_images(folder: Path, *, without: Path | None = None) -> list[Path]:
-    """The images of a folder.
-
-    Raises:
-        UserError: if there are none.
-    """
-    paths = list_folder(folder, without=without)
-    if not paths:
-        raise UserError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): give the folder that does")
-    return paths
 
 
 def predict(folder: "PredictionFolder", waiting: Iterable[Sequence[Path]]) -> None:
@@ -108,6 +96,16 @@ def predict(folder: "PredictionFolder", waiting: Iterable[Sequence[Path]]) -> No
                 print(alarm.describe(), flush=True)
 
 
+@contextmanager
+def _interrupt_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM, by which services are stopped, end the block as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _conclude(folder: "PredictionFolder") -> None:
     from patchshift.app.latency import describe_latencies
 
@@ -118,7 +116,7 @@ def _conclude(folder: "PredictionFolder") -> None:
         decided = f"{folder.defective} called defective at threshold {calibration.threshold:.6g} ({calibration.policy})"
     print(f"\n{len(folder.names)} images, {decided}")
     print(folder.drift.conclude())
-    print(describe_latencies(folder.counted, left_out=folder.detector.batch_size))
+    print(describe_latencies(folder.counted, left_out=folder.warm_up))
     print(f"Wrote {folder.folder}: predictions.csv, latency.csv, summary.json" + folder.describe_pictures())
 
 
@@ -130,10 +128,3 @@ def _describe(prediction: "Prediction") -> str:
 def _cut(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     for start in range(0, len(paths), size):
         yield paths[start : start + size]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number

@@ -1,10 +1,10 @@
 """The folder that predictions are written to: a table, pictures, latencies and a summary.
 
     predictions.csv         one row per image, added as it is done
-    heatmaps/NAME.png       the image under its anomaly map
+    heatmaps/NAME.png       the image under its anomaly map, what is ignored grey
     masks/NAME.png          where patches are at or above the threshold (`heatmaps.find_mask`)
     latency.csv             milliseconds of each image, step by step
-    summary.json            counts, threshold, drift, p50 and p95
+    summary.json            counts, threshold, drift, p50 and p95, SHA-256 of the model's file
 
 NAME is the image's path below its folder, with its own suffix, so no two images share one.
 Tested in tests/app/test_predict.py.
@@ -12,6 +12,7 @@ Tested in tests/app/test_predict.py.
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,12 +24,14 @@ from patchshift.app.detector import Detector, OpenedImage, Prediction
 from patchshift.app.drift import DriftMonitor
 from patchshift.app.heatmaps import draw_heatmap, find_mask, has_masks
 from patchshift.app.latency import Latency, summarise_latencies, write_latencies
+from patchshift.app.watching import escape, explain_name
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path, explain_write_failure, remove, write_json
 
 COLUMNS = ("image", "score", "normalised_score", "threshold", "decision", "undefined")
 TIME = "milliseconds"
-MADE = ("predictions.csv", "latency.csv", "summary.json", "heatmaps", "masks")
+TABLE, LATENCIES, SUMMARY = "predictions.csv", "latency.csv", "summary.json"
+PICTURES = ("heatmaps", "masks")
 
 
 class PredictionFolder:
@@ -44,6 +47,7 @@ class PredictionFolder:
 
     Attributes:
         mistakes: what is wrong with images that could not be used, one message each.
+        warm_up: number of images of the first batch that went through the backbone; they do not count in latencies.
     """
 
     def __init__(
@@ -56,17 +60,18 @@ class PredictionFolder:
         self.names: list[str] = []
         self.latencies: list[Latency] = []
         self.mistakes: list[str] = []
-        self.defective = 0
+        self.defective = self.warm_up = 0
 
     @property
     def counted(self) -> list[Latency]:
         """Latencies without those of the first batch, which warms up."""
-        return self.latencies[self.detector.batch_size :]
+        return self.latencies[self.warm_up :]
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Row by row, not at once: whoever looks finds all that is done.
-        self._table = (self.folder / MADE[0]).open("w", encoding="utf-8", newline="", buffering=1)
+        with _explaining(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Row by row, not at once: whoever looks finds all that is done.
+            self._table = (self.folder / TABLE).open("w", encoding="utf-8", newline="", buffering=1)
         self._writer = csv.writer(self._table, lineterminator="\n")
         self._writer.writerow((*COLUMNS, *([TIME] if self.timed else [])))
         return self
@@ -75,10 +80,9 @@ class PredictionFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._table.close()
-        warm_up = min(self.detector.batch_size, len(self.latencies))
         if self.timed:
-            write_latencies(self.folder / "latency.csv", self.names, self.latencies, left_out=warm_up)
-        write_json(self.folder / "summary.json", self._summarise(warm_up))
+            write_latencies(self.folder / LATENCIES, self.names, self.latencies, left_out=self.warm_up)
+        write_json(self.folder / SUMMARY, self._summarise())
 
     def add(self, paths: Sequence[Path]) -> Iterator[Prediction]:
         """Predict a few images and write what comes out; yields what could be used, as it is written.
@@ -87,11 +91,11 @@ class PredictionFolder:
             UserError: where the folder cannot be written to.
         """
         opened = [image for path in paths if (image := self._open(path))]
-        for image, prediction in self._predict(opened):
-            try:
+        predicted = self._predict(opened)
+        self.warm_up = self.warm_up or len(predicted)
+        for image, prediction in predicted:
+            with _explaining(self.folder):
                 self._write(image, prediction)
-            except OSError as error:
-                raise explain_write_failure(self.folder, error) or error from error
             yield prediction
 
     def describe_pictures(self) -> str:
@@ -104,6 +108,9 @@ class PredictionFolder:
 
     def _open(self, path: Path) -> OpenedImage | None:
         name = path.relative_to(self.images).as_posix()
+        if reason := explain_name(name):
+            self._refuse(name, reason)
+            return None
         try:
             return self.detector.open(path, name)
         except UserError as error:
@@ -120,8 +127,8 @@ class PredictionFolder:
             return []
 
     def _refuse(self, name: str, reason: str) -> None:
-        self.mistakes.append(reason)
-        self._writer.writerow((name, "", "", "", "", reason, *([""] if self.timed else [])))
+        self.mistakes.append(escape(reason))  # it may name the folder, too
+        self._writer.writerow((escape(name), "", "", "", "", escape(reason), *([""] if self.timed else [])))
 
     def _write(self, image: OpenedImage, prediction: Prediction) -> None:
         if self.overlays:
@@ -142,15 +149,15 @@ class PredictionFolder:
         self.drift.add(prediction.score)
 
     def _save(self, pixels: Any, kind: str, name: str) -> None:
-        with atomic_path(self.folder / kind / f"{name}.png") as partial:
+        with atomic_path(_picture(self.folder, kind, name)) as partial:
             Image.fromarray(pixels).save(partial, format="PNG", compress_level=1)
 
-    def _summarise(self, warm_up: int) -> dict[str, Any]:
+    def _summarise(self) -> dict[str, Any]:
         calibration, model = self.detector.model.calibration, self.detector.model
         latency = {
             "steps": summarise_latencies(self.counted),
             "images": len(self.counted),
-            "warm_up": warm_up,
+            "warm_up": self.warm_up,
             "batch_size": self.detector.batch_size,
         }
         return {
@@ -166,18 +173,77 @@ class PredictionFolder:
                 "tests": [{**vars(test), "alarm": test.alarm} for test in self.drift.tests],
             },
             **({"latency_ms": latency} if self.timed else {}),
-            "model": {"members": list(model.bank.members), "inputs": model.provenance.get("inputs")},
+            "model": {
+                "sha256": self.detector.digest,
+                "members": list(model.bank.members),
+                "inputs": model.provenance.get("inputs"),
+                "calibrated_before_extension": model.calibrated_before_extension,
+            },
         }
 
 
 def clear_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make room for predictions.
+    """Make room for predictions: delete those of an earlier run, and nothing else.
 
     Raises:
-        UserError: if those of an earlier run are there and may not be replaced.
+        UserError: if they are there and may not be replaced, there is something else of their names, or it cannot be
+            deleted.
     """
-    there = [folder / name for name in MADE if (folder / name).exists()]
-    if there and not overwrite:
-        raise UserError(f"{there[0]} is there: choose another --output, or replace what is there with --overwrite")
-    for path in there:
-        remove(path)
+    with _explaining(folder):
+        there = [folder / name for name in (TABLE, LATENCIES, SUMMARY, *PICTURES) if (folder / name).exists()]
+        if not there:
+            return
+        images = _read_table(folder / TABLE)
+        if images is None:
+            raise UserError(
+                f"{there[0]} is there, and was not written by patchshift predict (no {TABLE} of its own is beside it): "
+                "choose another --output"
+            )
+        if not overwrite:
+            raise UserError(f"{there[0]} is there: choose another --output, or replace what is there with --overwrite")
+        for kind in PICTURES:
+            for image in images:
+                _remove_below(folder / kind, _picture(folder, kind, image))
+        for name in (LATENCIES, SUMMARY, TABLE):  # the table last: without it nothing can be deleted again
+            remove(folder / name)
+
+
+def _read_table(path: Path) -> list[str] | None:
+    """Names of the images in a table of predictions; None where it is no such table, or not there."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            if tuple(next(rows, ()))[: len(COLUMNS)] != COLUMNS:
+                return None
+            return [row[0] for row in rows if row]
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError, csv.Error):
+        return None
+
+
+def _remove_below(root: Path, path: Path) -> None:
+    """Delete a file below a folder, and the folders that are empty then; what only looks as if it were below stays."""
+    if not path.resolve().is_relative_to(root.resolve()):
+        return
+    path.unlink(missing_ok=True)
+    for above in path.parents:
+        if not above.is_relative_to(root) or not above.is_dir() or any(above.iterdir()):
+            return
+        above.rmdir()
+
+
+def _picture(folder: Path, kind: str, name: str) -> Path:
+    return folder / kind / f"{name}.png"
+
+
+@contextmanager
+def _explaining(folder: Path) -> Iterator[None]:
+    """Name the folder where the block cannot write.
+
+    Raises:
+        UserError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot write {folder}: {error.strerror or error}: choose another --output"
+        raise explain_write_failure(folder, error) or UserError(reason) from error

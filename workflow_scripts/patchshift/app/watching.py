@@ -9,18 +9,61 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from patchshift.data.adapters import IMAGE_SUFFIXES
+from patchshift.errors import UserError
 
 POLL_SECONDS = 1.0
 
 
 def list_folder(folder: Path, *, without: Path | None = None) -> list[Path]:
-    """The images of a folder and those below it, sorted; hidden ones and those in the folder `without` are left out."""
-    found = []
-    for place, folders, files in os.walk(folder):
+    """The images of a folder and those below it, sorted; hidden ones and those in the folder `without` are left out.
+
+    Links to folders are followed, each folder once.
+    """
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
         here = Path(place)
-        folders[:] = [name for name in folders if name[0] != "." and not _is_same(here / name, without)]
+        if (real := here.resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != "." and not _is_same(here / name, without))
         found += [here / name for name in files if name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES]
     return sorted(found)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        UserError: if it is none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give the folder that holds the images")
+
+
+def list_images(folder: Path, *, without: Path | None = None) -> list[Path]:
+    """As `list_folder`, of a folder that must hold some.
+
+    Raises:
+        UserError: if there is no such folder, or no image in it.
+    """
+    check_folder(folder)
+    paths = list_folder(folder, without=without)
+    if not paths:
+        raise UserError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): give the folder that does")
+    return paths
+
+
+def explain_name(name: str) -> str | None:
+    """Why no table can hold the name of a file, in printable characters; None where one can."""
+    shown = escape(name)
+    return None if shown == name else f"{shown}: its name is not UTF-8: rename it"
+
+
+def escape(text: str) -> str:
+    """Text with `\\udcff` for a byte ff that is not UTF-8, as names of files may have it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def watch_folder(
@@ -33,7 +76,8 @@ def watch_folder(
     """What has newly come, poll by poll, for ever: images that are there already, and those that come.
 
     A file is taken once its size and time have stayed the same between two polls and it is not empty: before that it
-    may still be written. One that is taken is not taken again, whatever becomes of it.
+    may still be written. One that is taken is not taken again while it is there; a new file of the name of one that has
+    gone is.
 
     Args:
         folder: the folder; it may come later.
@@ -47,7 +91,9 @@ def watch_folder(
     taken: set[Path] = set()
     before: dict[Path, tuple[int, int]] = {}
     while True:
-        now = {path: state for path in list_folder(folder, without=without) if (state := _state(path))}
+        listed = list_folder(folder, without=without)
+        now = {path: state for path in listed if (state := _state(path))}
+        taken.intersection_update(listed)
         settled = [path for path, state in now.items() if path not in taken and before.get(path) == state]
         taken.update(settled)
         before = now

@@ -4,13 +4,14 @@ Tested in tests/data/test_splits.py; stated exactly in docs/protocol.md.
 """
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from patchshift.data.index import ImageRow, shuffle
 from patchshift.errors import UserError
-from patchshift.plan.data_specs import SplitSpec
+from patchshift.plan.data_specs import SeriesSpec, SplitSpec
 
 THOUSANDTHS = [number / 1000 for number in range(501)]
 ROUNDING = 1e-9  # 0.7 * 10 is 7, not 6.999...
@@ -49,7 +50,7 @@ def group_images(rows: Sequence[ImageRow], spec: SplitSpec) -> Groups:
         good = [row.key for row in rows if not row.label and row.official_split == "train"]
     else:
         everything = [row.key for row in rows if not row.label]
-        good, _ = _divide(everything, spec.official_train_share, f"{spec.seed} official")
+        good, _ = _divide(everything, spec.official_train_share, f"{spec.seed} official", spec.series)
     positive: dict[str, list[str]] = defaultdict(list)
     tested: dict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -64,7 +65,7 @@ def _source_plan(groups: Groups, spec: SplitSpec) -> dict[str, str]:
 
 def _normals_only(groups: Groups, spec: SplitSpec) -> dict[str, str]:
     assert spec.train_share is not None
-    _, val = _divide(groups.good, spec.train_share, f"{spec.seed} train")
+    _, val = _divide(groups.good, spec.train_share, f"{spec.seed} train", spec.series)
     return _published(groups, spec) | dict.fromkeys(val, "val")
 
 
@@ -103,7 +104,8 @@ def draw_positives(groups: Groups, assigned: Mapping[str, str], spec: SplitSpec)
     drawn = []
     for keys in groups.tested.values():
         left = [key for key in keys if key not in assigned]
-        drawn += shuffle(left, f"{spec.seed} positives")[: int(spec.train_anomalous_share * len(keys) + ROUNDING)]
+        count = int(spec.train_anomalous_share * len(keys) + ROUNDING)
+        drawn += _draw(left, count, f"{spec.seed} positives", spec.series)
     return drawn
 
 
@@ -146,12 +148,46 @@ def _count_contaminants(share: float, good: int) -> int:
 def _draw_anomalous(by_defect: dict[str, list[str]], spec: SplitSpec) -> list[str]:
     """Validation's share of anomalous images, within each defect type."""
     assert spec.val_anomalous_share is not None
-    drawn = (_divide(keys, spec.val_anomalous_share, f"{spec.seed} val")[0] for keys in by_defect.values())
+    drawn = (_divide(keys, spec.val_anomalous_share, f"{spec.seed} val", spec.series)[0] for keys in by_defect.values())
     return [key for keys in drawn for key in keys]
 
 
-def _divide(keys: Sequence[str], share: float, draw: str) -> tuple[list[str], list[str]]:
+def _divide(keys: Sequence[str], share: float, draw: str, series: SeriesSpec | None) -> tuple[list[str], list[str]]:
     """A random `share` of the keys (rounded down), and the others."""
-    order = shuffle(keys, draw)
-    count = int(share * len(keys) + ROUNDING)
-    return order[:count], order[count:]
+    drawn = _draw(keys, int(share * len(keys) + ROUNDING), draw, series)
+    return drawn, [key for key in shuffle(keys, draw) if key not in set(drawn)]
+
+
+def _draw(keys: Sequence[str], count: int, draw: str, series: SeriesSpec | None) -> list[str]:
+    """`count` random keys; of series, whole ones, as many as fit."""
+    if series is None:
+        return shuffle(keys, draw)[:count]
+    whole = {group[0]: group for group in find_series(keys, series)}
+    drawn: list[str] = []
+    for first in shuffle(whole, draw):
+        if len(drawn) + len(whole[first]) <= count:
+            drawn += whole[first]
+    return drawn
+
+
+def find_series(keys: Sequence[str], spec: SeriesSpec) -> list[list[str]]:
+    """Images of one part, in the order of their numbers.
+
+    Raises:
+        UserError: if the pattern finds no number in a key.
+    """
+    found = {key: re.search(spec.pattern, key) for key in keys}
+    without = [key for key, match in found.items() if match is None or not (match[1] or "").isdecimal()]
+    if without:
+        raise UserError(
+            f"series.pattern '{spec.pattern}' finds no number in {', '.join(without[:3])} ({len(without)} in all): "
+            "mend the pattern, or remove series"
+        )
+    numbers = {key: int(match[1]) for key, match in found.items() if match}
+    groups: list[list[str]] = []
+    for key in sorted(numbers, key=lambda key: (numbers[key], key)):
+        if groups and numbers[key] - numbers[groups[-1][-1]] <= spec.gap:
+            groups[-1].append(key)
+        else:
+            groups.append([key])
+    return groups

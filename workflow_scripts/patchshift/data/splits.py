@@ -54,6 +54,11 @@ class Split:
         return [key for key in self.of("train") if key not in self.anomalous]
 
 
+def origin_of(key: str) -> str:
+    """The image that one was made from: what stands before the last `#` of its key; itself where there is none."""
+    return key.rpartition("#")[0] or key
+
+
 def split_images(rows: Sequence[ImageRow], spec: SplitSpec) -> Split:
     """Divide images by a protocol.
 

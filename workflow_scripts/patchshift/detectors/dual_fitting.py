@@ -37,7 +37,7 @@ def fit_dual(spec: PatchCoreDualSpec, representation: Representation, training: 
     Raises:
         UserError: if a sampler asks for more patches than there are, or keeps fewer than `neighbours`.
     """
-    negative = fit_patchcore(spec, representation, training, seed=seed)
+    # First, so that what they do not allow is told before the long fit of the negative bank.
     defective = embed_defective_patches(representation, training.positives, chunk_mb=spec.chunk_mb)
     if not len(defective):
         log.warning(
@@ -45,8 +45,9 @@ def fit_dual(spec: PatchCoreDualSpec, representation: Representation, training: 
             "give the split training defects (protocol 'official', or train_anomalous_share), or name a domain in "
             "crops or add_augmented"
         )
-        return DualBank(negative, None)
-    return DualBank(negative, _fit_positive(spec, defective, seed))
+    positive = _fit_positive(spec, defective, seed) if len(defective) else None
+    del defective  # before normal patches are read
+    return DualBank(fit_patchcore(spec, representation, training, seed=seed), positive)
 
 
 def _fit_positive(spec: PatchCoreDualSpec, defective: Float32, seed: int) -> NearestNeighbours:
@@ -57,9 +58,10 @@ def _fit_positive(spec: PatchCoreDualSpec, defective: Float32, seed: int) -> Nea
                 f"positive_sampler.{key}: {wanted} patches are asked for, but the training defects have "
                 f"{len(defective)} defective ones: lower it" + (", or give a share" if key == "count" else "")
             )
-    if spec.distance == "cosine":
+    unit = spec.distance == "cosine"
+    if unit:
         defective = unit_vectors(defective)
-    vectors, radius = choose(sampler, defective, images=1, seed=seed)
+    vectors, radius = choose(sampler, defective, images=1, seed=seed, unit=unit)
     if spec.neighbours > len(vectors):
         raise UserError(
             f"neighbours: {spec.neighbours} are asked for, but the positive bank has {len(vectors)} vectors of "
@@ -74,4 +76,5 @@ def _fit_positive(spec: PatchCoreDualSpec, defective: Float32, seed: int) -> Nea
         queries=choose_queries(defective),
         seed=seed,
         distance=spec.distance,
+        owner="the positive bank (positive_sampler)",
     )

@@ -20,7 +20,7 @@ from patchshift.data.images import decode_image, map_files
 from patchshift.data.index import ImageRow
 from patchshift.detectors.scores import Scores
 from patchshift.errors import UserError
-from patchshift.plan.external import leaves_folder
+from patchshift.plan.base import leaves_folder
 
 Float32 = npt.NDArray[np.float32]
 

@@ -72,7 +72,7 @@ class Foreground:
         return cls(arrays["direction"], float(arrays["threshold"]), bool(arrays["above"]), float(arrays["share"]))
 
 
-def fit_foreground(representation: Representation, features: FeatureRows, chunk_mb: int) -> Foreground:
+def fit_foreground(representation: Representation, features: FeatureRows, chunk_mb: int) -> tuple[Foreground, Bool]:
     """Find the plane between object and background.
 
     The first principal component of all training patches, cut at Otsu's threshold; the object is on the side whose
@@ -82,6 +82,9 @@ def fit_foreground(representation: Representation, features: FeatureRows, chunk_
         representation: the fitted one.
         features: the normal training images.
         chunk_mb: memory for the images embedded at a time, in MB.
+
+    Returns:
+        `(foreground, object)`: the plane, and [n, P] which patches of each image lie on the object's side.
 
     Raises:
         UserError: if all patches are equal, if all of them would be object or background, or if the grid of patches
@@ -114,7 +117,7 @@ def fit_foreground(representation: Representation, features: FeatureRows, chunk_
     is_object_above = bool(above[:, central].mean() >= above[:, ~central].mean())
     share = share if is_object_above else 1 - share
     log.info("foreground: %.1f %% of the training patches", 100 * share)
-    return Foreground(direction, threshold, is_object_above, share)
+    return Foreground(direction, threshold, is_object_above, share), above == is_object_above
 
 
 def otsu_threshold(values: Float32) -> float:

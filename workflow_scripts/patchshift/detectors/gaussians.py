@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.floating[Any]]
 REGULARISATION = 0.01  # added to each variance, as in the paper
 FEWEST = {"regularised": 2, "ledoit_wolf": 3}  # of two, the shrinkage would be estimated as none
 POSITIONS = 16  # that a thread works on at a time
-BLOCK_BYTES, BLOCK_VECTORS = 2**25, 1024  # of vectors whose products are summed in float32, and at most at a position
+BLOCK_BYTES, BLOCK_VECTORS = 2**25, 1024  # of vectors whose products are summed at a time, and at most at a position
 LEAF = 16  # numbers up to which LAPACK inverts a factor
 SPREAD = 1e3  # of a variance and the smallest pivot: beyond it float32 would lose more than a thousandth
 
@@ -112,7 +112,7 @@ def fit_gaussians(spec: PadimSpec, representation: Representation, features: Fea
     dimension = representation.dimension
     size = 4 * positions * dimension * (dimension + 1)
     log.info("a bank of %.1f MB: %d Gaussians of %d numbers", size / 1e6, positions, dimension)
-    log.info("fitting takes twice that, beside chunk_mb")
+    log.info("fitting takes three times that, beside chunk_mb")
 
     def chunks() -> Iterator[Float32]:
         for chunk in representation.embed(features, chunk_mb=spec.chunk_mb, held=NormalGaussians.held):
@@ -125,8 +125,8 @@ def fit_gaussians(spec: PadimSpec, representation: Representation, features: Fea
     return NormalGaussians(mean.astype(np.float32), invert(covariance))
 
 
-def estimate(chunks: Iterable[Float32], *, ledoit_wolf: bool) -> tuple[Float64, Float32]:
-    """Means [P, D] and covariances [P, D, D] of the vectors at each of P positions, in one pass.
+def estimate(chunks: Iterable[Float32], *, ledoit_wolf: bool) -> tuple[Float64, Float64]:
+    """Means [P, D] and covariances [P, D, D] of the vectors at each of P positions, in one pass: float64.
 
     Args:
         chunks: all vectors, [n, P, D] float32 at a time; how they are cut changes nothing.
@@ -170,15 +170,16 @@ class _Sums:
     """What means and covariances are made of: sums over y = x - origin at each position.
 
     With an origin near the mean nothing cancels, however far the vectors lie from 0; what it is off is corrected in the
-    end. Products are taken and summed in float32, where they lose about 1e-7 of a variance, all else in float64.
+    end. All is float64: in a direction in which the vectors do not vary, as there are some wherever they are fewer than
+    their numbers, float32 would leave 1e-7 of the largest variance in place of 0, and a regularisation is lost in it.
     """
 
     def __init__(self, block: Float32, *, fourth: bool) -> None:
         _, positions, dimension = block.shape
         self.count = 0
-        self._origin = block.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._origin = block.mean(axis=0, dtype=np.float64)
         self._total = np.zeros((positions, dimension))
-        self._products = np.zeros((positions, dimension, dimension), np.float32)
+        self._products = np.zeros((positions, dimension, dimension))
         self._fourth = np.zeros(positions) if fourth else None  # of |y|^4
         self._cubes = np.zeros((positions, dimension))  # of |y|^2 y
 
@@ -212,13 +213,13 @@ class _Sums:
         total = self._fourth - 4 * np.einsum("pd,pd->p", shift, self._cubes) + 4 * along + 2 * length * trace
         return np.asarray(total / self.count - 3 * length**2)
 
-    def covariance(self, divisor: int) -> Float32:
+    def covariance(self, divisor: int) -> Float64:
         """[P, D, D] the sum of (x - m) (x - m)^T divided by something; takes the place of the products."""
-        shift = (self._total / np.sqrt(self.count)).astype(np.float32)
+        shift = self._total / np.sqrt(self.count)
 
         def work(some: slice) -> None:
             self._products[some] -= shift[some, :, None] * shift[some, None]
-            self._products[some] /= np.float32(divisor)
+            self._products[some] /= divisor
 
         _share_out(work, len(shift))
         return self._products
@@ -230,34 +231,34 @@ def _share_out(work: Callable[[slice], None], positions: int) -> None:
     map_in_threads(lambda group: work(groups[group]), len(groups))
 
 
-def _shrink(covariance: Float32, fourth: Float64, count: int) -> Float32:
+def _shrink(covariance: Float64, fourth: Float64, count: int) -> Float64:
     """(1 - s) S + s m I, with m = tr(S) / D and s = min(b^2, d^2) / d^2, in place.
 
     Norms are squared Frobenius norms divided by D: d^2 = |S - m I|^2, b^2 = (E|x x^T|^2 - |S|^2) / n.
     """
     dimension = covariance.shape[1]
-    trace = np.einsum("pdd->p", covariance, dtype=np.float64) / dimension
-    square = np.einsum("pde,pde->p", covariance, covariance, dtype=np.float64) / dimension
+    trace = np.einsum("pdd->p", covariance) / dimension
+    square = np.einsum("pde,pde->p", covariance, covariance) / dimension
     spread = square - trace**2
     noise = np.minimum((fourth / dimension - square) / count, spread)
     share = np.divide(noise, spread, out=np.ones_like(spread), where=spread > 0)
-    covariance *= (1 - share)[:, None, None].astype(np.float32)
+    covariance *= (1 - share)[:, None, None]
     add_to_diagonals(covariance, (share * trace)[:, None])
     return covariance
 
 
-def add_to_diagonals(matrices: Floats, values: Float64 | float) -> None:
+def add_to_diagonals(matrices: Float64, values: Float64 | float) -> None:
     """Add to the diagonals of [P, D, D], in place."""
     np.einsum("pdd->pd", matrices)[...] += values  # a view
 
 
-def invert(covariance: Floats) -> Float32:
+def invert(covariance: Float64) -> Float32:
     """The inverse of the Cholesky factor of each of [P, D, D]: float32, lower triangular.
 
     In float32 where that is enough; in float64 where a pivot is less than a thousandth of the largest variance.
 
     Raises:
-        UserError: if one is singular, as where patches do not vary.
+        UserError: if one is singular in float64: patches do not vary, or not beside how much they do elsewhere.
     """
     whitening = np.empty(covariance.shape, np.float32)
 
@@ -268,14 +269,15 @@ def invert(covariance: Floats) -> Float32:
             precise = bool((np.einsum("pdd->pd", inverse).max(axis=1) ** 2 * variance <= SPREAD).all())
         except np.linalg.LinAlgError:
             precise = False
-        whitening[some] = inverse if precise else _invert_factor(covariance[some].astype(np.float64))
+        whitening[some] = inverse if precise else _invert_factor(covariance[some])
 
     try:
         _share_out(work, len(covariance))
     except np.linalg.LinAlgError as error:
         raise UserError(
-            "detector 'padim': the training patches of a position do not vary, so their covariance has no inverse: "
-            "choose covariance: regularised, or raise its regularisation"
+            "detector 'padim': the covariance of the training patches of a position has no inverse, because in some "
+            "direction they do not vary, or too little for double precision beside others: choose covariance: "
+            "regularised, or raise its regularisation"
         ) from error
     return whitening
 

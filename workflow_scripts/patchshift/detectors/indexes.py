@@ -31,13 +31,14 @@ QUERIES = 1000  # patches whose nearest vectors tell the recall
 log = logging.getLogger(__name__)
 
 
-def build_index(spec: IndexSpec, vectors: Float32, *, seed: int) -> Any:
+def build_index(spec: IndexSpec, vectors: Float32, *, seed: int, owner: str = "the bank") -> Any:
     """A faiss index of some vectors.
 
     Args:
         spec: which, and its settings.
         vectors: [M, D] float32, about their mean.
         seed: of the k-means behind inverted lists and codes.
+        owner: whose vectors they are, for errors.
 
     Returns:
         The index, which answers `search(queries, k)` with squared distances and rows.
@@ -55,7 +56,7 @@ def build_index(spec: IndexSpec, vectors: Float32, *, seed: int) -> Any:
         index.hnsw.efConstruction = max(depth, 2 * links)
         index.hnsw.efSearch = depth
     else:
-        index = _make_lists(spec, len(vectors), dimension, faiss_seed(seed))
+        index = _make_lists(spec, len(vectors), dimension, faiss_seed(seed), owner)
     with one_thread():  # the links of a graph depend on who adds first
         if not index.is_trained:
             index.train(vectors)
@@ -63,10 +64,10 @@ def build_index(spec: IndexSpec, vectors: Float32, *, seed: int) -> Any:
     return index
 
 
-def _make_lists(spec: IndexSpec, count: int, dimension: int, seed: int) -> Any:
+def _make_lists(spec: IndexSpec, count: int, dimension: int, seed: int, owner: str) -> Any:
     """Inverted lists, not trained yet."""
     lists = spec.lists or max(1, min(count // FEWEST_PER_CENTROID, round(4 * math.sqrt(count))))
-    _check_training(spec, lists, count, dimension)
+    _check_training(spec, lists, count, dimension, owner)
     quantiser = faiss.IndexFlatL2(dimension)
     index: Any
     if spec.method == "ivf_flat":
@@ -80,9 +81,9 @@ def _make_lists(spec: IndexSpec, count: int, dimension: int, seed: int) -> Any:
     return index
 
 
-def _check_training(spec: IndexSpec, lists: int, count: int, dimension: int) -> None:
+def _check_training(spec: IndexSpec, lists: int, count: int, dimension: int, owner: str) -> None:
     if lists > count:
-        raise UserError(f"index.lists: {lists} are asked for, but the bank has {count} vectors: lower it")
+        raise UserError(f"index.lists: {lists} are asked for, but {owner} has {count} vectors: lower it")
     needed = {"lists": lists}
     if spec.method == "ivf_pq":
         assert spec.code_bytes is not None  # the spec requires it
@@ -94,7 +95,7 @@ def _check_training(spec: IndexSpec, lists: int, count: int, dimension: int) -> 
             )
         if count < CODES:
             raise UserError(
-                f"index 'ivf_pq' needs at least {CODES} vectors, but the bank has {count}: keep more, or use 'ivf_flat'"
+                f"index 'ivf_pq' needs at least {CODES} vectors, but {owner} has {count}: keep more, or use 'ivf_flat'"
             )
         needed["codes"] = CODES
     for name, centroids in needed.items():

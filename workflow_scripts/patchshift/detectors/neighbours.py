@@ -16,6 +16,7 @@ import numpy.typing as npt
 from patchshift.detectors.foreground import Foreground
 from patchshift.detectors.indexes import build_index, from_bytes, measure_recall, to_bytes
 from patchshift.detectors.normality import Arrays, Measured
+from patchshift.errors import UserError
 from patchshift.plan.detector_specs import Distance
 from patchshift.plan.sampling_specs import IndexSpec
 
@@ -133,6 +134,10 @@ class NearestNeighbours:
         centred = vectors - self.centre
         squares, rows = self._searcher.search(centred, count)
         empty = np.flatnonzero(rows[:, 0] < 0)
+        if len(empty) and not np.isfinite(centred[empty]).all():  # nothing is near to them
+            raise UserError(
+                "there are features that are not finite numbers: extract them again, with precision: float32"
+            )
         if len(empty):  # none of the lists that are searched holds a vector
             everywhere = faiss.SearchParametersIVF()
             everywhere.nprobe = self._searcher.nlist
@@ -198,6 +203,7 @@ def make_neighbours(
     members: Int16 | None = None,
     distance: Distance = "euclidean",
     foreground: Foreground | None = None,
+    owner: str = "the bank",
 ) -> NearestNeighbours:
     """The nearest neighbours among some vectors.
 
@@ -211,6 +217,7 @@ def make_neighbours(
         members: see `NearestNeighbours`.
         distance: see `NearestNeighbours`.
         foreground: see `NearestNeighbours`.
+        owner: whose vectors they are, for errors.
 
     Raises:
         UserError: if the vectors do not fit the index.
@@ -225,7 +232,7 @@ def make_neighbours(
     if index is None or index.method == "flat":
         return model
     centred = vectors - centre
-    built = build_index(index, centred, seed=seed)
+    built = build_index(index, centred, seed=seed, owner=owner)
     recall = 1.0 if queries is None else measure_recall(built, centred, queries - centre)
     kept = None if index.method == "ivf_pq" else vectors
     return replace(model, vectors=kept, index=to_bytes(built), recall=recall)

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.detectors.foreground import Foreground, fit_foreground
+from patchshift.detectors.foreground import fit_foreground
 from patchshift.detectors.indexes import query_rows
 from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours, unit_vectors
 from patchshift.detectors.samplers import sample
@@ -19,6 +19,7 @@ from patchshift.features.representations import CHUNK_MB, Representation
 from patchshift.features.store import FeatureRows
 from patchshift.plan.detector_specs import PatchCoreDualSpec, PatchCoreSpec
 
+Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 def fit_patchcore(
     spec: PatchCoreSpec | PatchCoreDualSpec,
     representation: Representation,
-    training: TrainingSet | FeatureRows,
+    training: TrainingSet,
     *,
     seed: int,
 ) -> NearestNeighbours:
@@ -44,14 +45,12 @@ def fit_patchcore(
         UserError: if the sampler asks for more patches than there are or than memory allows, or keeps fewer than
             `neighbours`.
     """
-    if isinstance(training, FeatureRows):
-        training = TrainingSet(training)
     features, members = training.features, training.members
-    foreground = None
+    foreground = present = None
     if isinstance(spec, PatchCoreSpec) and spec.foreground:
-        foreground = fit_foreground(representation, features, spec.chunk_mb)
+        foreground, present = fit_foreground(representation, features, spec.chunk_mb)
     source = open_patches(
-        representation, features, chunk_mb=spec.chunk_mb, foreground=foreground, unit=spec.distance == "cosine"
+        representation, features, chunk_mb=spec.chunk_mb, present=present, unit=spec.distance == "cosine"
     )
     log.info("%d training images, %d patches of dimension %d", len(features), source.counts.sum(), source.dimension)
     kept = sample(
@@ -87,7 +86,7 @@ def open_patches(
     features: FeatureRows,
     *,
     chunk_mb: int = CHUNK_MB,
-    foreground: Foreground | None = None,
+    present: Bool | None = None,
     unit: bool = False,
 ) -> PatchSource:
     """The patch embeddings of some images, to be read when they are needed.
@@ -96,29 +95,24 @@ def open_patches(
         representation: a fitted one.
         features: n images.
         chunk_mb: memory beside what is read for the images embedded at a time, in MB.
-        foreground: leave out the patches that are background; None: none is.
+        present: [n, P] which positions of each image to take; None: all.
         unit: make embeddings unit vectors.
     """
     rows, columns = representation.grid
-    present = np.ones((len(features), rows * columns), np.bool_)
-    if foreground is not None:
-        first = 0
-        for chunk in representation.embed(features, chunk_mb=chunk_mb):
-            present[first : first + len(chunk)] = ~foreground.background(chunk)
-            first += len(chunk)
+    taken = np.ones((len(features), rows * columns), np.bool_) if present is None else present
 
     def read(images: Int64) -> Float32:
-        patches = np.empty((int(np.count_nonzero(present[images])), representation.dimension), np.float32)
+        patches = np.empty((int(np.count_nonzero(taken[images])), representation.dimension), np.float32)
         image = patch = 0
         for chunk in representation.embed(_take(features, images), chunk_mb=chunk_mb, held=2):
-            some = present[images[image : image + len(chunk)]]
+            some = taken[images[image : image + len(chunk)]]
             embeddings = chunk.reshape(-1, chunk.shape[-1]) if some.all() else chunk[some]
             patches[patch : patch + len(embeddings)] = unit_vectors(embeddings) if unit else embeddings
             image += len(chunk)
             patch += len(embeddings)
         return patches
 
-    return PatchSource(present, representation.dimension, read)
+    return PatchSource(taken, representation.dimension, read, unit)
 
 
 def _take(features: FeatureRows, images: Int64) -> FeatureRows:

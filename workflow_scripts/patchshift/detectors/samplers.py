@@ -6,19 +6,21 @@ Tested in tests/detectors/test_samplers.py.
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from patchshift.detectors.coreset import covering_radius, random_subset, trace_greedy
 from patchshift.detectors.kmeans import centroids, nearest_rows
-from patchshift.detectors.neighbours import make_neighbours
+from patchshift.detectors.neighbours import unit_vectors
 from patchshift.detectors.shards import (
     PatchSource,
+    bytes_of_patch,
     choose_from_shards,
     count_shards,
     draw_patches,
+    farthest_distance,
     measure_radius,
     project,
 )
@@ -35,7 +37,6 @@ LEAST_WEIGHT = 1e-3
 """Of a position, relative to the mean: patches that never vary are still covered in the end."""
 
 BLOCK = 65536  # patches whose distances are computed at a time
-BESIDE = 64  # bytes that choosing keeps beside each patch: distances, nearest picks, weights, an ordering
 EPSILON = 0.9  # by which share `johnson_lindenstrauss` may change squared distances (anomalib)
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Sample:
     radius: float
 
 
-def choose(spec: SamplerSpec, patches: Float32, *, images: int, seed: int) -> tuple[Float32, float]:
+def choose(spec: SamplerSpec, patches: Float32, *, images: int, seed: int, unit: bool = False) -> tuple[Float32, float]:
     """`sample` of patches in memory: the vectors and their covering radius.
 
     Args:
@@ -65,12 +66,14 @@ def choose(spec: SamplerSpec, patches: Float32, *, images: int, seed: int) -> tu
         patches: [N, D] float32 embeddings, image by image, each with the same positions.
         images: how many images they come from.
         seed: of all random choices.
+        unit: whether they are divided by their length.
 
     Raises:
         UserError: as `sample`.
     """
     present = np.ones((images, len(patches) // images), np.bool_)
-    sampled = sample(spec, PatchSource(present, patches.shape[1], lambda _: patches), memory_mb=math.inf, seed=seed)
+    source = PatchSource(present, patches.shape[1], lambda _: patches, unit)
+    sampled = sample(spec, source, memory_mb=math.inf, seed=seed)
     return sampled.vectors, sampled.radius
 
 
@@ -101,15 +104,20 @@ def sample(
         groups = [np.flatnonzero(member_of == member) for member in range(len(members))]
         names = [f"category '{member}' has" for member in members]
     counts = [int(source.counts[images].sum()) for images in groups]
-    directions = draw_directions(spec, source.dimension, sum(counts), seed)
     parts = [
-        _choose(spec, source, images, size, directions, memory_mb=memory_mb, seed=seed)
+        _choose(spec, source, images, size, memory_mb=memory_mb, seed=seed)
         for images, size in zip(groups, _sizes(spec, counts, names), strict=True)
     ]
-    vectors, radius = np.concatenate([part.vectors for part in parts]), parts[0].radius
-    if len(parts) > 1 or math.isnan(radius):
-        radius = measure_radius(source, vectors, directions=directions)
-    return Sample(vectors, np.concatenate([part.images for part in parts]), radius)
+    whole = parts[0]
+    if len(parts) > 1:
+        vectors, of = np.concatenate([part.vectors for part in parts]), np.concatenate([part.images for part in parts])
+        whole = Sample(vectors, of, math.nan)
+        del parts  # memory holds the vectors once
+    if not math.isnan(whole.radius):
+        return whole
+    directions = draw_directions(spec, source.dimension, sum(counts), seed)
+    radius = measure_radius(source, whole.vectors, directions=directions, memory=memory_mb * 1e6)
+    return replace(whole, radius=radius)
 
 
 def _sizes(spec: SamplerSpec, counts: list[int], names: list[str]) -> list[int]:
@@ -142,21 +150,23 @@ def _choose(
     source: PatchSource,
     images: Int64,
     size: int,
-    directions: Float32 | None,
     *,
     memory_mb: float,
     seed: int,
 ) -> Sample:
     """Choose from some images; the radius is NaN where not all patches were in memory at a time."""
-    count, patch_bytes = int(source.counts[images].sum()), 4 * source.dimension + BESIDE
-    if directions is not None:
-        patch_bytes += 4 * directions.shape[1]
+    count = int(source.counts[images].sum())
+    directions = draw_directions(spec, source.dimension, count, seed)
+    patch_bytes = bytes_of_patch(source.dimension, directions)
     if spec.method == "kmeans":  # it works on a copy about the mean
         patch_bytes += 4 * source.dimension
     shards, needed = count_shards(source, images, size, patch_bytes=patch_bytes, memory=memory_mb * 1e6)
     if shards == 1:
-        patches = source.read(images)
-        vectors, rows, radius = _choose_in_memory(spec, patches, source.positions(images), size, directions, seed)
+        patches, positions = source.read(images), source.positions(images)
+        if spec.method == "kmeans":
+            vectors, rows, radius = _take_centroids(patches, size, unit=source.unit, seed=seed)
+        else:
+            vectors, rows, radius = _choose_in_memory(spec, patches, positions, size, directions, seed)
         return Sample(vectors, source.images_of(images, rows), radius)
     if spec.method == "random":
         return Sample(*draw_patches(source, images, size, seed=seed), math.nan)
@@ -180,19 +190,22 @@ def _choose(
 def _choose_in_memory(
     spec: SamplerSpec, patches: Float32, positions: Int64, size: int, directions: Float32 | None, seed: int
 ) -> tuple[Float32, Int64, float]:
-    """Vectors, the rows of patches that they are (or are nearest to), and their covering radius."""
+    """Vectors, the rows of patches that they are, and their covering radius."""
     if spec.method == "none":
         return patches, np.arange(len(patches)), 0.0
-    if spec.method == "kmeans":
-        vectors = centroids(patches, size, seed=seed)
-        model, blocks = make_neighbours(vectors, 0.0), np.array_split(patches, -(-len(patches) // BLOCK))
-        radius = max(float(model.distances(block[None]).max()) for block in blocks)
-        return vectors, nearest_rows(vectors, patches), radius
     if spec.method == "random":
         rows = random_subset(patches, size, seed=seed)
         return patches[rows], rows, covering_radius(patches, rows)
     rows, radius = _choose_greedily(spec, patches, positions, size, directions, seed)
     return patches[rows], rows, radius
+
+
+def _take_centroids(patches: Float32, size: int, *, unit: bool, seed: int) -> tuple[Float32, Int64, float]:
+    """Centroids, the rows of the patches nearest to them, and their covering radius."""
+    vectors = centroids(patches, size, seed=seed)
+    if unit:
+        vectors = unit_vectors(vectors)
+    return vectors, nearest_rows(vectors, patches), farthest_distance(patches, vectors)
 
 
 def _choose_greedily(
@@ -214,7 +227,7 @@ def _choose_greedily(
 
 
 def draw_directions(spec: SamplerSpec, dimension: int, count: int, seed: int) -> Float32 | None:
-    """The random matrix [D, d] of `projection`, one for all shards and categories; None: no projection.
+    """The random matrix [D, d] of `projection`, one for all shards; None: no projection.
 
     `johnson_lindenstrauss` is sparse, and d as scikit-learn's `johnson_lindenstrauss_min_dim` says for `EPSILON`:
     4 ln N / (e^2 / 2 - e^3 / 3), rounded down (Dasgupta and Gupta 2003). Where that is no less than D, nothing is

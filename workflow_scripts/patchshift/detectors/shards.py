@@ -5,21 +5,25 @@ there; docs/design/011-sharded-fitting.md says what that may cost. A random choi
 Tested in tests/detectors/test_shards.py; measured in benchmarks/fitting.py.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.detectors.coreset import covering_radius, random_subset, trace_greedy
+from patchshift.detectors.coreset import random_subset, trace_greedy
+from patchshift.features.parallel import map_in_threads
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 PIECE_MB = 32  # of patches, in a pass over all of them
-VECTORS_PER_PIECE = 4  # at least so many patches for each vector in such a pass, whose vectors are prepared for each
+BESIDE = 64  # bytes that choosing keeps beside each patch: distances, nearest picks, weights, an ordering
+BLOCK = 1024  # patches whose distances from as many vectors a thread computes at a time
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,13 @@ class PatchSource:
         present: [n, P] which positions of each of n images give a patch.
         dimension: D, the length of a patch embedding.
         read: rows of images, ascending -> [N, D] float32, their patches in order. Not to be written to.
+        unit: whether they are divided by their length, as vectors that are made of them then have to be.
     """
 
     present: Bool
     dimension: int
     read: Callable[[Int64], Float32]
+    unit: bool = False
 
     @cached_property
     def counts(self) -> Int64:
@@ -50,10 +56,16 @@ class PatchSource:
         return np.asarray(images[np.searchsorted(np.cumsum(self.counts[images]), rows, side="right")])
 
 
+def bytes_of_patch(dimension: int, directions: Float32 | None) -> int:
+    """What one patch takes while vectors are chosen or the radius is measured: itself, its projection, `BESIDE`."""
+    return 4 * (dimension + (0 if directions is None else directions.shape[1])) + BESIDE
+
+
 def count_shards(source: PatchSource, images: Int64, size: int, *, patch_bytes: int, memory: float) -> tuple[int, int]:
     """In how many shards to read some images.
 
-    A shard shares the memory with what is chosen from all shards, which then takes its place.
+    A shard shares the memory with what is chosen from all shards, which then takes its place, beside what is chosen of
+    that. In the end these vectors share it with the patches of one image or more (`measure_radius`).
 
     Args:
         source: of their patches.
@@ -70,7 +82,9 @@ def count_shards(source: PatchSource, images: Int64, size: int, *, patch_bytes: 
     largest = np.minimum(-(-len(images) // shards) * source.counts[images].max(initial=0), total)
     chosen = np.minimum(shards * size, total)
     first = largest * patch_bytes + chosen * 4 * source.dimension
-    needed = np.maximum(first, np.where(shards > 1, chosen * patch_bytes, 0))
+    second = chosen * patch_bytes + size * 4 * source.dimension
+    measured = (size + source.counts[images].max(initial=0)) * patch_bytes
+    needed = np.where(shards > 1, np.maximum(np.maximum(first, second), measured), first)
     fitting = shards[needed <= memory]
     return int(fitting[0]) if len(fitting) else 0, int(needed.min())
 
@@ -104,7 +118,7 @@ def choose_from_shards(
         patches = source.read(images)
         start = int(np.random.default_rng(seed).integers(count))
         picks, _ = trace_greedy(project(patches, directions), min(size, count), start=start)
-        union[stop - len(picks) : stop] = patches[picks]
+        np.take(patches, picks, axis=0, out=union[stop - len(picks) : stop], mode="clip")  # others make a copy first
         union_images[stop - len(picks) : stop] = source.images_of(images, picks)
         del patches  # before the next are read: memory holds one shard
     if len(union) == size:
@@ -137,7 +151,7 @@ def read_rows(source: PatchSource, images: Int64, rows: Int64) -> Float32:
     places = np.searchsorted(ends, rows, side="right")  # which of `images` each row is of
     inside = rows - (ends - source.counts[images])[places]
     needed = np.unique(places)
-    for piece, patches in _read_pieces(source, images[needed]):
+    for piece, patches in _read_pieces(source, images[needed], _piece_size(source)):
         some = needed[piece]
         wanted = np.flatnonzero((places >= some[0]) & (places <= some[-1]))
         counts = source.counts[images[some]]
@@ -146,24 +160,93 @@ def read_rows(source: PatchSource, images: Int64, rows: Int64) -> Float32:
     return vectors
 
 
-def measure_radius(source: PatchSource, vectors: Float32, *, directions: Float32 | None = None) -> float:
+def measure_radius(
+    source: PatchSource, vectors: Float32, *, directions: Float32 | None = None, memory: float = math.inf
+) -> float:
     """The largest Euclidean distance of any patch to the nearest of some vectors, in a pass over all patches.
+
+    Exact: float32 finds what may be nearest or farthest, float64 decides.
 
     Args:
         source: the patches.
         vectors: [M, D] float32.
         directions: see `choose_from_shards`; distances are those of what is projected.
+        memory: bytes for the vectors and the patches that are read at a time; one image is, whatever it says.
+
+    Raises:
+        ValueError: if a patch or a vector is not finite.
     """
-    projected, radius = project(vectors, directions), 0.0
-    rows = np.unique(projected, axis=0, return_index=True)[1]  # equal ones would tie at every patch
-    chosen = projected[np.sort(rows)]
-    for _, patches in _read_pieces(source, np.arange(len(source.present)), VECTORS_PER_PIECE * len(chosen)):
-        points = np.empty((len(chosen) + len(patches), chosen.shape[1]), np.float32)
-        points[: len(chosen)] = chosen
-        points[len(chosen) :] = project(patches, directions)
-        radius = max(radius, covering_radius(points, np.arange(len(chosen))))
-        del patches, points  # before the next are read: memory holds one piece
+    each = bytes_of_patch(source.dimension, directions)
+    most = min(_piece_size(source), max(0.0, memory - len(vectors) * each) // each)
+    cover = _Cover(project(vectors, directions))
+    radius = 0.0
+    for _, patches in _read_pieces(source, np.arange(len(source.present)), int(most)):
+        radius = max(radius, cover.farthest(project(patches, directions)))
+        del patches  # before the next are read: memory holds one piece
     return radius
+
+
+def farthest_distance(patches: Float32, vectors: Float32) -> float:
+    """`measure_radius` of patches [N, D] in memory."""
+    return _Cover(vectors).farthest(patches)
+
+
+class _Cover:
+    """Vectors [M, d] whose distances from patches are taken about their mean, or rounding would drown them."""
+
+    def __init__(self, vectors: Float32) -> None:
+        self._vectors = vectors
+        self._centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+        # Equal ones would tie at every patch. Their bytes, with one zero, are compared by a digest of 128 bits.
+        digests = [blake2b((vector + 0).tobytes(), digest_size=16).digest() for vector in vectors]
+        self._rows = np.unique(np.array(digests, "V16"), return_index=True)[1]
+        self._blocks = [slice(first, first + BLOCK) for first in range(0, len(self._rows), BLOCK)]
+        self._squares = np.concatenate([_squares(self._centred(some)) for some in self._blocks])
+
+    def farthest(self, patches: Float32) -> float:
+        """The largest distance of any of some patches [N, d] from the nearest vector; 0 of none."""
+        blocks = range(0, len(patches), BLOCK)
+        return math.sqrt(
+            max(map_in_threads(lambda block: self._farthest(patches[blocks[block] :][:BLOCK]), len(blocks)), default=0)
+        )
+
+    def _farthest(self, patches: Float32) -> float:
+        centred = patches - self._centre
+        squares = _squares(centred)
+        largest = max(squares.max(), self._squares.max())
+        if not np.isfinite(largest):
+            raise ValueError("patches must be finite, with squared distances from their mean within float32")
+        margin = np.float32(8 * np.finfo(np.float32).eps / 2 * np.sqrt(patches.shape[1] + 8) * largest)  # see `coreset`
+        nearest = np.min([self._partial(centred, some).min(axis=1) for some in self._blocks], axis=0)
+        reached = nearest + squares
+        far = np.flatnonzero(reached >= reached.max() - margin)
+        exact = np.full(len(far), np.inf)
+        for some in self._blocks:
+            row, column = np.nonzero(self._partial(centred[far], some) <= (nearest[far] + margin)[:, None])
+            near = self._rows[some][column]
+            for first in range(0, len(row), BLOCK):
+                pairs = slice(first, first + BLOCK)
+                difference = patches[far[row[pairs]]].astype(np.float64) - self._vectors[near[pairs]]
+                np.minimum.at(exact, row[pairs], np.square(difference).sum(axis=1))
+        return float(exact.max())
+
+    def _centred(self, some: slice) -> Float32:
+        vectors = self._vectors[self._rows[some]]
+        vectors -= self._centre
+        return vectors
+
+    def _partial(self, centred: Float32, some: slice) -> Float32:
+        """Squared distances from some vectors, but for the squares of the patches."""
+        vectors = self._centred(some)
+        vectors *= -2
+        partial: Float32 = centred @ vectors.T
+        partial += self._squares[some]
+        return partial
+
+
+def _squares(vectors: Float32) -> Float32:
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        return np.asarray(np.einsum("nd,nd->n", vectors, vectors))
 
 
 def project(patches: Float32, directions: Float32 | None) -> Float32:
@@ -171,10 +254,14 @@ def project(patches: Float32, directions: Float32 | None) -> Float32:
     return patches if directions is None else patches @ directions
 
 
-def _read_pieces(source: PatchSource, images: Int64, least: int = 1) -> Iterator[tuple[slice, Float32]]:
-    """A few images at a time: which of `images`, and their patches; about `PIECE_MB`, or `least` patches if more."""
-    most = max(least, PIECE_MB * 2**20 // (4 * source.dimension))
+def _read_pieces(source: PatchSource, images: Int64, most: int) -> Iterator[tuple[slice, Float32]]:
+    """A few images at a time: which of `images`, and their patches; at most so many, but one image at least."""
     size = max(1, most // source.present.shape[1])
     for first in range(0, len(images), size):
         piece = slice(first, min(first + size, len(images)))
         yield piece, source.read(images[piece])
+
+
+def _piece_size(source: PatchSource) -> int:
+    """Patches of `PIECE_MB`."""
+    return PIECE_MB * 2**20 // (4 * source.dimension)

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.data.defects.sources import select_rows
+from patchshift.data.index import read_index
 from patchshift.data.packs import Pack
-from patchshift.data.splits import Split, read_split
+from patchshift.data.splits import Split, origin_of, read_split
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureRows, FeatureStore, pool, warn_of_differences
 
@@ -57,6 +59,7 @@ def open_training(
     splits: Sequence[Path],
     turned: Sequence[Path] = (),
     packs: Sequence[Path] = (),
+    indexes: Sequence[Path] = (),
     positives: Sequence[Path] = (),
     positive_packs: Sequence[Path] = (),
 ) -> TrainingSet:
@@ -69,6 +72,8 @@ def open_training(
         splits: their splits, in the same order.
         turned: stores of turned training images, all of the first member first; as many for each.
         packs: packs of the members: the masks of their defective training images; none: these are not used.
+        indexes: image indexes of the members, with the packs: a training image whose content is also that of a test
+            image is no known defect, with a warning.
         positives: stores of defects that were made from training images, ordered as `turned` is.
         positive_packs: their packs, in the same order.
 
@@ -87,8 +92,8 @@ def open_training(
         store, good = stack.enter_context(FeatureStore(path)), set(assigned[member].taken_for_good)
         selections.append((member, store.select([key for key in store.images if key.rpartition("#")[0] in good])))
     defective = []
-    for store, split, pack in zip(stores, assigned, packs, strict=bool(packs)):
-        known = [key for key in split.of("train") if key in split.anomalous]
+    for store, split, pack, index in zip(stores, assigned, packs, indexes, strict=bool(packs)):
+        known = [row.key for row in select_rows(read_index(index), split, "train", positive=True)]
         if known:
             defective.append(Positives(store.select(known), pack))
     for number, (path, pack) in enumerate(zip(positives, positive_packs, strict=True)):
@@ -110,7 +115,7 @@ def open_training(
 
 
 def _check_they_train(keys: Sequence[str], split: Split, pack: Path) -> None:
-    origins = {key: split.parts.get(key.rpartition("#")[0], "train") for key in keys}  # a user's own have none
+    origins = {key: split.parts.get(origin_of(key), "train") for key in keys}  # a user's own have none
     others = [f"{key} ({part})" for key, part in origins.items() if part != "train"]
     if others:
         raise UserError(

@@ -1,13 +1,12 @@
 """The calibrated combination of a dual bank: log-odds of a patch being defective, from its two distances.
 
-A logistic regression on the patches of validation images weighs the logarithms of the distances to normal and to
-defective patches. Test images only ever get the weights.
+The weights are those of a logistic regression on the patches of validation images (`evaluation.log_odds`). Test images
+only ever get them.
 Tested in tests/evaluation/test_calibrated.py; stated exactly in docs/protocol.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.data.packs import Pack
-from patchshift.data.regions import read_defective_patches, read_ignored_patches
+from patchshift.data.regions import read_ignored_patches
 from patchshift.detectors.combination import log_distances
 from patchshift.detectors.image_scores import pool_patches
-from patchshift.evaluation.evaluate import IMAGE_METRICS, PIXEL_METRICS, evaluate_target
+from patchshift.evaluation.evaluate import IMAGE_METRICS, PIXEL_METRICS, evaluate_images
+from patchshift.evaluation.pixel_pool import count_regions
 from patchshift.evaluation.scored import ScoredImages
-from patchshift.evaluation.thresholds import Calibration, calibrate
-from patchshift.evaluation.undefined import Estimate, Undefined, undefined
-from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
+from patchshift.evaluation.thresholds import Calibration
+from patchshift.evaluation.undefined import Estimate, undefined
+from patchshift.plan.specs import EvaluationSpec
 from patchshift.runtime.files import read_json
 
-Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+
+RANKED_ELSEWHERE = "ranked with the calibrated combination: see decisions"
 
 
 @dataclass(frozen=True)
@@ -40,40 +41,13 @@ class LogOdds:
 
     def weigh(self, parts: Mapping[str, npt.NDArray[Any]]) -> Float32:
         """The log-odds of patches, from their distances `negative` and `positive`, arrays of one shape."""
-        negative, positive = log_distances(*_distances(parts))
+        negative, positive = take_logarithms(parts)
         return (self.intercept + self.negative * negative + self.positive * positive).astype(np.float32)
 
 
 def is_calibrated(images: ScoredImages) -> bool:
     """Whether patches are scored by log-odds; a dual bank without a positive bank has nothing to weigh."""
     return images.scoring.combination == "calibrated" and "positive" in images.parts
-
-
-def calibrate_combined(
-    policy: ThresholdSpec, validation: Sequence[tuple[ScoredImages, Path]]
-) -> tuple[Calibration, LogOdds | None]:
-    """A threshold on validation images, and the weights of the two distances where a detector asks for them.
-
-    Args:
-        policy: the threshold spec.
-        validation: images, scored by one bank, and the pack of their masks.
-
-    Returns:
-        The calibration: of the combined image scores where there are weights, else of the scores as they are. Where
-        the weights are undefined, so is the threshold.
-    """
-    weights, reason = None, ""
-    if is_calibrated(validation[0][0]):
-        try:
-            weights = fit_log_odds(validation)
-            validation = [(combine_images(images, weights, pack), pack) for images, pack in validation]
-        except Undefined as error:
-            reason = str(error)
-    joined = reduce(lambda first, second: first.join(second), (images for images, _ in validation))
-    calibration = calibrate(policy, joined.scores, joined.labels)
-    if reason:
-        calibration = replace(calibration, threshold=None, undefined=reason, criterion=None, guarantee=None)
-    return calibration, weights
 
 
 def read_calibration(path: Path) -> tuple[Calibration, LogOdds | None]:
@@ -83,35 +57,10 @@ def read_calibration(path: Path) -> tuple[Calibration, LogOdds | None]:
     return Calibration(**kept), LogOdds(**weights) if weights else None
 
 
-def fit_log_odds(validation: Sequence[tuple[ScoredImages, Path]]) -> LogOdds:
-    """Weigh the two distances by how well they tell defective patches of validation images from the others.
-
-    Ignored patches are left out, and so are defective images whose mask marks nothing: nobody knows which of their
-    patches are defective. Inputs are standardised, the penalty on the weights is scikit-learn's (C = 1).
-
-    Args:
-        validation: images, and the pack of their masks.
-
-    Raises:
-        Undefined: if no patch is known to be defective or normal, or a distance is not a number.
-    """
-    inputs: list[Float64] = [np.empty((0, 2))]
-    labels: list[Bool] = [np.empty(0, np.bool_)]
-    for images, pack in validation:
-        defective = read_defective_patches(pack, images.images, _grid(images))
-        ignored = read_ignored_patches(pack, images.images, _grid(images))
-        known = np.broadcast_to(((images.labels == 0) | defective.any(axis=(1, 2)))[:, None, None], defective.shape)
-        known = known if ignored is None else known & ~ignored
-        inputs.append(np.stack(log_distances(*_distances(images.parts)), axis=-1, dtype=np.float64)[known])
-        labels.append(defective[known])
-    points, anomalous = np.concatenate(inputs), np.concatenate(labels)
-    if not anomalous.any():
-        raise Undefined("no validation image has a mask that marks a defect, and the calibrated combination needs one")
-    if anomalous.all():
-        raise Undefined("no patch of a validation image is normal, and the calibrated combination needs one")
-    if not np.isfinite(points).all():
-        raise Undefined("a patch distance of a validation image is not a finite number")
-    return _fit(points, anomalous)
+def take_logarithms(parts: Mapping[str, npt.NDArray[Any]]) -> tuple[Float64, Float64]:
+    """Those of the distances to normal and to defective patches, as `combine` takes them."""
+    negative, positive = log_distances(*(parts[name].astype(np.float64) for name in ("negative", "positive")))
+    return negative.astype(np.float64, copy=False), positive.astype(np.float64, copy=False)
 
 
 def combine_images(images: ScoredImages, weights: LogOdds, pack: Path) -> ScoredImages:
@@ -123,7 +72,7 @@ def combine_images(images: ScoredImages, weights: LogOdds, pack: Path) -> Scored
         pack: of their domain.
     """
     maps = weights.weigh(images.parts)
-    ignored = read_ignored_patches(pack, images.images, _grid(images))
+    ignored = read_ignored_patches(pack, images.images, images.grid)
     flat = maps.reshape(len(maps), -1)
     looked_past = None if ignored is None else ignored.reshape(flat.shape)
     return replace(images, maps=maps, scores=pool_patches(images.scoring.image_score, flat, looked_past))
@@ -145,38 +94,24 @@ def rank_calibrated(
         nothing = np.full_like(images.scores, np.nan)
         return replace(images, scores=nothing), dict.fromkeys((*IMAGE_METRICS, *PIXEL_METRICS), undefined(reason))
     combined = combine_images(images, weights, pack)
+    return combined, evaluate_images(combined, pack, spec)["metrics"]
+
+
+def count_calibrated(images: ScoredImages, pack: Path) -> dict[str, Any]:
+    """What `evaluate_images` says of test images that are ranked once for each calibration: counts, and no ranking.
+
+    Args:
+        images: with both distances.
+        pack: of their domain.
+    """
     with Pack(pack) as packed:
-        rows = packed.rows(combined.images)
-        result = evaluate_target(
-            combined.labels,
-            combined.scores,
-            combined.maps,
-            map(packed.mask, rows),
-            input_size=combined.input_size,
-            spec=spec,
-            has_masks=packed.has_masks,
-            ignore=map(packed.ignore, rows) if packed.has_ignore else None,
-            anomaly_map=combined.scoring.anomaly_map,
+        regions = sum(
+            count_regions(packed.mask(row), packed.ignore(row) if packed.has_ignore else None)
+            for row in (packed.rows(images.images) if packed.has_masks else ())
         )
-    metrics: dict[str, Estimate] = result["metrics"]
-    return combined, metrics
-
-
-def _fit(points: Float64, anomalous: Bool) -> LogOdds:
-    from sklearn.linear_model import LogisticRegression  # takes a second to load, and few detectors need it
-
-    mean, deviation = points.mean(axis=0), points.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1)
-    model = LogisticRegression(max_iter=1000, tol=1e-8).fit((points - mean) / deviation, anomalous)
-    negative, positive = model.coef_[0] / deviation
-    intercept = model.intercept_[0] - negative * mean[0] - positive * mean[1]
-    return LogOdds(float(intercept), float(negative), float(positive))
-
-
-def _distances(parts: Mapping[str, npt.NDArray[Any]]) -> tuple[Float64, Float64]:
-    """Distances to normal and to defective patches."""
-    return parts["negative"].astype(np.float64), parts["positive"].astype(np.float64)
-
-
-def _grid(images: ScoredImages) -> tuple[int, int]:
-    return images.maps.shape[1], images.maps.shape[2]
+        counts = {
+            "normal": int((images.labels == 0).sum()),
+            "anomalous": int((images.labels == 1).sum()),
+            "regions": regions if packed.has_masks else None,
+        }
+    return {"metrics": dict.fromkeys((*IMAGE_METRICS, *PIXEL_METRICS), undefined(RANKED_ELSEWHERE)), "counts": counts}

@@ -7,11 +7,13 @@ Tested in tests/evaluation/test_evaluate.py.
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from patchshift.data.packs import Pack
 from patchshift.evaluation.anomaly_maps import upsample_map
 from patchshift.evaluation.image_metrics import (
     DECISION_METRICS,
@@ -26,6 +28,7 @@ from patchshift.evaluation.image_metrics import (
 )
 from patchshift.evaluation.pixel_metrics import bootstrap_pixel_metrics, measure_counts
 from patchshift.evaluation.pixel_pool import PixelPool
+from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.statistics import (
     bootstrap_calls,
     bootstrap_image_ranking,
@@ -93,6 +96,27 @@ def evaluate_target(
         pixels, regions = dict.fromkeys(PIXEL_METRICS, undefined("the dataset has no masks for this category")), None
     counts = {"normal": int((~anomalous).sum()), "anomalous": int(anomalous.sum()), "regions": regions}
     return {"metrics": metrics | pixels, "counts": counts}
+
+
+def evaluate_images(images: ScoredImages, pack: Path, spec: EvaluationSpec) -> dict[str, Any]:
+    """What `evaluate_target` says of scored images whose masks are in a pack.
+
+    Raises:
+        UserError: if an image is not in the pack.
+    """
+    with Pack(pack) as packed:
+        rows = packed.rows(images.images)
+        return evaluate_target(
+            images.labels,
+            images.scores,
+            images.maps,
+            map(packed.mask, rows),
+            input_size=images.input_size,
+            spec=spec,
+            has_masks=packed.has_masks,
+            ignore=map(packed.ignore, rows) if packed.has_ignore else None,
+            anomaly_map=images.scoring.anomaly_map,
+        )
 
 
 def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec: EvaluationSpec) -> dict[str, Any]:

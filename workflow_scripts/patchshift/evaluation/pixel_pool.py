@@ -180,6 +180,17 @@ def check_image(
     return defect, good
 
 
+def count_regions(mask: npt.NDArray[Any], ignore: npt.NDArray[Any] | None = None) -> int:
+    """The defect regions that `PixelPool` counts in an image: 8-connected, of the pixels that are not ignored.
+
+    Args:
+        mask: [H, W], any non-zero value is defect.
+        ignore: [H, W], pixels of any non-zero value are left out; None: none.
+    """
+    defect = mask != 0
+    return _region_shares(defect if ignore is None else defect & (ignore == 0))[1]
+
+
 def _region_shares(defect: Bool) -> tuple[Float64, int]:
     """[n] one over the size of each defect pixel's 8-connected region, in raster order, and the number of regions."""
     regions, count = label_regions(defect, structure=_EIGHT_CONNECTED)

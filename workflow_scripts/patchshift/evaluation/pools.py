@@ -19,14 +19,15 @@ def measure_composition(images: ScoredImages, category: str, pack: Path) -> dict
 
     Args:
         images: n images of the category, scored by the bank.
-        category: theirs, `dataset/category`. If the pool has it not, all vectors are another category's.
+        category: theirs, `dataset/category`. If the pool has it not, all vectors are another category's. Those of a
+            positive bank are nobody's and do not count.
         pack: of the images: what they ignore does not count.
 
     Returns:
-        `own_vector_share`: share of the bank's vectors that come from the category; `foreign_neighbours_normal` and
-        `foreign_neighbours_anomalous`: share of the patches of normal and of anomalous images whose nearest vector
-        comes from another one, absent without such images. All in [0, 1]; nothing where the bank does not tell its
-        vectors' categories.
+        `own_vector_share`: share of the bank's normal vectors that come from the category;
+        `foreign_neighbours_normal` and `foreign_neighbours_anomalous`: share of the patches of normal and of anomalous
+        images whose nearest vector comes from another one, absent without such images. All in [0, 1]; nothing where
+        the bank does not tell its vectors' categories.
 
     Raises:
         UserError: if an image is not in the pack.
@@ -34,11 +35,10 @@ def measure_composition(images: ScoredImages, category: str, pack: Path) -> dict
     if "member" not in images.parts:
         return {}
     foreign = images.parts["member"] != _number(images, category)
-    rows, columns = images.maps.shape[1:]
-    ignored = read_ignored_patches(pack, images.images, (rows, columns))
+    ignored = read_ignored_patches(pack, images.images, images.grid)
     counted = np.ones(foreign.shape, np.bool_) if ignored is None else ~ignored
-    own = images.facts.get(f"bank_vectors/{category}", 0.0)
-    composition = {"own_vector_share": own / images.facts["bank_vectors"]}
+    vectors = {member: images.facts[f"bank_vectors/{member}"] for member in images.members}
+    composition = {"own_vector_share": vectors.get(category, 0.0) / sum(vectors.values())}
     for name, label in (("normal", 0), ("anomalous", 1)):
         of_class = foreign[counted & (images.labels == label)[:, None, None]]
         if of_class.size:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from patchshift.data.index import find_rows
 from patchshift.data.packs import Pack
-from patchshift.data.splits import read_split
+from patchshift.data.splits import origin_of, read_split
 from patchshift.detectors.normality import Arrays
 from patchshift.detectors.scores import read_scores
 from patchshift.errors import UserError
@@ -52,9 +52,15 @@ class ScoredImages:
     scoring: ScoringSpec
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of a map."""
+        return self.maps.shape[1], self.maps.shape[2]
+
+    @property
     def patches_per_image(self) -> int:
         """Rows times columns of a map."""
-        return int(self.maps.shape[1] * self.maps.shape[2])
+        rows, columns = self.grid
+        return rows * columns
 
     @classmethod
     def read(cls, scores: Path, pack: Path, split: Path, *, part: Literal["val", "test"]) -> Self:
@@ -76,7 +82,7 @@ class ScoredImages:
         parts = read_split(split).parts
         with Pack(pack) as packed:
             names = [name for name, label in zip(packed.images, packed.labels, strict=True) if label]
-        origins = {name: parts.get(name.rpartition("#")[0] or name, "val") for name in names}  # a user's own have none
+        origins = {name: parts.get(origin_of(name), "val") for name in names}  # a user's own have none
         others = [f"{name} ({part})" for name, part in origins.items() if part != "val"]
         if others:
             raise UserError(

@@ -7,17 +7,23 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
+def leaves_folder(path: str) -> bool:
+    """Whether a path may lead out of the folder that it is relative to."""
+    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+
+
 def _stays_inside(path: str) -> str:
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+    if leaves_folder(path):
         raise ValueError("must stay inside its folder: no absolute path, no '..'")
     return path
 
 
-def _names_each_once(layers: list[str]) -> list[str]:
-    twice = [layer for layer in dict.fromkeys(layers) if layers.count(layer) > 1]
+def names_each_once(names: list[str]) -> list[str]:
+    """The names, unless one stands in the list twice."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
-        raise ValueError(f"layer '{twice[0]}' is named twice")
-    return layers
+        raise ValueError(f"'{twice[0]}' is named twice")
+    return names
 
 
 RelativePath = Annotated[str, AfterValidator(_stays_inside)]
@@ -26,7 +32,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Threads = Annotated[int, Field(ge=1, le=256)]
-Distinct = Annotated[list[str], AfterValidator(_names_each_once)]
+Distinct = Annotated[list[str], AfterValidator(names_each_once)]
 Layers = Annotated[Distinct, Field(min_length=1)]
 Deviation = Annotated[float, Field(gt=0)]
 

@@ -85,6 +85,11 @@ class Cell:
         return f"results/scores/{self.bank.path}/on/{self.target.path}.h5"
 
     @property
+    def threshold_file(self) -> str:
+        """Path of the calibrated threshold."""
+        return f"results/thresholds/{self.bank.path}/from/{self.calibration.path}/{self.threshold}.json"
+
+    @property
     def decisions(self) -> str:
         """Path of the threshold metrics and per-image decisions."""
         calibration = f"from/{self.calibration.path}/{self.threshold}"
@@ -117,7 +122,7 @@ class Cell:
         return [
             *(fitted if self.bank.is_fitted else []),
             *(f"results/scores/{self.bank.path}/on/{each.path}.h5" for each in domains),
-            f"results/thresholds/{self.bank.path}/from/{self.calibration.path}/{self.threshold}.json",
+            self.threshold_file,
             self.pack,
             self.metrics,
             self.decisions,

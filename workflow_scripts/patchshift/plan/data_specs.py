@@ -146,6 +146,25 @@ class FetchSpec(Spec):
         return [*own, *self.mirrors]
 
 
+def _captures_a_number(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"is no regular expression ({error})") from None
+    if groups != 1:
+        raise ValueError(f"must have one group in parentheses, which finds the number, not {groups}")
+    return pattern
+
+
+class SeriesSpec(Spec):
+    """Which images show one part, taken one after the other (in several lights, from several sides)."""
+
+    pattern: Annotated[str, AfterValidator(_captures_a_number)] = Field(
+        description=r"Regular expression that finds a number in an image's path, such as `num_(\d+)`."
+    )
+    gap: int = Field(ge=0, description="Images whose numbers follow each other by at most this are one series.")
+
+
 class SplitSpec(Spec):
     """How images are divided into train, val and test."""
 
@@ -188,7 +207,18 @@ class SplitSpec(Spec):
         description="Share of the anomalous test images that train as positives of dual banks, within each defect "
         "type; no bank of normal images is fitted on them. Not for `official`.",
     )
+    series: SeriesSpec | None = Field(
+        None,
+        description="Images of one part: random draws take all of a series or none, so no part is on both sides. Good "
+        "images and those of each defect type have series of their own.",
+    )
     seed: Seed = Field(42, description="Split seed.")
+
+    @model_validator(mode="after")
+    def _series_are_whole(self) -> "SplitSpec":
+        if self.series and self.train_contamination:
+            raise ValueError("train_contamination draws single images, which would tear series apart: remove one")
+        return self
 
     @model_validator(mode="after")
     def _shares_fit_the_protocol(self) -> "SplitSpec":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from patchshift.plan.base import Name, RelativePath, Share, Spec, Threads
+from patchshift.plan.base import Distinct, Name, RelativePath, Share, Spec, Threads
 from patchshift.plan.compat import Compat, fill_in
 from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
 from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec, Size
@@ -80,11 +80,13 @@ class PatchCoreSpec(_MemoryBank):
     method: Literal["patchcore"] = Field(description="Detection method.")
     compat: Compat | None = Field(
         None,
-        description="Settings of a reference implementation, all but `share` or `count` of the sampler "
-        "(docs/protocol.md): the published code (`official`), `anomalib`, or `anomalydino`.",
+        description="Settings of a reference implementation: the published code (`official`), `anomalib`, or "
+        "`anomalydino`. Beside it can be set: `share` or `count` of the sampler, if the preset's sampler takes one, "
+        "`representation.layers`, `index`, `foreground`, `turned`, `memory_mb`, `chunk_mb` and `threads` "
+        "(docs/protocol.md).",
     )
     sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
-    turned: list[Name] = Field([], description="Domains of turned training images (`turns`) that are trained on, too.")
+    turned: Distinct = Field([], description="Domains of turned training images (`turns`) that are trained on, too.")
     foreground: bool = Field(
         False,
         description="Leave patches of the background out, of the bank and of the score: those on one side of a "

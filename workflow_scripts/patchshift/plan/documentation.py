@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec, TilingSpec
 from patchshift.plan.catalog import Catalog
-from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SplitSpec
+from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SeriesSpec, SplitSpec
 from patchshift.plan.detector_specs import ExternalSpec, PadimSpec, PatchCoreDualSpec, PatchCoreSpec, SubspaceSpec
 from patchshift.plan.domain_specs import (
     AugmentationSpec,
@@ -56,6 +56,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("One entry of `datasets.{id}.mirrors`", ArchiveSpec),
     ("`datasets.{id}.generate`", GeneratorSpec),
     ("`splits.{id}`", SplitSpec),
+    ("`splits.{id}.series`", SeriesSpec),
     ("`domains.{id}`", DomainSpec),
     ("`domains.{id}.crops`", CropSpec),
     ("`domains.{id}.crops.augmentation`", AugmentationSpec),

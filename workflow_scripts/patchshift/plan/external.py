@@ -6,8 +6,9 @@ Tested in tests/plan/test_external.py.
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from patchshift.plan.base import leaves_folder
 from patchshift.plan.cells import Cell, Target
 from patchshift.plan.detector_specs import ExternalSpec
 from patchshift.plan.fingerprints import digest_times
@@ -43,11 +44,6 @@ def fingerprint_maps(study: Study, detector: str, target: Target) -> str:
         return ""
     inside = (table.parent / name for name in named if name and not leaves_folder(name))
     return digest_times([path for path in inside if path.is_file()], table.parent)
-
-
-def leaves_folder(path: str) -> bool:
-    """Whether a path may lead out of the folder that it is relative to."""
-    return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
 def import_spec(study: Study, detector: str) -> str:

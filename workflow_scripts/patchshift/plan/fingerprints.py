@@ -23,4 +23,4 @@ def list_folders(root: Path) -> list[Path]:
 def digest_times(paths: Sequence[Path], root: Path) -> str:
     """12 hex digits of the times of files and folders below a root."""
     content = sorted(f"{os.path.relpath(path, root)} {path.stat().st_mtime_ns}" for path in paths)
-    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(content).encode(errors="surrogateescape")).hexdigest()[:12]

@@ -7,18 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from patchshift.plan.base import Name, Seed, Spec
-
-
-def _names_each_once(maps: list[str]) -> list[str]:
-    twice = [name for name in dict.fromkeys(maps) if maps.count(name) > 1]
-    if twice:
-        raise ValueError(f"map '{twice[0]}' is named twice")
-    return maps
-
+from patchshift.plan.base import Name, Seed, Spec, names_each_once
 
 Names = Annotated[list[Name], Field(min_length=1)]
-Maps = Annotated[list[Literal["tsne", "umap"]], Field(min_length=1), AfterValidator(_names_each_once)]
+Maps = Annotated[list[Literal["tsne", "umap"]], Field(min_length=1), AfterValidator(names_each_once)]
 Patches = Annotated[int, Field(ge=50, le=20000)]
 Images = Annotated[int, Field(ge=1, le=10)]
 Resamples = Annotated[int, Field(ge=20)]

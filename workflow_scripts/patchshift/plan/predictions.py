@@ -3,6 +3,7 @@
 Tested in tests/app/test_export.py.
 """
 
+import hashlib
 from pathlib import Path
 
 from patchshift.errors import UserError
@@ -34,6 +35,9 @@ def predicted_folder(study: Study) -> Path:
 
 
 def predicted_fingerprint(study: Study) -> str:
-    """Changes when a file of that folder comes, goes or is renamed."""
+    """12 hex digits that change when a file of that folder comes, goes, is renamed or is written anew."""
     folder = predicted_folder(study)
-    return digest_times(list_folders(folder), folder)
+    folders = list_folders(folder)
+    files = sorted(path for each in folders for path in each.iterdir() if path.is_file())
+    sizes = [path.stat().st_size for path in files]  # a copy may keep the time of what it replaces
+    return hashlib.sha256(f"{digest_times([*folders, *files], folder)} {sizes}".encode()).hexdigest()[:12]

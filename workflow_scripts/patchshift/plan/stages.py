@@ -94,12 +94,14 @@ SOURCES = {
         "runtime/sealed.py",
     ],
     "predict_images": [
-        *(f"app/{module}.py" for module in ("detector", "drift", "heatmaps", "latency", "predict", "predictions")),
+        *(f"app/{module}.py" for module in ("detector", "drift", "heatmaps", "latency", "predictions")),
         "app/watching.py",
         "evaluation/anomaly_maps.py",
+        "features/held_maps.py",
+        "features/interpolation.py",
         "report/pictures.py",
     ],
-    "write_report": ["report", "data/regions.py"],
+    "write_report": ["report", "data/regions.py", "evaluation/calibrated.py"],
 }
 
 

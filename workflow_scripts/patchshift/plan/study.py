@@ -103,24 +103,6 @@ class Study:
             }
         ).canonical()
 
-    def provenance_spec(self) -> str:
-        """What the report says about how results were made: the question, and every id used with its settings."""
-        banks = [cell.bank for cell in self.all_cells()]
-        used = {
-            "datasets": {dataset for dataset, _ in self.used_categories()},
-            "splits": {bank.split for bank in banks},
-            "domains": self.used_domains(),
-            "backbones": {bank.backbone for bank in banks if bank.is_fitted},
-            "detectors": {bank.detector for bank in banks},
-            "thresholds": {cell.threshold for cell in self.all_cells()},
-        }
-        ids = {
-            kind: {name: getattr(self.catalog, kind)[name].model_dump(mode="json", exclude_none=True) for name in names}
-            for kind, names in used.items()
-        }
-        evaluation = self.catalog.evaluation.model_dump(mode="json")
-        return canonical_json({"question": self.config.question, "evaluation": evaluation, **ids})
-
     @cached_property
     def cells(self) -> dict[str, list[Cell]]:
         """Experiment -> its cells."""
@@ -278,18 +260,6 @@ class Study:
     def card_spec(self, dataset: str) -> str:
         """What a dataset's card says of where it comes from."""
         return self.catalog.datasets[dataset].canonical(exclude_none=True, exclude_defaults=True)
-
-    def domain_settings(self) -> str:
-        """The settings of all domains that the study uses."""
-        return canonical_json(
-            {name: self.catalog.domains[name].model_dump(mode="json") for name in self.used_domains()}
-        )
-
-    def used_domains(self) -> set[str]:
-        """The domains that the study fits, scores or calibrates on."""
-        cells = self.all_cells()
-        targets = {each.domain for cell in cells for each in (cell.bank.training, cell.target, cell.calibration)}
-        return targets | {domain for cell in cells for domain in self.defects_of(cell.threshold)}
 
     def used_categories(self) -> set[tuple[str, str]]:
         """The (dataset, category) pairs that the study trains on or scores."""

@@ -9,6 +9,11 @@ from patchshift.plan.cells import CLEAN, Bank
 from patchshift.plan.detector_specs import ExternalSpec, PatchCoreDualSpec, PatchCoreSpec
 from patchshift.plan.study import Study
 
+BESIDE_MB = 1500
+"""Python and its libraries (some 500 MB), the index, and the defective patches of a dual bank."""
+
+OTHER_MB = 4000
+
 
 def turned_domains(study: Study, detector: str) -> list[str]:
     """Domains of turned training images that a detector is fitted on, too."""
@@ -28,6 +33,18 @@ def takes_training_defects(study: Study, detector: str) -> bool:
     """Whether the defective training images of the split fill a positive bank."""
     spec = study.catalog.detectors[detector]
     return isinstance(spec, PatchCoreDualSpec) and spec.training_defects
+
+
+def fit_memory(study: Study, detector: str) -> int:
+    """Memory of the job that fits a detector, in MB.
+
+    A memory bank states what its training patches and the images embedded at a time may take. What the others take
+    depends on their images and grid, which are not known here: `OTHER_MB`.
+    """
+    spec = study.catalog.detectors[detector]
+    if isinstance(spec, PatchCoreSpec | PatchCoreDualSpec):
+        return spec.memory_mb + spec.chunk_mb + BESIDE_MB
+    return OTHER_MB
 
 
 def is_fitted(study: Study, detector: str) -> bool:

@@ -56,11 +56,11 @@ def describe_making(cells: Sequence[Cell]) -> Making:
 
 
 def list_settings(provenance: dict[str, object]) -> dict[str, dict[str, str]]:
-    """Kind of id -> id -> its settings, one `key: value` per line."""
+    """Kind of id -> id -> its settings, one `key: value` per line; only of kinds that are used."""
     return {
         kind: {name: "\n".join(list_lines(settings)) for name, settings in ids.items()}
         for kind, ids in provenance.items()
-        if isinstance(ids, dict) and all(isinstance(settings, dict) for settings in ids.values())
+        if isinstance(ids, dict) and ids and all(isinstance(settings, dict) for settings in ids.values())
     }
 
 

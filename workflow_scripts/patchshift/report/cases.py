@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from patchshift.data.packs import Pack
 from patchshift.data.regions import read_ignored_patches
+from patchshift.evaluation.calibrated import LogOdds, combine_images, is_calibrated, read_calibration
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.plan.cells import Cell
 from patchshift.report.pictures import Scale, as_jpeg_uri, show_heatmap, show_mask
@@ -93,7 +94,8 @@ class CellPictures:
     """What pictures of a cell's test images are made from.
 
     Attributes:
-        scored: maps and scores of the test images.
+        scored: maps and scores of the test images; of log-odds where there are `weights`.
+        weights: of the two distances of a calibrated dual bank; None where its scores are as they are.
         images: the decided test images, in the same order.
         scale: of the heatmaps' colours; None where the detector gives no maps.
         pack: path of the pack.
@@ -102,6 +104,7 @@ class CellPictures:
     """
 
     scored: ScoredImages
+    weights: LogOdds | None
     images: Images
     scale: Scale | None
     pack: Path
@@ -109,20 +112,23 @@ class CellPictures:
     ignores: bool
 
     @classmethod
-    def read(cls, results: StudyResults, cell: Cell, sigma: float, scale: Scale | None = None) -> "CellPictures":
-        """Read a cell's scores; `scale` overrides the colours' own range, to compare cells."""
+    def read(cls, results: StudyResults, cell: Cell, sigma: float) -> "CellPictures":
+        """Read a cell's scores."""
         pack = Path(cell.pack)
         scored = ScoredImages.read(Path(cell.scores), pack, Path(cell.split), part="test")
+        weights = read_calibration(Path(cell.threshold_file))[1] if is_calibrated(scored) else None
+        if weights:  # of the unit of its threshold; without weights there is no threshold either
+            scored = combine_images(scored, weights, pack)
         images = results.images(cell)
-        ignored = read_ignored_patches(pack, scored.images, (scored.maps.shape[1], scored.maps.shape[2]))
+        ignored = read_ignored_patches(pack, scored.images, scored.grid)
         looked_at = np.ones(scored.maps.shape, np.bool_) if ignored is None else ~ignored
         normal = scored.labels == 0
         # the image scores of another method need not be of its maps' unit
         threshold = images.threshold if cell.bank.is_fitted else None
-        own = None
+        scale = None
         if looked_at.size:
-            own = Scale.of(scored.maps[normal][looked_at[normal]], scored.maps[looked_at], threshold)
-        return cls(scored, images, scale or own, pack, sigma, ignored is not None)
+            scale = Scale.of(scored.maps[normal][looked_at[normal]], scored.maps[looked_at], threshold)
+        return cls(scored, weights, images, scale, pack, sigma, ignored is not None)
 
     def show(self, rows: Sequence[int]) -> list[Case]:
         """The images of some rows."""

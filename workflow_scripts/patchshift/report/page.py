@@ -55,6 +55,7 @@ class CasesSection:
 
     category: str
     scale: Scale | None
+    unit: str
     threshold: float | None
     groups: dict[str, list[Case]]
     ignores: bool
@@ -95,7 +96,7 @@ def render_report(
 
     Args:
         plan: the study's plan.
-        provenance: the question, the protocol and the settings of all ids (`Study.provenance_spec`).
+        provenance: the question, the protocol and the settings of all ids (`plan.provenance`).
         folder: the study's folder, with its tables; artifacts are read from where the plan's cells say.
         looks: figures of looks inside features, in that folder.
         distances: tables of distances between domains: the study's, if there is one.
@@ -120,7 +121,7 @@ def render_report(
         "ladders": _ladders(results, provenance["domains"], folder, spec),
         "exhibits": choose_exhibits(results, shifts[0], spec.smoothing_sigma) if shifts else [],
         "conditions": CONDITIONS,
-        "pools": [(pool, _pool_sentence(pool)) for pool in compare_pools(results, spec)],
+        "pools": [(pool, _pool_sentence(pool)) for pool in compare_pools(results, plan, spec)],
         "experiments": [_experiment(results, name, folder) for name in results.cells],
         "metrics": METRICS,
         "scores": _score_figure(results, recommendation) if recommendation else None,
@@ -234,7 +235,8 @@ def _cases(results: StudyResults, cells: Sequence[Cell], sigma: float) -> list[C
         groups = {heading: pictures.show(rows) for heading, rows in select_cases(pictures.images).items()}
         # among the colours of maps, where image scores are of the same unit
         threshold = pictures.images.threshold if cell.bank.is_fitted else None
-        sections.append(CasesSection(category, pictures.scale, threshold, groups, pictures.ignores))
+        unit = "log-odds of a defect" if pictures.weights else "patch distance"
+        sections.append(CasesSection(category, pictures.scale, unit, threshold, groups, pictures.ignores))
     return sections
 
 

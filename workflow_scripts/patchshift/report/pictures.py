@@ -116,15 +116,28 @@ def show_heatmap(
     """
     grey = _grey(thumbnail)
     level = scale.apply(upsample_map(patch_map, input_size, grey.shape, sigma, anomaly_map))
-    heat = mpl.colormaps[COLOURS](level)[..., :3] * 255
-    opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
-    picture = (1 - opacity) * 0.9 * grey[..., None] + opacity * heat
-    if ignore is not None:  # a hot spot there is no finding
-        ignored = shrink_ignored(ignore, grey.shape)
-        picture[ignored] = (0.3 * grey[ignored] + 0.45 * IGNORED_GREY)[..., None]
-        picture[ignored & _hatching(grey.shape)] = IGNORED_GREY
+    picture = blend(grey, level, None if ignore is None else shrink_ignored(ignore, grey.shape))
     picture[outline(shrink_mask(mask, grey.shape))] = MASK_COLOUR
     return to_data_uri(picture)
+
+
+def blend(grey: Float64, level: Float64, ignored: Bool | None) -> Float64:
+    """An image in grey under the colours of its anomaly map, ignored regions grey and hatched.
+
+    Args:
+        grey: [height, width] of 0 to 255.
+        level: [height, width] from `Scale.apply`.
+        ignored: [height, width] True where ignored; None: nothing is.
+
+    Returns:
+        [height, width, 3] of 0 to 255.
+    """
+    opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
+    picture: Float64 = (1 - opacity) * 0.9 * grey[..., None] + opacity * mpl.colormaps[COLOURS](level)[..., :3] * 255
+    if ignored is not None:  # a hot spot there is no finding
+        picture[ignored] = (0.3 * grey[ignored] + 0.45 * IGNORED_GREY)[..., None]
+        picture[ignored & _hatching(grey.shape)] = IGNORED_GREY
+    return picture
 
 
 def outline(mask: Bool) -> Bool:

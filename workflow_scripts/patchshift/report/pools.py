@@ -18,7 +18,7 @@ from patchshift.report.conditions import Setup, is_own_category, is_pool, setup_
 from patchshift.report.pairing import count_left_out, mean_difference
 from patchshift.report.results import StudyResults, Value
 from patchshift.report.shift import Outcome, list_outcomes
-from patchshift.report.tables import DECISION_KEYS, row_keys
+from patchshift.report.tables import cell_keys, row_keys
 
 NO_OWN_BANK = "the study has no bank of the target's category alone"
 
@@ -30,6 +30,7 @@ class PoolComparison:
     Attributes:
         pool: the pool's id.
         domain: the domain scored.
+        of_members: whether the targets are categories of the pool, or all others.
         setup: the setup of both.
         pairs: (own category's bank, pool's bank) per category.
         difference: mean image AUROC of the pool's bank minus that of the categories' own banks.
@@ -40,6 +41,7 @@ class PoolComparison:
 
     pool: str
     domain: str
+    of_members: bool
     setup: Setup
     pairs: list[tuple[Outcome, Outcome]]
     difference: Value
@@ -48,25 +50,30 @@ class PoolComparison:
     compositions: dict[str, dict[str, Value]]
 
 
-def compare_pools(results: StudyResults, spec: EvaluationSpec) -> list[PoolComparison]:
-    """Every pool whose bank and whose categories' own banks were scored on the same images."""
+def compare_pools(results: StudyResults, plan: StudyPlan, spec: EvaluationSpec) -> list[PoolComparison]:
+    """Every pool whose bank and whose targets' own banks were scored on the same images.
+
+    What sharing costs the pool's members, and how far its bank carries over to other categories, are two questions.
+    """
     views = results.all_views()
     own = {(cell.bank, cell.target, cell.calibration, cell.threshold): cell for cell in filter(is_own_category, views)}
-    pairs: dict[tuple[str, str, str, Setup], list[tuple[Cell, Cell]]] = defaultdict(list)
+    pairs: dict[tuple[str, str, str, bool, Setup], list[tuple[Cell, Cell]]] = defaultdict(list)
     for cell in filter(is_pool, views):
         training = cell.bank.training
         found = (own.get((bank, cell.target, cell.calibration, cell.threshold)) for bank in _own_banks(cell))
         counterpart = next(filter(None, found), None)
         if counterpart:
-            pairs[training.category, training.domain, cell.domain, setup_of(cell)].append((counterpart, cell))
+            question = training.category, training.domain, cell.domain, is_member(cell, plan), setup_of(cell)
+            pairs[question].append((counterpart, cell))
     comparisons = []
-    for (pool, _, domain, setup), cells in pairs.items():
+    for (pool, _, domain, of_members, setup), cells in pairs.items():
         single, pooled = [first for first, _ in cells], [second for _, second in cells]
         of_pool = list_outcomes(results, [(cell, f"pool {pool}") for cell in pooled], spec)
         rows = zip(list_outcomes(results, [(cell, "own bank") for cell in single], spec), of_pool, strict=True)
         comparison = PoolComparison(
             pool,
             domain,
+            of_members,
             setup,
             list(rows),
             mean_difference(results, pooled, single, spec),
@@ -81,6 +88,12 @@ def compare_pools(results: StudyResults, spec: EvaluationSpec) -> list[PoolCompa
     return comparisons
 
 
+def is_member(cell: Cell, plan: StudyPlan) -> bool:
+    """Whether a pool's bank is scored on one of its categories, or on what an alias of one leads to."""
+    members = plan.categories(f"{POOLS}/{cell.bank.training.category}")
+    return any((place.dataset, place.category) in members for place in (cell.target, cell.origin))
+
+
 def _composition(results: StudyResults, outcome: Outcome) -> dict[str, Value]:
     shares = {name: results.value(outcome.cell, name) for name in COMPOSITION}
     return shares if any(share.value is not None for share in shares.values()) else {}
@@ -89,21 +102,28 @@ def _composition(results: StudyResults, outcome: Outcome) -> dict[str, Value]:
 def pool_table(results: StudyResults, plan: StudyPlan, experiment: str, spec: EvaluationSpec) -> pd.DataFrame:
     """One row per pool's bank and target of an experiment: its `pools.csv`.
 
-    The target's own bank may be of any experiment of the study: same split, backbone, detector, seed and domain.
+    The target's own bank may be of any experiment of the study: same split, backbone, detector, seed and domain. Where
+    rankings depend on the calibration (`combination: calibrated`), there is a row for each, and the own bank's is the
+    same.
     """
-    own = {(cell.bank, cell.target): cell for cell in filter(is_own_category, results.all_views())}
+    own: dict[tuple[object, ...], Cell] = {}
+    for cell in filter(is_own_category, results.all_views()):
+        own.setdefault((cell.bank, cell.target), cell)
+        own[cell.bank, cell.target, cell.calibration, cell.threshold] = cell
     rows: dict[tuple[object, ...], dict[str, Any]] = {}
     for cell in filter(is_pool, results.cells[experiment]):
-        keys = {key: value for key, value in row_keys(cell).items() if key not in DECISION_KEYS}
+        keys = {**row_keys(cell), **cell_keys(cell, ranking=results.is_ranked_once(cell))}
         if tuple(keys.values()) in rows:  # it is decided by another threshold
             continue
-        target = cell.target.dataset, cell.target.category
-        members = plan.categories(f"{POOLS}/{cell.bank.training.category}")
-        single = next(filter(None, (own.get((bank, cell.target)) for bank in _own_banks(cell))), None)
-        loss = mean_difference(results, [single], [cell], spec) if single else Value(None, undefined=NO_OWN_BANK)
+        ranked: tuple[object, ...] = (cell.target,)
+        reason = NO_OWN_BANK
+        if not results.is_ranked_once(cell):
+            ranked, reason = (cell.target, cell.calibration, cell.threshold), f"{NO_OWN_BANK}, calibrated alike"
+        single = next(filter(None, (own.get((bank, *ranked)) for bank in _own_banks(cell))), None)
+        loss = mean_difference(results, [single], [cell], spec) if single else Value(None, undefined=reason)
         rows[tuple(keys.values())] = {
             **keys,
-            "is_member": int(target in members),
+            "is_member": int(is_member(cell, plan)),
             **{name: results.value(cell, name).value for name in ("bank_vectors", *COMPOSITION)},
             **_columns("image_auroc", results.value(cell, "image_auroc")),
             **_columns("own_image_auroc", results.value(single, "image_auroc") if single else Value(None)),

@@ -85,6 +85,10 @@ class StudyResults:
         ranking = self._values.get((*_key(cell, ranking=True), metric))
         return ranking or self._values.get((*_key(cell), metric)) or Value(None, undefined="not measured")
 
+    def is_ranked_once(self, cell: Cell) -> bool:
+        """Whether the ranking of a cell is that of its bank and target alone, whatever the calibration."""
+        return (*_key(cell, ranking=True), "image_auroc") in self._values
+
     def sizes(self, cell: Cell) -> tuple[int, int]:
         """The normal and the anomalous test images of a cell."""
         labels = self.images(cell).labels

@@ -4,10 +4,11 @@ Tested in tests/report/test_shift_exhibits.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from patchshift.evaluation.calibrated import LogOdds
 from patchshift.plan.cells import Bank, Target
 from patchshift.report.cases import Case, CellPictures
 from patchshift.report.pictures import Scale
@@ -70,12 +71,14 @@ def choose_exhibits(results: StudyResults, shift: ShiftComparison, sigma: float)
     """
     exhibits = []
     for category, outcomes in list(shift.outcomes.items())[:CATEGORIES]:
-        scales: dict[Bank, Scale] = {}  # a bank keeps the colours of the first domain it is shown in
+        # a bank keeps the colours of the first domain it is shown in, as long as its maps are of one unit
+        scales: dict[tuple[Bank, LogOdds | None], Scale] = {}
         views = []
         for outcome in choose_outcomes(outcomes):
-            pictures = CellPictures.read(results, outcome.cell, sigma, scales.get(outcome.cell.bank))
+            pictures = CellPictures.read(results, outcome.cell, sigma)
             if pictures.scale:
-                scales.setdefault(outcome.cell.bank, pictures.scale)
+                scale = scales.setdefault((outcome.cell.bank, pictures.weights), pictures.scale)
+                pictures = replace(pictures, scale=scale)
             views.append((outcome, pictures))
         ignores = any(pictures.ignores for _, pictures in views)
         for label, noun in ((1, "defective"), (0, "good")):

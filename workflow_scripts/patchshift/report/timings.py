@@ -17,6 +17,9 @@ from patchshift.runtime.files import read_json
 BENCHMARKS = Path("results/benchmarks")
 LOGS = Path("results/logs")
 
+MAKING = ("synthesize_shift", "synthesize_defects", "turn_images", "crop_defects")
+"""The stages that make a domain's images; one at most made those of a domain, and left a benchmark."""
+
 COLUMNS = [
     *("stage", "artifact", "seconds", "cpu_seconds", "peak_memory_mb"),
     *("fit_seconds", "bank_vectors", "bank_bytes", "embedding_seconds", "search_seconds"),
@@ -79,13 +82,11 @@ def _read_benchmark(benchmarks: Path, stage: str, artifact: str) -> dict[str, An
 def _jobs(cell: Cell) -> list[tuple[str, str]]:
     """The costly and the repeated jobs that a cell's results come from: stage and artifact."""
     bank, target, calibration = cell.bank, cell.target.path, cell.calibration.path
-    fitting = [
-        ("extract_features", f"{target}/{bank.backbone}"),
-        ("extract_features", f"{calibration}/{bank.backbone}"),
-        ("fit_detector", bank.path),
-    ]
+    places = list(dict.fromkeys([target, calibration, bank.training.path]))
+    fitting = [*(("extract_features", f"{place}/{bank.backbone}") for place in places), ("fit_detector", bank.path)]
     scoring = "score_images" if bank.is_fitted else "import_scores"
     return [
+        *((stage, place) for place in places for stage in MAKING),
         *(fitting if bank.is_fitted else []),
         ("pack_images", target),
         (scoring, f"{bank.path}/on/{target}"),

@@ -23,6 +23,8 @@ REMEDIES = {
     errno.EROFS: "the file system is read-only: choose another folder or remount it",
     errno.EACCES: "permission denied: make the folder writable for you",
     errno.EPERM: "permission denied: make the folder writable for you",
+    errno.EEXIST: "a file stands where a folder must be: choose another folder",
+    errno.ENOTDIR: "a file stands where a folder must be: choose another folder",
 }
 
 

@@ -35,7 +35,7 @@ def check_seal(path: Path) -> None:
         ValueError: if it has no seal, or another one.
     """
     if not is_sealed(path):
-        raise ValueError("it has no seal at its end: damaged, or edited")
+        raise ValueError("it has no seal at its end: damaged, or edited, or another kind of file")
     length = path.stat().st_size - SEAL_BYTES
     with path.open("rb") as file:
         file.seek(length + len(MARK))
