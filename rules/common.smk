@@ -118,6 +118,19 @@ def member_splits(wildcards):
     ]
 
 
+def target_split(wildcards):
+    """The split that says which of a target's images are scored; none of a domain of defects, which all are."""
+    if study.domain_split(wildcards.target_domain):
+        return []
+    return f"results/splits/{wildcards.target_dataset}/{wildcards.target_category}/{wildcards.split}.csv"
+
+
+def scored_target(wildcards):
+    return Target(
+        wildcards.target_dataset, wildcards.target_category, wildcards.target_domain
+    )
+
+
 def options(**values):
     """Command-line options for those of the values that are there: `defects_pack=path` to `--defects-pack path`."""
     return [

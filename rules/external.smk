@@ -7,12 +7,6 @@
 # Makes  results/scores/<bank>/on/{target_dataset}/{target_category}/{target_domain}.h5
 
 
-def scored_target(wildcards):
-    return Target(
-        wildcards.target_dataset, wildcards.target_category, wildcards.target_domain
-    )
-
-
 rule import_scores:
     input:
         table=lambda wildcards: external.table_inputs(

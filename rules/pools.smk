@@ -21,7 +21,7 @@ rule compare_pools:
         runtime=10,
     params:
         plan=study.plan_spec(),
-        folder=study.folder,
+        folder=lambda wildcards, input: Path(input.metrics).parent,
         spec=study.evaluation_spec(),
         stage=stage_version("compare_pools"),
     shell:

@@ -7,13 +7,6 @@
 # Makes  results/scores/<bank>/on/{target_dataset}/{target_category}/{target_domain}.h5
 
 
-def target_split(wildcards):
-    """The split that says which of a target's images are scored; none of a domain of defects, which all are."""
-    if study.domain_split(wildcards.target_domain):
-        return []
-    return f"results/splits/{wildcards.target_dataset}/{wildcards.target_category}/{wildcards.split}.csv"
-
-
 rule score_images:
     input:
         bank="results/banks/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.h5",
