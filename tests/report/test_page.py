@@ -70,6 +70,15 @@ def test_page_asks_for_nothing_outside_itself(page):
     assert page.tags.count("a") == sum(not address.startswith("data:") for address in page.addresses)
 
 
+@pytest.mark.parametrize("decides", [True, False])
+def test_only_what_decides_better_than_a_coin_is_exported_by_the_commands_shown(make_study, monkeypatch, decides):
+    monkeypatch.setattr("patchshift.report.wording.can_decide", lambda summary: decides)
+    text = render(make_study(detectors=("sharp",), clean={"title": "In domain", "train": ["d/a"]}))
+    commands = re.findall(r"snakemake --cores 2 (\S+)", text)
+    path = "results/exports/d/a/clean/s/net/sharp/seed0/from/d/a/clean/f1_max.h5"
+    assert commands == ([path] if decides else [])
+
+
 def test_links_inside_the_page_lead_somewhere(page):
     assert {address[1:] for address in page.addresses if len(address) > 1 and address[0] == "#"} <= set(page.ids)
 
