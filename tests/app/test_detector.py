@@ -10,6 +10,7 @@ from patchshift.app.detector import Detector
 from patchshift.app.models import ExportedModel
 from patchshift.data.images import read_image
 from patchshift.data.shifts.views import cut_view
+from patchshift.detectors.bank import Bank
 from patchshift.detectors.scores import read_scores
 from patchshift.errors import UserError
 from patchshift.evaluation.anomaly_maps import upsample_map
@@ -95,18 +96,19 @@ def test_a_view_is_cut_as_the_workflow_cuts_it(line: Line, model: Path) -> None:
     assert prediction.anomaly_map.shape == (96, 96)
 
 
-def test_a_calibrated_dual_bank_is_scored_by_its_log_odds(line: Line, model: Path) -> None:
-    from patchshift.app.detector import _combine
-
+def test_a_calibrated_dual_bank_is_scored_by_its_log_odds(
+    line: Line, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     detector = Detector.load(model)
     image = detector.open(sorted(line.images.rglob("*.png"))[0])
     scores = detector.model.bank.score(detector._extract([image]), detector.model.scoring)
     parts = {"negative": scores.maps, "positive": scores.maps[:, ::-1]}
-    weights = LogOdds(0.5, 2.0, -1.0)
-    combined = _combine(dataclasses.replace(scores, parts=parts), weights, None)
+    monkeypatch.setattr(Bank, "score", lambda *_: dataclasses.replace(scores, parts=parts))
+    detector.model = dataclasses.replace(detector.model, combination=LogOdds(0.5, 2.0, -1.0))
+    prediction, *_ = detector.predict([image])
     expected = 0.5 + 2 * np.log(scores.maps + 1e-6) - np.log(scores.maps[:, ::-1] + 1e-6)
-    np.testing.assert_allclose(combined.maps, expected, rtol=1e-5, atol=1e-5)
-    assert combined.image_scores[0] == combined.maps.max()
+    np.testing.assert_allclose(prediction.patch_scores, expected[0], rtol=1e-5, atol=1e-5)
+    assert prediction.score == prediction.patch_scores.max()
 
 
 def test_what_cannot_be_read_is_named(line: Line, model: Path, tmp_path: Path) -> None:

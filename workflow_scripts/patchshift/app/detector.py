@@ -23,11 +23,9 @@ from patchshift.app.latency import Latency, Stopwatch
 from patchshift.app.models import ExportedModel, needs_weights
 from patchshift.data.images import read_image
 from patchshift.data.shifts.views import cut_view
-from patchshift.detectors.image_scores import pool_patches
-from patchshift.detectors.scores import Scores
 from patchshift.errors import UserError
 from patchshift.evaluation.anomaly_maps import upsample_map
-from patchshift.evaluation.calibrated import LogOdds
+from patchshift.evaluation.calibrated import weigh_patches
 from patchshift.evaluation.thresholds import normalise
 from patchshift.features.backbones import build_backbone
 from patchshift.features.decoding import Batch
@@ -39,7 +37,6 @@ from patchshift.plan.backbone_specs import BackboneSpec, NetworkSpec, Scattering
 from patchshift.runtime.files import digest_file
 
 Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
@@ -182,7 +179,8 @@ class Detector:
             ignore = None if model.ignore is None else np.broadcast_to(model.ignore, (len(images), *model.ignore.shape))
             scores = model.bank.score(features, model.scoring, ignore)
             if model.combination:
-                scores = _combine(scores, model.combination, ignore)
+                maps, image_scores = weigh_patches(model.combination, scores.parts, scores.scoring.image_score, ignore)
+                scores = replace(scores, maps=maps, image_scores=image_scores)
         finished = []
         for image, score, patch_scores in zip(images, scores.image_scores, scores.maps, strict=True):
             with watch.time("map"):
@@ -231,14 +229,6 @@ class Detector:
     def _normalise(self, score: float) -> float | None:
         normalised = float(normalise(np.array([score]), self.model.calibration)[0])
         return normalised if math.isfinite(normalised) else None
-
-
-def _combine(scores: Scores, weights: LogOdds, ignore: Bool | None) -> Scores:
-    """Log-odds in place of patch scores, as `evaluation.calibrated.combine_images` has it."""
-    maps = weights.weigh(scores.parts)
-    flat = maps.reshape(len(maps), -1)
-    looked_past = None if ignore is None else ignore.reshape(flat.shape)
-    return replace(scores, maps=maps, image_scores=pool_patches(scores.scoring.image_score, flat, looked_past))
 
 
 def _name(image: Path | str | UInt8 | OpenedImage, number: int) -> str:

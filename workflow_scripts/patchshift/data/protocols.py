@@ -105,7 +105,7 @@ def draw_positives(groups: Groups, assigned: Mapping[str, str], spec: SplitSpec)
     for keys in groups.tested.values():
         left = [key for key in keys if key not in assigned]
         count = int(spec.train_anomalous_share * len(keys) + ROUNDING)
-        drawn += _draw(left, count, f"{spec.seed} positives", spec.series)
+        drawn += _draw(left, count, f"{spec.seed} positives", spec.series)[0]
     return drawn
 
 
@@ -154,20 +154,21 @@ def _draw_anomalous(by_defect: dict[str, list[str]], spec: SplitSpec) -> list[st
 
 def _divide(keys: Sequence[str], share: float, draw: str, series: SeriesSpec | None) -> tuple[list[str], list[str]]:
     """A random `share` of the keys (rounded down), and the others."""
-    drawn = _draw(keys, int(share * len(keys) + ROUNDING), draw, series)
-    return drawn, [key for key in shuffle(keys, draw) if key not in set(drawn)]
+    return _draw(keys, int(share * len(keys) + ROUNDING), draw, series)
 
 
-def _draw(keys: Sequence[str], count: int, draw: str, series: SeriesSpec | None) -> list[str]:
-    """`count` random keys; of series, whole ones, as many as fit."""
+def _draw(keys: Sequence[str], count: int, draw: str, series: SeriesSpec | None) -> tuple[list[str], list[str]]:
+    """`count` random keys, and the others; of series, whole ones, as many as fit."""
     if series is None:
-        return shuffle(keys, draw)[:count]
+        order = shuffle(keys, draw)
+        return order[:count], order[count:]
     whole = {group[0]: group for group in find_series(keys, series)}
     drawn: list[str] = []
+    others: list[str] = []
     for first in shuffle(whole, draw):
-        if len(drawn) + len(whole[first]) <= count:
-            drawn += whole[first]
-    return drawn
+        fits = len(drawn) + len(whole[first]) <= count
+        (drawn if fits else others).extend(whole[first])
+    return drawn, others
 
 
 def find_series(keys: Sequence[str], spec: SeriesSpec) -> list[list[str]]:

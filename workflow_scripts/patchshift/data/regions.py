@@ -3,7 +3,7 @@
 Tested in tests/data/test_regions.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +76,7 @@ def read_ignored_patches(pack: Path, images: Sequence[str], grid: tuple[int, int
         rows = opened.rows(images)
         if not opened.has_ignore:
             return None
-        ignored = np.zeros((len(rows), *grid), np.bool_)
-        for image, row in enumerate(rows):
-            ignored[image] = ignore_patches(opened.ignore(row), grid)
-        return ignored
+        return _stack((ignore_patches(opened.ignore(row), grid) for row in rows), len(rows), grid)
 
 
 def read_defective_patches(pack: Path, images: Sequence[str], grid: tuple[int, int]) -> Bool:
@@ -95,10 +92,16 @@ def read_defective_patches(pack: Path, images: Sequence[str], grid: tuple[int, i
     """
     with Pack(pack) as opened:
         rows = opened.rows(images)
-        defective = np.zeros((len(rows), *grid), np.bool_)
-        for image, row in enumerate(rows):
-            defective[image] = defective_patches(opened.mask(row) & ~opened.ignore(row), grid)
-        return defective
+        masks = (opened.mask(row) & ~opened.ignore(row) for row in rows)
+        return _stack((defective_patches(mask, grid) for mask in masks), len(rows), grid)
+
+
+def _stack(patches: Iterable[Bool], count: int, grid: tuple[int, int]) -> Bool:
+    """[count, rows, columns] of [rows, columns] each."""
+    stacked = np.zeros((count, *grid), np.bool_)
+    for image, each in enumerate(patches):
+        stacked[image] = each
+    return stacked
 
 
 def _covered_areas(mask: Bool, grid: tuple[int, int]) -> Float64:

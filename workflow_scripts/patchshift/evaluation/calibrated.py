@@ -22,9 +22,11 @@ from patchshift.evaluation.pixel_pool import count_regions
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.thresholds import Calibration
 from patchshift.evaluation.undefined import Estimate, undefined
+from patchshift.plan.score_specs import ImageScoreSpec
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.runtime.files import read_json
 
+Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
@@ -71,11 +73,28 @@ def combine_images(images: ScoredImages, weights: LogOdds, pack: Path) -> Scored
         weights: from validation images.
         pack: of their domain.
     """
-    maps = weights.weigh(images.parts)
     ignored = read_ignored_patches(pack, images.images, images.grid)
+    maps, scores = weigh_patches(weights, images.parts, images.scoring.image_score, ignored)
+    return replace(images, maps=maps, scores=scores)
+
+
+def weigh_patches(
+    weights: LogOdds, parts: Mapping[str, npt.NDArray[Any]], image_score: ImageScoreSpec, ignored: Bool | None
+) -> tuple[Float32, Float32]:
+    """Log-odds as maps, and image scores of them.
+
+    Args:
+        weights: from validation images.
+        parts: distances `negative` and `positive`, [n, rows, columns] each.
+        image_score: the detector's rule.
+        ignored: [n, rows, columns] patches that image scores look past; None: none.
+
+    Returns:
+        `(maps, scores)`: [n, rows, columns] and [n] float32.
+    """
+    maps = weights.weigh(parts)
     flat = maps.reshape(len(maps), -1)
-    looked_past = None if ignored is None else ignored.reshape(flat.shape)
-    return replace(images, maps=maps, scores=pool_patches(images.scoring.image_score, flat, looked_past))
+    return maps, pool_patches(image_score, flat, None if ignored is None else ignored.reshape(flat.shape))
 
 
 def rank_calibrated(
