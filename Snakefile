@@ -26,6 +26,8 @@ rule all:
             experiment=study.cells,
         ),
         exhibits.list_pool_tables(study),
+        analyses.list_tables(study),
+        analyses.list_figure_folders(study),
         exhibits.list_figures(study),
 
 
@@ -48,6 +50,7 @@ include: "rules/decisions.smk"
 include: "rules/exports.smk"
 include: "rules/studies.smk"
 include: "rules/pools.smk"
+include: "rules/analyses.smk"
 
 
 onstart:

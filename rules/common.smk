@@ -2,7 +2,9 @@
 
 from patchshift.errors import UserError
 from patchshift.plan import (
+    analyses,
     batches,
+    calibrations,
     exhibits,
     external,
     inspections,
@@ -34,8 +36,8 @@ wildcard_constraints:
     target_dataset=study.constraint("datasets"),
     target_category=study.categories(),
     target_domain=study.constraint("domains"),
-    calibration_dataset=study.constraint("datasets"),
-    calibration_category=study.categories(),
+    calibration_dataset=f"{study.constraint('datasets')}|pools",
+    calibration_category=f"{study.categories()}|{study.constraint('pools')}",
     calibration_domain=study.constraint("domains"),
     policy=study.constraint("thresholds"),
     experiment="|".join(study.cells),
@@ -86,10 +88,7 @@ def domain_split(wildcards):
 
 def member_names(wildcards):
     """What is trained on, as `dataset/category`: a category, or each member of a pool."""
-    return [
-        f"{dataset}/{category}"
-        for dataset, category in study.members(wildcards.dataset, wildcards.category)
-    ]
+    return calibrations.name_members(study, wildcards.dataset, wildcards.category)
 
 
 def member_features(wildcards, domains=None):
@@ -103,19 +102,21 @@ def member_features(wildcards, domains=None):
 
 def member_packs(wildcards, domains):
     """Their packs in some domains, in the same order."""
-    return [
-        f"results/packs/{member}/{domain}.h5"
-        for member in member_names(wildcards)
-        for domain in domains
-    ]
+    names = member_names(wildcards)
+    return [f"results/packs/{name}/{domain}.h5" for name in names for domain in domains]
 
 
 def member_splits(wildcards):
     """The splits of the same, in the same order."""
-    return [
-        f"results/splits/{dataset}/{category}/{wildcards.split}.csv"
-        for dataset, category in study.members(wildcards.dataset, wildcards.category)
-    ]
+    names = member_names(wildcards)
+    return [f"results/splits/{name}/{wildcards.split}.csv" for name in names]
+
+
+def calibration_members(wildcards):
+    """Whose validation images set a threshold, in the same way."""
+    return calibrations.name_members(
+        study, wildcards.calibration_dataset, wildcards.calibration_category
+    )
 
 
 def target_split(wildcards):
@@ -190,9 +191,5 @@ def ask(find, *names):
 
 def find_look(wildcards):
     """The look whose figures the study shows of a category and a backbone."""
-    return ask(
-        inspections.find_look,
-        wildcards.dataset,
-        wildcards.category,
-        wildcards.backbone,
-    )
+    place = wildcards.dataset, wildcards.category, wildcards.backbone
+    return ask(inspections.find_look, *place)

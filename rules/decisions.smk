@@ -1,7 +1,7 @@
 # Decide every test image of a target at a threshold calibrated elsewhere or there, and count the mistakes.
 #
 # Needs  results/scores/<bank>/on/{target_dataset}/{target_category}/{target_domain}.h5
-#        results/packs/{target_dataset}/{target_category}/{target_domain}.h5  (labels; masks, where the ranking depends on the calibration)
+#        results/packs/{target_dataset}/{target_category}/{target_domain}.h5  (labels; masks, where pixels have a threshold, or the ranking depends on the calibration; ignore masks, where zones decide)
 #        results/splits/{target_dataset}/{target_category}/{split}.csv
 #        results/thresholds/<bank>/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.json
 # Makes  results/decisions/<bank>/on/{target_dataset}/{target_category}/{target_domain}/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.json

@@ -2,7 +2,7 @@
 # No target of `all` needs these: ask for them by path (docs/predict.md).
 #
 # Needs  results/banks/<bank>.h5, and the features that it was fitted on
-#        results/thresholds/<bank>/from/<calibration>/{policy}.json, with the scores, pack and split that it comes from
+#        results/thresholds/<bank>/from/<calibration>/{policy}.json, with the scores, packs and splits that it comes from
 #        the backbone's weight file in weights_dir, if it has one; for predict_images the folder `predict_on`
 # Makes  results/exports/<bank>/from/<calibration>/{policy}.h5
 #        results/predicted/<bank>/from/<calibration>/{policy}
@@ -12,9 +12,18 @@ rule export_model:
     input:
         bank="results/banks/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.h5",
         features=member_features,
-        scores="results/scores/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}/on/{calibration_dataset}/{calibration_category}/{calibration_domain}.h5",
-        pack="results/packs/{calibration_dataset}/{calibration_category}/{calibration_domain}.h5",
-        split="results/splits/{calibration_dataset}/{calibration_category}/{split}.csv",
+        scores=lambda wildcards: expand(
+            "results/scores/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}/{{detector}}/seed{{seed}}/on/{member}/{{calibration_domain}}.h5",
+            member=calibration_members(wildcards),
+        ),
+        pack=lambda wildcards: expand(
+            "results/packs/{member}/{{calibration_domain}}.h5",
+            member=calibration_members(wildcards),
+        ),
+        split=lambda wildcards: expand(
+            "results/splits/{member}/{{split}}.csv",
+            member=calibration_members(wildcards),
+        ),
         threshold="results/thresholds/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.json",
         weights=lambda wildcards: weights.weight_inputs(study, wildcards.backbone),
     output:

@@ -1,8 +1,8 @@
 # Gather a study's results into tables, figures and the report.
 #
 # Needs  results/metrics, results/decisions, results/scores, results/thresholds, results/packs  (of the study's cells),
-#        figures of its inspections and distances.csv
-# Makes  results/studies/{study}/experiments/{experiment}/results.csv, costs.csv and figures,
+#        tables and figures of its analyses, figures of its inspections and distances.csv
+# Makes  results/studies/{study}/experiments/{experiment}/results.csv, costs.csv,
 #        results/studies/{study}/shifts/{dataset}/{category}.png
 #        results/studies/{study}/{metrics,predictions,timings}.csv, results/studies/{study}/report.html
 
@@ -69,58 +69,6 @@ rule collect_study:
         " > {log:q} 2>&1"
 
 
-rule plot_experiment:
-    input:
-        results=f"{study.folder}/experiments/{{experiment}}/results.csv",
-    output:
-        bars=report(
-            f"{study.folder}/experiments/{{experiment}}/bars.png",
-            category="Experiments",
-            labels={"experiment": "{experiment}", "figure": "image AUROC"},
-        ),
-    log:
-        f"results/logs/plot_experiment/{study.name}/{{experiment}}.log",
-    benchmark:
-        f"results/benchmarks/plot_experiment/{study.name}/{{experiment}}.tsv"
-    conda:
-        "../envs/report.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        title=lambda wildcards: study.config.experiments[wildcards.experiment].title,
-        stage=stage_version("plot_experiment"),
-    shell:
-        "python workflow_scripts/plot_experiment.py"
-        " --results {input.results:q} --title {params.title:q} --bars {output.bars:q} > {log:q} 2>&1"
-
-
-rule plot_severities:
-    input:
-        results=f"{study.folder}/experiments/{{experiment}}/results.csv",
-    output:
-        ladder=report(
-            f"{study.folder}/experiments/{{experiment}}/severity_ladder.png",
-            category="Experiments",
-            labels={"experiment": "{experiment}", "figure": "severity ladder"},
-        ),
-    log:
-        f"results/logs/plot_severities/{study.name}/{{experiment}}.log",
-    benchmark:
-        f"results/benchmarks/plot_severities/{study.name}/{{experiment}}.tsv"
-    conda:
-        "../envs/report.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        domains=provenance.domain_settings(study),
-        stage=stage_version("plot_severities"),
-    shell:
-        "python workflow_scripts/plot_severities.py"
-        " --results {input.results:q} --domains {params.domains:q} --ladder {output.ladder:q} > {log:q} 2>&1"
-
-
 rule plot_shifts:
     input:
         packs=lambda wildcards: expand(
@@ -174,6 +122,8 @@ rule write_report:
         cards=expand(
             "results/data_cards/{dataset}.json", dataset=exhibits.card_datasets(study)
         ),
+        tables=analyses.list_tables(study),
+        figures=analyses.list_figure_folders(study),
         looks=inspections.list_inspection_figures(study),
         distances=exhibits.list_distance_tables(study),
     output:
@@ -188,11 +138,10 @@ rule write_report:
         mem_mb=2000,
         runtime=20,
     params:
-        folder=lambda wildcards, output: Path(output.report).parent,
-        plan=study.plan_spec(),
+        options=analyses.options(study),
         provenance=provenance.provenance_spec(study),
         stage=stage_version("write_report"),
     shell:
-        "python workflow_scripts/write_report.py --plan {params.plan:q} --provenance {params.provenance:q}"
-        " --folder {params.folder:q} --looks {input.looks:q} --distances {input.distances:q}"
+        "python workflow_scripts/write_report.py {params.options:q} --provenance {params.provenance:q}"
+        " --looks {input.looks:q} --distances {input.distances:q}"
         " --report {output.report:q} > {log:q} 2>&1"

@@ -91,7 +91,7 @@ def judge(study: Study, cell: Cell) -> None:
         scores=cell.scores,
     )  # fmt: skip
     common = {"scores": cell.scores, "pack": PACK, "split": SPLIT, "stage": 1}
-    run("calibrate_threshold", **common, spec=study.threshold_spec("f1_max"), threshold=threshold)
+    run("calibrate_threshold", smoothing_sigma=4, **common, spec=study.threshold_spec("f1_max"), threshold=threshold)
     run("evaluate", **common, spec=PROTOCOL, metrics=cell.metrics)
     run("decide", **common, spec=PROTOCOL, threshold=threshold, decisions=cell.decisions)
 
@@ -214,7 +214,7 @@ def test_calibration_without_masks_leaves_scores_and_ranking_undefined_with_a_re
     pack, threshold, decisions = (tmp_path / name for name in ("pack.h5", "threshold.json", "decisions.json"))
     run("pack_images", index=tmp_path / "index.csv", root=study.image_root("tiny", "weave"), stage=1, pack=pack)
     common = {"scores": cells["weighed"].scores, "pack": pack, "split": SPLIT, "stage": 1}
-    run("calibrate_threshold", **common, spec=study.threshold_spec("f1_max"), threshold=threshold)
+    run("calibrate_threshold", smoothing_sigma=4, **common, spec=study.threshold_spec("f1_max"), threshold=threshold)
     run("decide", **common, spec=PROTOCOL, threshold=threshold, decisions=decisions)
     content = read_json(decisions)
     assert (read_json(threshold)["threshold"], read_json(threshold)["combination"]) == (None, None)

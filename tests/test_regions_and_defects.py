@@ -19,7 +19,8 @@ from patchshift.features.store import FeatureStore, FeatureWriter
 from patchshift.plan.detector_specs import PatchCoreSpec
 from patchshift.plan.representation_specs import RepresentationSpec
 from patchshift.plan.score_specs import ImageScoreSpec, ScoringSpec
-from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.plan.threshold_specs import ThresholdSpec
 from patchshift.runtime.files import digest_file, read_json
 
 PARTS = {"0": "train", "1": "train", "2": "val", "3": "val", "4": "test", "5": "test", "6": "test", "7": "test"}
@@ -134,7 +135,7 @@ def test_metrics_and_decisions_leave_ignored_regions_out_and_count_relabelled_im
     for name, options in (("plain", {}), ("ignoring", {"pack": "ignoring.h5"})):
         score(f"{name}_scores.h5", **options)
         common = {"scores": f"{name}_scores.h5", "pack": f"{name}.h5", "split": "split.csv", "stage": 1}
-        run("calibrate_threshold", **common, spec=F1_MAX, threshold=f"{name}_threshold.json")
+        run("calibrate_threshold", smoothing_sigma=4, **common, spec=F1_MAX, threshold=f"{name}_threshold.json")
         run("evaluate", **common, spec=PROTOCOL, metrics=f"{name}_metrics.json")
         threshold = f"{name}_threshold.json"
         run("decide", **common, threshold=threshold, spec=PROTOCOL, decisions=f"{name}_decisions.json")
@@ -157,7 +158,7 @@ def test_decisions_without_a_threshold_know_relabelled_images_too() -> None:
     )
     score("scores.h5", pack="ignoring.h5")
     common = {"scores": "scores.h5", "pack": "ignoring.h5", "split": "split.csv", "stage": 1}
-    run("calibrate_threshold", **common, spec=F1_MAX, threshold="threshold.json")
+    run("calibrate_threshold", smoothing_sigma=4, **common, spec=F1_MAX, threshold="threshold.json")
     run("decide", **common, threshold="threshold.json", spec=PROTOCOL, decisions="decisions.json")
     content = read_json(Path("decisions.json"))
     assert content["counts"] is None
@@ -166,7 +167,7 @@ def test_decisions_without_a_threshold_know_relabelled_images_too() -> None:
 
 def calibrate(**options: Any) -> dict[str, Any]:
     common = {"scores": "scores.h5", "pack": "plain.h5", "split": "split.csv", "stage": 1, "spec": F1_MAX}
-    run("calibrate_threshold", **common, threshold="threshold.json", **options)
+    run("calibrate_threshold", smoothing_sigma=4, **common, threshold="threshold.json", **options)
     content: dict[str, Any] = read_json(Path("threshold.json"))
     return content
 
@@ -184,8 +185,8 @@ def test_synthetic_defects_join_the_calibration_and_stand_in_its_provenance() ->
     scores = {key: value for one in validation for key, value in zip(one.images, one.scores.image_scores, strict=True)}
     assert np.float32(joined["threshold"]) in [scores[key] for key in ("2", "3", *SYNTHETIC)]
     inputs = joined["provenance"]["inputs"]
-    assert inputs["defects_scores"] == digest_file(Path("synthetic_scores.h5"))
-    assert inputs["defects_pack"] == digest_file(Path("synthetic.h5"))
+    assert inputs["defects_scores"] == [digest_file(Path("synthetic_scores.h5"))]
+    assert inputs["defects_pack"] == [digest_file(Path("synthetic.h5"))]
 
 
 def test_thresholds_never_see_test_images_not_even_as_ground_for_synthetic_defects() -> None:

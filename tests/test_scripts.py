@@ -25,7 +25,7 @@ from patchshift.detectors.bank import Bank
 from patchshift.detectors.scores import read_scores, write_scores
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureStore
-from patchshift.plan import Study, exhibits, load_study, provenance
+from patchshift.plan import Study, analyses, exhibits, load_study, provenance
 from patchshift.plan.cells import CLEAN, POOLS, Cell, Target
 from patchshift.runtime import threads
 from patchshift.runtime.files import digest_file, read_json
@@ -153,7 +153,13 @@ def calibrate(study: Study, cell: Cell, threshold: str, **common: Any) -> None:
         scores = f"results/scores/{cell.bank.path}/on/{target.path}.h5"
         score(study, cell, target, scores)
         common |= {"defects_scores": scores, "defects_pack": f"results/packs/{target.path}.h5"}
-    run("calibrate_threshold", **common, spec=study.threshold_spec(cell.threshold), threshold=threshold)
+    run(
+        "calibrate_threshold",
+        smoothing_sigma=4,
+        **common,
+        spec=study.threshold_spec(cell.threshold),
+        threshold=threshold,
+    )
 
 
 def bring_crops(study: Study) -> None:
@@ -184,27 +190,24 @@ def show(study: Study) -> None:
         domains = exhibits.gallery_domains(study, dataset, category)
         packs = [f"results/packs/{dataset}/{category}/{domain}.h5" for domain in domains]
         run("plot_shifts", packs=packs, domains=domains, gallery=f"{study.folder}/shifts/{dataset}/{category}.png")
-    for name, experiment in study.config.experiments.items():
-        folder = f"{study.folder}/experiments/{name}"
-        results = f"{folder}/results.csv"
-        run(
-            "collect_experiment",
-            plan=study.plan_spec(name),
-            experiment=name,
-            results=results,
-            costs=f"{folder}/costs.csv",
-        )
-        run("plot_experiment", results=results, title=experiment.title, bars=f"{folder}/bars.png")
-        if name in exhibits.list_ladders(study):
-            ladder = f"{folder}/severity_ladder.png"
-            run("plot_severities", results=results, domains=provenance.domain_settings(study), ladder=ladder)
     tables = {name: f"{study.folder}/{name}.csv" for name in ("metrics", "predictions", "timings")}
     run("collect_study", plan=study.plan_spec(), **tables, table=f"{study.folder}/results.txt")
+    words = iter(analyses.options(study))
+    options = {name.removeprefix("--"): value for name, value in zip(words, words, strict=True)}
+    for name in study.config.experiments:
+        folder = f"{study.folder}/experiments/{name}"
+        plan, results, costs = study.plan_spec(name), f"{folder}/results.csv", f"{folder}/costs.csv"
+        run("collect_experiment", plan=plan, experiment=name, results=results, costs=costs)
+        made = [f"{folder}/{table}" for table in analyses.EXPERIMENT_TABLES]
+        run("analyse_experiment", **options, experiment=name, tables=made)
+        run("plot_experiment", **options, experiment=name, figures=f"{folder}/figures")
+    run("analyse_study", **options, tables=[f"{study.folder}/{table}" for table in analyses.STUDY_TABLES])
+    run("plot_study", **options, figures=f"{study.folder}/figures")
     for table in exhibits.list_pool_tables(study):
         spec, name = study.evaluation_spec(), Path(table).parent.name
         run("compare_pools", plan=study.plan_spec(), experiment=name, folder=study.folder, spec=spec, pools=table)
-    report = {"folder": study.folder, "report": f"{study.folder}/report.html"}
-    run("write_report", plan=study.plan_spec(), provenance=provenance.provenance_spec(study), **report)
+    report = f"{study.folder}/report.html"
+    run("write_report", **options, provenance=provenance.provenance_spec(study), report=report)
 
 
 def run_study(study: Study) -> None:
@@ -434,8 +437,8 @@ def test_synthetic_defects_join_the_validation_images_of_a_threshold(finished: P
 
 def test_a_report_figures_and_cards_are_drawn(finished: Path, study: Study) -> None:
     experiments, shifts = Path(study.folder, "experiments"), Path(study.folder, "shifts")
-    bars = [experiments / name / "bars.png" for name in study.cells]
-    for path in (*bars, experiments / "shifted/severity_ladder.png", shifts / "tiny/casting.png"):
+    bars = [experiments / name / "figures/bars.png" for name in study.cells]
+    for path in (*bars, experiments / "shifted/figures/severity_ladder.png", shifts / "tiny/casting.png"):
         with Image.open(path) as figure:
             assert min(figure.size) > 100
     assert [path.name for path in shifts.rglob("*.png")] == ["casting.png"]
@@ -543,7 +546,13 @@ def test_without_validation_images_decisions_are_undefined_with_the_reason(copie
         stage=1,
         scores="new.h5",
     )
-    run("calibrate_threshold", **common, spec=study.threshold_spec("f1_max"), threshold="threshold.json")
+    run(
+        "calibrate_threshold",
+        smoothing_sigma=4,
+        **common,
+        spec=study.threshold_spec("f1_max"),
+        threshold="threshold.json",
+    )
     assert read_json(Path("threshold.json"))["undefined"] == "no validation image"
     run("decide", **common, spec=study.evaluation_spec(), threshold="threshold.json", decisions="decisions.json")
     content = read_json(Path("decisions.json"))

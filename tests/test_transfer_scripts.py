@@ -11,13 +11,17 @@ import pytest
 import yaml
 from PIL import Image
 
+from patchshift.app.models import ExportedModel
 from patchshift.data.index import ImageRow, add_digests
 from patchshift.data.packs import write_pack
 from patchshift.data.splits import Split, write_split
 from patchshift.detectors.bank import Bank
-from patchshift.detectors.scores import read_scores
+from patchshift.detectors.scores import read_scores, write_scores
+from patchshift.errors import UserError
 from patchshift.features.store import FeatureWriter
-from patchshift.plan import Study, load_study
+from patchshift.plan import Study, load_study, predictions
+from patchshift.plan.cells import Cell
+from patchshift.report.timings import timings
 from patchshift.runtime.files import digest_file, read_json
 
 STUDY = """
@@ -43,6 +47,7 @@ experiments:
   own: {title: A bank each, train: [first, second, third], detectors: [whole]}
   pool: {title: One bank for all, train: [pools/source], targets: [first, second, third]}
   recalibrated: {title: Thresholds from the target, train: [pools/source], targets: [third], calibrate_on: target}
+  zero_shot: {title: Thresholds from the pool, train: [pools/source], targets: [third]}
   crossed: {title: Thresholds from the source, train: [first/bolt], targets: [third/pill], detectors: [whole]}
 """
 
@@ -52,7 +57,7 @@ CENTRES = {"first/bolt": 0, "first/nut": 4, "second/cloth": 8, "third/pill": 5}
 SPREAD = {"first/bolt": 1.0, "first/nut": 0.1, "second/cloth": 0.1, "third/pill": 0.1}
 
 
-def write_category(category: str) -> None:
+def write_category(study: Study, category: str) -> None:
     """Features about the category's centre, a defect far out in one patch; its split and its pack."""
     random = np.random.default_rng(CENTRES[category])
     values = random.normal(CENTRES[category], SPREAD[category], (len(PARTS), 4, 4, 3))
@@ -70,7 +75,8 @@ def write_category(category: str) -> None:
     write_pack(Path(f"results/packs/{category}/clean.h5"), add_digests(rows, folder), folder, {})
     features = Path(f"results/features/{category}/clean/waves.h5")
     features.parent.mkdir(parents=True)
-    with FeatureWriter(features, list(PARTS), (32, 32), {}) as writer:
+    provenance = {"spec": json.loads(study.backbone_spec("waves")), "inputs": {}}
+    with FeatureWriter(features, list(PARTS), (64, 64), provenance) as writer:
         writer.write(0, {"layer": values.astype(np.float16)})
 
 
@@ -84,10 +90,20 @@ def run(script: str, **options: Any) -> None:
         module.main(arguments)
 
 
+def calibration_files(cell: Cell) -> dict[str, list[str]]:
+    """What a threshold is calibrated on, as the rule says it: member by member."""
+    places = cell.calibrated_on
+    return {
+        "scores": [f"results/scores/{cell.bank.path}/on/{place.path}.h5" for place in places],
+        "pack": [f"results/packs/{place.path}.h5" for place in places],
+        "split": [f"results/splits/{place.dataset}/{place.category}/plan.csv" for place in places],
+    }
+
+
 def run_study(study: Study) -> None:
     """All that is behind features, packs and splits, each artifact once."""
     for category in CENTRES:
-        write_category(category)
+        write_category(study, category)
     cells = study.all_cells()
     for bank in dict.fromkeys(cell.bank for cell in cells):
         members = ["/".join(pair) for pair in study.members(bank.training.dataset, bank.training.category)]
@@ -99,7 +115,9 @@ def run_study(study: Study) -> None:
             **{"spec": study.fit_spec(bank.detector), "seed": bank.seed, "stage": 1},
             bank=f"results/banks/{bank.path}.h5",
         )
-    for bank, target in dict.fromkeys((cell.bank, each) for cell in cells for each in (cell.target, cell.calibration)):
+    for bank, target in dict.fromkeys(
+        (cell.bank, each) for cell in cells for each in (cell.target, *cell.calibrated_on)
+    ):
         run(
             "score_images",
             bank=f"results/banks/{bank.path}.h5",
@@ -110,14 +128,14 @@ def run_study(study: Study) -> None:
         )
     protocol = json.dumps(json.loads(study.evaluation_spec()) | {"bootstrap_resamples": 100})
     for cell in cells:
-        place = cell.calibration
-        threshold = f"results/thresholds/{cell.bank.path}/from/{place.path}/{cell.threshold}.json"
+        threshold, policy = cell.threshold_file, study.threshold_spec(cell.threshold)
         run(
             "calibrate_threshold",
-            scores=f"results/scores/{cell.bank.path}/on/{place.path}.h5",
-            pack=f"results/packs/{place.path}.h5",
-            split=f"results/splits/{place.dataset}/{place.category}/plan.csv",
-            **{"spec": study.threshold_spec(cell.threshold), "stage": 1, "threshold": threshold},
+            **calibration_files(cell),
+            spec=policy,
+            smoothing_sigma=4,
+            stage=1,
+            threshold=threshold,
         )
         common = {"scores": cell.scores, "pack": cell.pack, "split": cell.split, "stage": 1, "spec": protocol}
         run("evaluate", **common, category=f"{cell.target.dataset}/{cell.target.category}", metrics=cell.metrics)
@@ -178,6 +196,154 @@ def test_thresholds_come_from_the_validation_images_that_the_study_names(study: 
         ]
         assert np.float32(read_json(Path(cell.decisions))["threshold"]) in validation
     assert read_json(Path(source.decisions))["metrics"]["specificity"]["value"] == 0  # all are strange to the bolt
+
+
+def find_cell(study: Study, experiment: str) -> Cell:
+    (cell,) = (cell for cell in study.cells[experiment] if cell.bank.detector == "whole")
+    return cell
+
+
+def test_a_frozen_pool_decides_strange_images_by_the_validation_images_of_all_its_members(study: Study) -> None:
+    cell = find_cell(study, "zero_shot")
+    assert (cell.target.path, cell.calibration.path) == ("third/pill/clean", "pools/source/clean")
+    calibration = read_json(Path(cell.threshold_file))
+    assert (calibration["normal"], calibration["anomalous"]) == (3 * 2, 3 * 2)
+    scores: list[tuple[np.float32, bool]] = []
+    for path in calibration_files(cell)["scores"]:
+        scored = read_scores(Path(path))
+        found = zip(scored.images, scored.scores.image_scores, strict=True)
+        scores += [(score, name in ANOMALOUS) for name, score in found if PARTS[name] == "val"]
+    best = max(score for score, _ in scores if f1(scores, score) == max(f1(scores, each) for each, _ in scores))
+    assert np.float32(calibration["threshold"]) == best
+    assert calibration["provenance"]["inputs"]["pack"] == [
+        digest_file(Path(path)) for path in calibration_files(cell)["pack"]
+    ]
+    assert np.float32(read_json(Path(cell.decisions))["threshold"]) == best
+    assert best != np.float32(read_json(Path(find_cell(study, "recalibrated").threshold_file))["threshold"])
+
+
+def f1(scores: list[tuple[np.float32, bool]], threshold: np.float32) -> float:
+    """F1 of calling defective what is at or above a threshold."""
+    found = sum(anomalous for score, anomalous in scores if score >= threshold)
+    called = sum(score >= threshold for score, _ in scores)
+    return 2 * found / (called + sum(anomalous for _, anomalous in scores))
+
+
+def test_test_images_of_members_have_no_part_in_the_pools_threshold(study: Study, tmp_path: Path) -> None:
+    cell = find_cell(study, "zero_shot")
+    files = calibration_files(cell)
+    for number, path in enumerate(map(Path, files["scores"])):
+        scored = read_scores(path)
+        unseen = [PARTS[name] != "val" for name in scored.images]
+        scored.scores.image_scores[unseen] = 1e6
+        files["scores"][number] = str(tmp_path / f"{number}.h5")
+        write_scores(tmp_path / f"{number}.h5", scored.scores, scored.images, scored.input_size, scored.provenance)
+    options = {"spec": study.threshold_spec("f1_max"), "smoothing_sigma": 4, "stage": 1}
+    run("calibrate_threshold", **files, **options, threshold=tmp_path / "threshold.json")
+    kept, found = (read_json(path) for path in (Path(cell.threshold_file), tmp_path / "threshold.json"))
+    assert kept.pop("provenance") != found.pop("provenance")
+    assert found == kept
+
+
+def test_as_many_files_are_given_of_each_kind(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = calibration_files(find_cell(study, "zero_shot"))
+    options = {"spec": study.threshold_spec("f1_max"), "smoothing_sigma": 4, "stage": 1, "threshold": "none.json"}
+    for wrong, message in (
+        ({"pack": files["pack"][:2]}, "--scores, --pack and --split belong together: as many of each"),
+        (
+            {"defects_scores": files["scores"]},
+            "--defects-scores and --defects-pack belong together: none, or as many as --split",
+        ),
+        ({"defects_scores": "a.h5", "defects_pack": "a.h5"}, "none, or as many as --split"),
+    ):
+        with pytest.raises(SystemExit):
+            run("calibrate_threshold", **{**files, **wrong}, **options)
+        assert message in capsys.readouterr().err
+    assert not Path("none.json").exists()
+
+
+def export(study: Study, cell: Cell, **others: Any) -> ExportedModel:
+    """The exported model of a cell's bank and threshold."""
+    run(
+        "export_model",
+        **{**calibration_files(cell), "threshold": cell.threshold_file, **others},
+        bank=f"results/banks/{cell.bank.path}.h5",
+        features=[f"results/features/{member.path}/waves.h5" for member in cell.bank.fitted_on],
+        backbone=predictions.export_spec(study, "waves"),
+        **{"domain": study.domain_spec("clean"), "spec": study.evaluation_spec(), "stage": 1, "model": "model.h5"},
+    )
+    return ExportedModel.load(Path("model.h5"))
+
+
+def test_a_pools_bank_is_exported_with_the_threshold_and_the_normal_scores_of_all_members(study: Study) -> None:
+    cell = find_cell(study, "zero_shot")
+    model = export(study, cell)
+    assert model.calibration.threshold == read_json(Path(cell.threshold_file))["threshold"]
+    assert len(model.normal_scores) == model.calibration.normal == 3 * 2
+    assert model.ignore is None
+    assert len(model.provenance["inputs"]["scores"]) == 3
+    member = next(cell for cell in study.cells["pool"] if cell.bank == find_cell(study, "zero_shot").bank)
+    assert len(export(study, member).normal_scores) == 2  # its own validation images alone
+
+
+def test_a_model_is_not_made_of_other_members_than_its_threshold(study: Study) -> None:
+    cell = find_cell(study, "zero_shot")
+    for files in (
+        {name: paths[:2] for name, paths in calibration_files(cell).items()},
+        {name: paths[::-1] for name, paths in calibration_files(cell).items()},
+    ):
+        with pytest.raises(UserError, match=r"f1_max\.json was not made from results/scores/.*, results/scores/"):
+            export(study, cell, **files)
+
+
+def ignore_corner(cell: Cell, members: int, folder: Path) -> dict[str, list[str]]:
+    """The files of a calibration as if the first so many members ignored the lower right corner of each image."""
+    files = calibration_files(cell)
+    for number, place in enumerate(cell.calibrated_on[:members]):
+        images = Path("images", place.dataset, place.category)
+        corner = np.zeros((32, 32), np.uint8)
+        corner[24:, 24:] = 255
+        Image.fromarray(corner).save(images / "corner.png")
+        rows = [
+            ImageRow(name, f"mask_{name}" * (name in ANOMALOUS), "", int(name in ANOMALOUS), "", ignore="corner.png")
+            for name in PARTS
+        ]
+        scores, pack = (folder / f"{number}_{kind}.h5" for kind in ("scores", "pack"))
+        write_pack(pack, add_digests(rows, images), images, {})
+        scored = read_scores(Path(files["scores"][number]))
+        provenance = {"inputs": {**scored.provenance["inputs"], "pack": digest_file(pack)}}
+        write_scores(scores, scored.scores, scored.images, scored.input_size, provenance)
+        files["scores"][number], files["pack"][number] = str(scores), str(pack)
+    return files
+
+
+def test_a_model_looks_past_what_all_members_ignore_and_is_refused_where_only_some_do(
+    study: Study, tmp_path: Path
+) -> None:
+    cell = find_cell(study, "zero_shot")
+    options = {"spec": study.threshold_spec("f1_max"), "smoothing_sigma": 4, "stage": 1}
+    files, threshold = ignore_corner(cell, 3, tmp_path), tmp_path / "threshold.json"
+    run("calibrate_threshold", **files, **options, threshold=threshold)
+    ignore = export(study, cell, **files, threshold=threshold).ignore
+    assert ignore is not None
+    assert (ignore.shape, np.argwhere(ignore).tolist()) == ((4, 4), [[3, 3]])
+    files = ignore_corner(cell, 2, tmp_path)
+    run("calibrate_threshold", **files, **options, threshold=threshold)
+    with pytest.raises(UserError, match="images ignore different regions"):
+        export(study, cell, **files, threshold=threshold)
+
+
+def test_timings_list_the_scores_of_each_member_that_a_pools_threshold_comes_from(study: Study, tmp_path: Path) -> None:
+    cell = find_cell(study, "zero_shot")
+    jobs = [("extract_features", f"{member}/clean/waves") for member in ("third/pill", *list(CENTRES)[:3])]
+    jobs += [("score_images", f"{cell.bank.path}/on/{member}/clean") for member in ("third/pill", *list(CENTRES)[:3])]
+    jobs += [("calibrate_threshold", f"{cell.bank.path}/from/pools/source/clean/f1_max")]
+    for stage, artifact in jobs:
+        benchmark = tmp_path / stage / f"{artifact}.tsv"
+        benchmark.parent.mkdir(parents=True, exist_ok=True)
+        benchmark.write_text("s\tcpu_time\tmax_rss\n1\t1\t1\n")
+    found = timings([cell], benchmarks=tmp_path, logs=tmp_path)
+    assert list(zip(found.stage, found.artifact, strict=True)) == jobs
 
 
 def test_whole_pool_coreset_and_quota_divide_the_vectors_otherwise(study: Study) -> None:

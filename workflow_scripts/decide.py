@@ -1,15 +1,12 @@
 """Decide every test image of a target at a calibrated threshold, and count the mistakes."""
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from patchshift.evaluation.calibrated import is_calibrated, rank_calibrated, read_calibration
-from patchshift.evaluation.evaluate import decide_target
+from patchshift.evaluation.calibrated import read_calibration
+from patchshift.evaluation.decisions import decide_images
 from patchshift.evaluation.scored import ScoredImages
-from patchshift.evaluation.thresholds import normalise
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.runtime.files import write_json
 from patchshift.runtime.provenance import describe
@@ -28,32 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--decisions", type=Path, required=True, help="decisions to write (JSON)")
     args = parser.parse_args(argv)
 
+    limit_threads(1)  # small matrices: more threads only wait for each other
     test = ScoredImages.read(args.scores, args.pack, args.split, part="test")
-    calibration, weights = read_calibration(args.threshold)
-    result: dict[str, Any] = {}
-    if is_calibrated(test):
-        limit_threads(1)  # small matrices: more threads only wait for each other
-        test, result["ranking"] = rank_calibrated(test, weights, str(calibration.undefined), args.pack, args.spec)
-    result |= decide_target(test.labels, test.scores, calibration, args.spec)
-    if result["counts"] is not None:
-        result["counts"]["relabelled"] = int(test.relabelled.sum())
+    decisions = decide_images(test, *read_calibration(args.threshold), args.pack, args.spec)
     inputs = {"scores": args.scores, "pack": args.pack, "split": args.split, "threshold": args.threshold}
     provenance = describe("decide", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
-    threshold, normalised = calibration.threshold, normalise(test.scores, calibration)
-    shown = zip(test.images, test.labels, test.defects, test.relabelled, test.scores, normalised, strict=True)
-    images = [
-        {
-            "image": image,
-            "label": int(label),
-            "defect": defect,
-            "relabelled": int(relabelled),
-            "score": float(score) if math.isfinite(score) else None,  # JSON has neither NaN nor infinity
-            "normalised_score": float(unit) if math.isfinite(unit) else None,
-            "decision": int(score >= threshold) if threshold is not None and math.isfinite(score) else None,
-        }
-        for image, label, defect, relabelled, score, unit in shown
-    ]
-    write_json(args.decisions, {**result, "threshold": threshold, "images": images, "provenance": provenance})
+    write_json(args.decisions, {**decisions, "provenance": provenance})
 
 
 if __name__ == "__main__":

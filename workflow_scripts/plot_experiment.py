@@ -1,24 +1,23 @@
-"""Draw an experiment's image AUROC per category, with intervals."""
+"""Draw the figures of an experiment, each with its data."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from patchshift.report.experiments import bars_of_rows
-from patchshift.report.figures import draw_bars
-from patchshift.report.results import read_rows
-from patchshift.report.style import save_png
+from patchshift.report.analyses.arguments import analysis_parser, read_study_data
+from patchshift.report.plots.registry import EXPERIMENT_PLOTS, save_plots
 from patchshift.runtime.script import run_script
+from patchshift.runtime.threads import limit_threads
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, required=True, help="the experiment's results (CSV)")
-    parser.add_argument("--title", required=True, help="what the experiment shows")
-    parser.add_argument("--bars", type=Path, required=True, help="figure to write (PNG)")
+    parser = analysis_parser(__doc__)
+    parser.add_argument("--experiment", required=True)
+    parser.add_argument("--figures", type=Path, required=True, help="folder to write (PNG, SVG and CSV of each figure)")
     args = parser.parse_args(argv)
 
-    save_png(draw_bars(bars_of_rows(read_rows(args.results)), args.title), args.bars)
+    limit_threads(1)
+    data = read_study_data(args)
+    save_plots({name: plot.draw(data, args.experiment) for name, plot in EXPERIMENT_PLOTS.items()}, args.figures)
 
 
 if __name__ == "__main__":

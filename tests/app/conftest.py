@@ -37,6 +37,11 @@ add:
     quick: {method: patchcore, sampler: {share: 0.2}}
     top: {method: padim, representation: {reduction: {method: channel_subset, dimension: 5}},
           image_score: {method: top_share, share: 0.1}}
+  thresholds:
+    everywhere:
+      policy: f1_max
+      pixels: {policy: normal_quantile, quantile: 0.9}
+      zones: {rows: 2, columns: 3}
 select: {splits: [half], backbones: [small], detectors: [quick], thresholds: [f1_max]}
 experiments: {clean: {title: Clean, train: [line]}}
 """
@@ -116,7 +121,7 @@ def _run_stages(line: Line, banks: Sequence[tuple[str, str, str]]) -> None:
         features = f"results/features/{TARGET}/{backbone}.h5"
         spec = study.backbone_spec(backbone)
         run("extract_features", index=index, root=ROOT, weights_dir="weights", spec=spec, stage=1, features=features)
-    for backbone, detector, policy in banks:
+    for backbone, detector, policy in (*banks, ("small", "quick", "everywhere")):
         files = {name: path for name, path in line.sources(backbone, detector, policy).items() if name != "weights"}
         threshold, scores = files.pop("threshold"), files["scores"]
         options = {"features": files["features"], "bank": files["bank"]}
@@ -124,12 +129,13 @@ def _run_stages(line: Line, banks: Sequence[tuple[str, str, str]]) -> None:
         run("fit_detector", members="line/casting", splits=split, spec=spec, seed=0, stage=1, **options)
         run("score_images", split=split, spec=study.score_spec(detector), stage=1, scores=scores, **options)
         options = {"scores": scores, "pack": files["pack"], "split": split}
+        options["smoothing_sigma"] = study.catalog.evaluation.smoothing_sigma
         run("calibrate_threshold", spec=study.threshold_spec(policy), stage=1, threshold=threshold, **options)
 
 
 @pytest.fixture(scope="session")
 def line(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """All stages up to three thresholds."""
+    """All stages up to four thresholds."""
     folder = tmp_path_factory.mktemp("line")
     config = {**yaml.safe_load(STUDY), "catalog": str(repository / "configs" / "catalog.yaml")}
     line = Line(folder, load_study(config, "line.yaml", ids=folder / "ids.json"))
@@ -143,6 +149,12 @@ def line(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     torch.set_num_threads(count)
     os.environ.clear()
     os.environ.update(environment)
+
+
+@pytest.fixture(scope="session")
+def zoned(line: Line, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same bank with thresholds of pixels and zones."""
+    return line.export("small", "quick", "everywhere", tmp_path_factory.mktemp("models") / "zoned.h5")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import dataclasses
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 from patchshift.app.detector import Detector
+from patchshift.app.heatmaps import find_mask
 from patchshift.app.models import ExportedModel
 from patchshift.data.images import read_image
 from patchshift.data.shifts.views import cut_view
@@ -20,6 +22,12 @@ from patchshift.plan.domain_specs import ViewSpec
 from patchshift.runtime.files import digest_file, read_json
 
 Line = Any
+
+
+def run(script: str, **options: Any) -> None:
+    import_module(script).main([word for name, value in options.items() for word in (f"--{name}", str(value))])
+
+
 CASES = [("small", "quick", "f1_max"), ("small", "top", "normal_p95"), ("resnet", "quick", "f1_max")]
 
 
@@ -43,6 +51,34 @@ def test_scores_maps_and_decisions_are_those_of_the_workflow(
     if not tolerance:
         decided = [score >= threshold["threshold"] for score in known.scores.image_scores]
         assert [prediction.decision for prediction in predictions] == decided
+
+
+def test_zones_masks_and_probabilities_are_those_of_the_workflow(line: Line, zoned: Path, tmp_path: Path) -> None:
+    files = {name: line.folder / path for name, path in line.sources("small", "quick", "everywhere").items()}
+    spec, decisions = line.study.evaluation_spec(), tmp_path / "decisions.json"
+    options = {name: files[name] for name in ("scores", "pack", "split", "threshold")}
+    run("decide", **options, spec=spec, stage=1, decisions=decisions)
+    decided = read_json(decisions)
+    assert decided["metrics"]["f1"]["value"] > 0
+    assert decided["metrics"]["pixel_iou"]["value"] > 0
+    detector = Detector.load(zoned, batch_size=4)
+    known = read_scores(files["scores"])
+    maps = dict(zip(known.images, known.scores.maps, strict=True))
+    images = [image["image"] for image in decided["images"]]
+    predictions = detector.predict([line.folder / "results/datasets/line/casting" / image for image in images])
+    marked = []
+    for image, prediction in zip(decided["images"], predictions, strict=True):
+        for name in ("zone", "probability", "probability_isotonic", "normalised_score"):
+            assert getattr(prediction, name) == image[name]
+        assert prediction.decision == image["decision"]
+        assert bool(prediction.zone) == prediction.decision
+        assert prediction.threshold is None
+        expected = upsample_map(maps[image["image"]], (64, 64), (256, 256), detector.model.smoothing_sigma)
+        mask = find_mask(detector.model, prediction)
+        np.testing.assert_array_equal(mask, expected >= decided["pixel_threshold"])
+        marked.append(expected >= decided["pixel_threshold"])
+    assert 0 < np.mean(marked) < 0.5
+    assert {prediction.decision for prediction in predictions} == {True, False}
 
 
 def test_paths_arrays_and_opened_images_are_the_same_to_it(line: Line, model: Path) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from patchshift.app.detector import Detector, Prediction
-from patchshift.app.heatmaps import LARGEST, draw_heatmap, find_mask, has_masks
+from patchshift.app.heatmaps import LARGEST, choose_masks, draw_heatmap, find_mask
 from patchshift.app.latency import Latency
 from patchshift.app.models import ExportedModel
+from patchshift.evaluation.calibration import PixelThreshold, ZoneThresholds
 from patchshift.plan.score_specs import ImageScoreSpec
 from patchshift.report.pictures import IGNORED_GREY, MASK_COLOUR
 
@@ -16,7 +17,7 @@ from patchshift.report.pictures import IGNORED_GREY, MASK_COLOUR
 @pytest.fixture
 def exported(model: Path) -> ExportedModel:
     loaded = ExportedModel.load(model)
-    calibration = dataclasses.replace(loaded.calibration, threshold=5.0)
+    calibration = dataclasses.replace(loaded.calibration, threshold=5.0, pixels=None)
     return dataclasses.replace(loaded, calibration=calibration, patch_range=(1.0, 9.0))
 
 
@@ -41,8 +42,57 @@ def test_a_mask_marks_the_patches_at_or_above_the_threshold(exported: ExportedMo
 def test_without_a_threshold_of_patches_there_is_no_mask(exported: ExportedModel, score: dict[str, Any]) -> None:
     scoring = exported.scoring.model_copy(update={"image_score": ImageScoreSpec.model_validate(score)})
     other = dataclasses.replace(exported, scoring=scoring)
-    assert not has_masks(other)
+    assert choose_masks(other) is None
     assert find_mask(other, predict([[9]], (2, 2))) is None
+
+
+def with_pixels(exported: ExportedModel, threshold: float | None) -> ExportedModel:
+    pixels = PixelThreshold("max_normal", threshold, None if threshold else "why", normal=9, anomalous=0)
+    return dataclasses.replace(exported, calibration=dataclasses.replace(exported.calibration, pixels=pixels))
+
+
+def test_a_threshold_of_pixels_marks_the_map_as_it_is_shown(exported: ExportedModel) -> None:
+    model = with_pixels(exported, 4.5)
+    prediction = dataclasses.replace(predict([[1, 5], [4.99, 9]], (4, 6)), patch_scores=np.zeros((2, 2), np.float32))
+    mask = find_mask(model, prediction)
+    assert mask is not None
+    np.testing.assert_array_equal(mask, prediction.anomaly_map >= 4.5)
+    ignored = find_mask(dataclasses.replace(model, ignore=np.array([[False, True], [False, False]])), prediction)
+    assert ignored is not None
+    assert mask[:2, 3:].all()
+    assert not ignored[:2].any()
+    np.testing.assert_array_equal(ignored[2:], mask[2:])
+
+
+def test_without_a_threshold_of_pixels_masks_are_those_of_the_image_threshold(exported: ExportedModel) -> None:
+    prediction = predict([[1, 5], [4.99, 9]], (4, 6))
+    assert choose_masks(with_pixels(exported, 4.5)) == "pixels"
+    undefined = with_pixels(exported, None)
+    assert choose_masks(undefined) == "image"
+    np.testing.assert_array_equal(find_mask(undefined, prediction), find_mask(exported, prediction))
+
+
+@pytest.mark.parametrize("score", [{"method": "max"}, {"method": "top_share", "share": 0.1}])
+def test_zones_mark_the_patches_at_or_above_the_threshold_of_their_zone(
+    exported: ExportedModel, score: dict[str, Any]
+) -> None:
+    zones = ZoneThresholds(1, 2, (1.0, None), (None, "why"))
+    model = dataclasses.replace(
+        exported,
+        calibration=dataclasses.replace(exported.calibration, zones=zones),
+        scoring=exported.scoring.model_copy(update={"image_score": ImageScoreSpec.model_validate(score)}),
+    )
+    assert choose_masks(model) == "zones"
+    mask = find_mask(model, predict([[1, 5], [0.99, 9]], (4, 6)))
+    np.testing.assert_array_equal(mask, np.repeat([[True] * 3 + [False] * 3, [False] * 6], 2, axis=0))
+    undecided = dataclasses.replace(model.calibration, zones=dataclasses.replace(zones, thresholds=(None, None)))
+    assert choose_masks(dataclasses.replace(model, calibration=undecided)) is None
+
+
+def test_colours_do_not_depend_on_the_threshold_of_pixels(exported: ExportedModel) -> None:
+    prediction, grey = predict([[1, 3], [5, 9]], (64, 64)), np.full((64, 64, 3), 128, np.uint8)
+    plain, other = (draw_heatmap(each, prediction, grey, None) for each in (exported, with_pixels(exported, 2.0)))
+    np.testing.assert_array_equal(plain, other)
 
 
 def test_colours_brighten_with_the_map_and_the_mask_is_outlined(exported: ExportedModel) -> None:

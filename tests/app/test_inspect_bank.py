@@ -10,12 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
+from patchshift.app.calibrations import describe_calibration
 from patchshift.app.inspect_bank import changed_settings, lay_out
 from patchshift.app.main import main
 from patchshift.app.models import ExportedModel
 from patchshift.detectors.bank import Bank
 from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.scores import write_scores
+from patchshift.evaluation.calibration import PixelThreshold, ZoneThresholds
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.features.store import FeatureStore, FeatureWriter
 from patchshift.plan.backbone_specs import BACKBONE
@@ -149,6 +151,7 @@ def test_an_exported_model_is_told_with_its_backbone_threshold_and_normal_scores
         "policy": "f1_max",
         "threshold": model.calibration.threshold,
         "validation_images": {"normal": 9, "anomalous": 1},
+        "probabilities": describe_calibration(model.calibration)["probabilities"],
     }
     normal = told["scores_of_normal_validation_images"]
     assert (normal["images"], normal["median"]) == (9, pytest.approx(float(np.median(model.normal_scores))))
@@ -163,6 +166,36 @@ def test_a_model_without_threshold_says_why(make_bank: MakeBank, read: Read, tmp
     assert told["threshold"]["threshold"] is None
     assert told["threshold"]["undefined"] == none.undefined
     assert told["scores_of_normal_validation_images"] == {"images": 0}
+
+
+def test_thresholds_of_pixels_and_zones_are_laid_out_below_the_image_threshold(
+    make_bank: MakeBank, read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibration = dataclasses.replace(
+        calibrate("f1_max", np.array([1.0, 2.0]), np.array([0, 1])),
+        pixels=PixelThreshold("mean_std", 1.25, None, normal=52_000, anomalous=0),
+        zones=ZoneThresholds(2, 2, (1.5, 2.5, None, 3.5), (None, None, "ignored", None)),
+    )
+    path = export(make_bank(), tmp_path / "model.h5", calibration=calibration)
+    assert read(path)["threshold"]["pixels"]["threshold"] == 1.25
+    assert main(["inspect-bank", str(path)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    start = lines.index("pixels")
+    assert lines[start : start + 5] == [
+        "pixels",
+        "policy mean_std",
+        "threshold 1.25",
+        "validation pixels",
+        "normal 52,000",
+    ]
+    start = lines.index("zones")
+    assert lines[start + 3 : start + 7] == [
+        "thresholds of row 1 1.5, 2.5",
+        "thresholds of row 2 none, 3.5",
+        "undefined",
+        "r2c1 ignored",
+    ]
+    assert any(line.startswith("platt slope ") for line in lines)
 
 
 def test_a_pool_is_told_with_the_share_of_each_category(

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,8 +45,31 @@ def test_what_is_saved_is_loaded_and_saved_again_the_same(model: Path, tmp_path:
     assert digest_file(tmp_path / "again.h5") == digest_file(tmp_path / "full.h5")
 
 
+def test_thresholds_of_pixels_and_zones_and_probabilities_are_kept(zoned: Path) -> None:
+    calibration = ExportedModel.load(zoned).calibration
+    assert calibration.pixels is not None
+    assert calibration.pixels.threshold is not None
+    assert calibration.zones is not None
+    assert len(calibration.zones.thresholds) == 6
+    assert isinstance(calibration.zones.thresholds, tuple)
+    assert calibration.probabilities is not None
+
+
+def test_a_model_that_knows_neither_pixels_nor_zones_nor_probabilities_is_loaded(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "older.h5"
+    path.write_bytes(model.read_bytes()[:-SEAL_BYTES])
+    with h5py.File(path, "r+") as file:
+        content = json.loads(file.attrs["calibration"])
+        file.attrs["calibration"] = json.dumps(
+            {key: value for key, value in content.items() if key not in ("pixels", "zones", "probabilities")}
+        )
+    seal(path)
+    older, whole = ExportedModel.load(path).calibration, ExportedModel.load(model).calibration
+    assert older == dataclasses.replace(whole, pixels=None, zones=None, probabilities=None)
+
+
 def set_threshold(file: h5py.File) -> None:
-    file.attrs["calibration"] = file.attrs["calibration"].replace('"threshold":', '"threshold":9')
+    file.attrs["calibration"] = file.attrs["calibration"].replace('"threshold":', '"threshold":9', 1)
 
 
 EDITS: dict[str, Edit] = {

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from PIL import Image
 from patchshift.app import predict
 from patchshift.app.detector import Detector
 from patchshift.app.main import main
+from patchshift.app.models import ExportedModel
 from patchshift.app.predictions import COLUMNS, TIME, clear_folder
 from patchshift.detectors.scores import read_scores
 from patchshift.errors import UserError
@@ -63,7 +65,6 @@ def test_a_folder_becomes_a_table_pictures_latencies_and_a_summary(
         with Image.open(tmp_path / "out" / "heatmaps" / f"{row['image']}.png") as heatmap:
             assert (heatmap.size, heatmap.mode) == ((256, 256), "RGB")
         with Image.open(tmp_path / "out" / "masks" / f"{row['image']}.png") as mask:
-            assert np.asarray(mask).any() == bool(int(row["decision"]))
             assert mask.size == (256, 256)
     summary = read_json(tmp_path / "out" / "summary.json")
     assert summary["images"] == len(rows)
@@ -293,10 +294,6 @@ def test_an_interrupted_folder_keeps_what_is_done(
 def test_scores_that_have_moved_raise_the_alarm_while_watching(
     line: Line, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import dataclasses
-
-    from patchshift.app.models import ExportedModel
-
     model = ExportedModel.load(line.export("small", "quick", "f1_max", tmp_path / "model.h5"))
     calibration = dataclasses.replace(model.calibration, threshold=1e9)
     normal = np.linspace(0, 0.01, 40, dtype=np.float32)  # no image has scores as low
@@ -327,6 +324,60 @@ def test_other_image_scores_than_the_largest_have_no_masks(
     assert not (tmp_path / "out" / "masks").exists()
     assert (tmp_path / "out" / "heatmaps").is_dir()
     assert "no masks: patches have no threshold of their own here" in capsys.readouterr().out
+
+
+def test_zones_masks_of_pixels_and_probabilities_reach_the_folder(
+    line: Line, zoned: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    assert command(zoned, images, output) == 0
+    rows, summary, detector = read_rows(output), read_json(output / "summary.json"), Detector.load(zoned)
+    calibration = detector.model.calibration
+    assert calibration.zones is not None
+    assert calibration.pixels is not None
+    for row, prediction in zip(rows, detector.predict([images / row["image"] for row in rows]), strict=True):
+        assert (row["decision"], row["zone"]) == (str(int(bool(row["zone"]))), prediction.zone)
+        assert row["threshold"] == ""
+        assert float(row["probability"]) == pytest.approx(prediction.probability, rel=1e-5)
+        assert float(row["probability_isotonic"]) == pytest.approx(prediction.probability_isotonic, rel=1e-5)
+        with Image.open(output / "masks" / f"{row['image']}.png") as mask:
+            marked = prediction.anomaly_map >= calibration.pixels.threshold
+            np.testing.assert_array_equal(np.asarray(mask) > 0, marked)
+    assert {row["decision"] for row in rows} == {"0", "1"}
+    assert summary["defective"] == sum(int(row["decision"]) for row in rows)
+    assert (summary["threshold"], summary["undefined"]) == (None, None)
+    assert summary["pixel_threshold"] == calibration.pixels.threshold
+    assert summary["zones"]["thresholds"] == list(calibration.zones.thresholds)
+    assert summary["masks"] == "the pixels of the map at or above the threshold of pixels"
+    printed = capsys.readouterr().out
+    assert f"{summary['defective']} called defective by 2 x 3 zones (f1_max)" in printed
+    assert any(line.startswith("DEFECTIVE") and line.endswith(row["zone"]) for line in printed.splitlines())
+
+
+def test_without_a_threshold_of_pixels_masks_mark_something_where_an_image_is_called_defective(
+    model: Path, images: Path, tmp_path: Path
+) -> None:
+    loaded = ExportedModel.load(model)
+    calibration = dataclasses.replace(loaded.calibration, pixels=None, probabilities=None)
+    dataclasses.replace(loaded, calibration=calibration).save(tmp_path / "plain.h5")
+    assert command(tmp_path / "plain.h5", images, tmp_path / "out") == 0
+    rows = read_rows(tmp_path / "out")
+    for row in rows:
+        with Image.open(tmp_path / "out" / "masks" / f"{row['image']}.png") as mask:
+            assert np.asarray(mask).any() == bool(int(row["decision"]))
+        assert row["zone"] == row["probability"] == row["probability_isotonic"] == ""
+    assert {row["decision"] for row in rows} == {"0", "1"}
+    masks = read_json(tmp_path / "out" / "summary.json")["masks"]
+    assert masks == "the patches at or above the image threshold"
+
+
+def test_predictions_of_a_table_with_fewer_columns_are_replaced_too(model: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.csv").write_text(
+        "image,score,normalised_score,threshold,decision,undefined,milliseconds\n"
+    )
+    assert command(model, images, tmp_path / "out", "--overwrite", "--no-overlays") == 0
+    assert len(read_rows(tmp_path / "out")) == len(list(images.rglob("*.png")))
 
 
 def test_the_rule_predicts_the_same_as_the_command(

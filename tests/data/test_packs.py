@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from patchshift.data.adapters import index_images
-from patchshift.data.images import read_mask
+from patchshift.data.image_facts import FACTS, measure_facts
+from patchshift.data.images import read_image, read_mask
 from patchshift.data.index import ImageRow
 from patchshift.data.packs import THUMBNAIL_SIDE, Pack, write_pack
 from patchshift.errors import UserError
@@ -235,6 +236,30 @@ def test_a_pack_from_before_ignore_masks_is_to_be_made_again(tmp_path: Path, mak
         del file["ignore_offsets"]
     with pytest.raises(UserError, match=r"pack\.h5 is not a whole pack .*delete it and run again"):
         Pack(tmp_path / "pack.h5")
+
+
+def test_a_pack_holds_the_facts_of_every_image(tmp_path: Path, ignoring: list[ImageRow]) -> None:
+    write_pack(tmp_path / "pack.h5", [*ignoring, replace(ignoring[0], mask="", label=0, ignore="")], tmp_path, {})
+    with Pack(tmp_path / "pack.h5") as pack:
+        facts = pack.facts
+    assert list(facts) == list(FACTS)
+    assert all(values.dtype == np.float64 for values in facts.values())
+    np.testing.assert_array_equal(np.isnan(facts["defect_area"]), [False, True, False, True])
+    wanted = measure_facts(
+        read_image(tmp_path / "across.png"), *(read_mask(tmp_path / f) for f in ("across_mask.png", "half.png"))
+    )
+    for name, value in wanted.items():
+        assert facts[name][2] == np.float32(value)
+
+
+def test_a_pack_from_before_facts_is_to_be_made_again(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:
+    root = make_mvtec_ad()
+    for gone in ("facts", "facts/border_distance"):
+        write_pack(tmp_path / "pack.h5", index(root), root, {})
+        with h5py.File(tmp_path / "pack.h5", "a") as file:
+            del file[gone]
+        with pytest.raises(UserError, match=r"pack\.h5 is not a whole pack .*delete it and run again"):
+            Pack(tmp_path / "pack.h5")
 
 
 def test_an_image_that_is_not_in_the_pack_is_named(tmp_path: Path, make_mvtec_ad: MakeTree) -> None:

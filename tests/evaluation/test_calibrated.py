@@ -18,14 +18,18 @@ from patchshift.evaluation.calibrated import (
     rank_calibrated,
     read_calibration,
 )
-from patchshift.evaluation.evaluate import evaluate_images
+from patchshift.evaluation.calibration import PixelThreshold, Probabilities, ZoneThresholds
+from patchshift.evaluation.evaluate import IMAGE_METRICS, PIXEL_METRICS, evaluate_images
 from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.log_odds import calibrate_combined, fit_log_odds
+from patchshift.evaluation.pixel_thresholds import calibrate_pixels
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.evaluation.undefined import Undefined
+from patchshift.evaluation.zones import calibrate_zones
 from patchshift.plan.score_specs import ImageScoreSpec, ScoringSpec
-from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.plan.threshold_specs import ThresholdSpec
 from patchshift.runtime.files import write_json
 
 F1_MAX = ThresholdSpec(policy="f1_max")
@@ -146,7 +150,7 @@ def test_combined_maps_are_log_odds_and_scores_follow_the_detectors_own_rule(
 def test_thresholds_are_of_the_combined_scores(pack: Any) -> None:
     images = make()
     path = pack(images)
-    calibration, odds = calibrate_combined(F1_MAX, [(images, path)])
+    calibration, odds = calibrate_combined(F1_MAX, [(images, path)], smoothing_sigma=0)
     assert odds == fit_log_odds([(images, path)])
     combined = combine_images(images, odds, path)
     assert calibration == calibrate(F1_MAX, combined.scores, images.labels)
@@ -162,17 +166,63 @@ def test_other_detectors_are_calibrated_on_their_scores_as_they_are(pack: Any) -
         dataclasses.replace(images, parts={}),  # no positive bank: a single one
     ):
         assert not is_calibrated(other)
-        calibration, odds = calibrate_combined(F1_MAX, [(other, path)])
+        calibration, odds = calibrate_combined(F1_MAX, [(other, path)], smoothing_sigma=0)
         assert odds is None
         assert calibration == calibrate(F1_MAX, images.scores, images.labels)
 
 
 def test_without_a_mask_on_validation_images_there_is_neither_combination_nor_threshold(pack: Any) -> None:
     images = make()
-    calibration, odds = calibrate_combined(F1_MAX, [(images, pack(images, unmarked="01234567"))])
+    calibration, odds = calibrate_combined(F1_MAX, [(images, pack(images, unmarked="01234567"))], smoothing_sigma=0)
     assert (calibration.threshold, calibration.criterion, odds) == (None, None, None)
     assert "no validation image has a mask that marks a defect" in str(calibration.undefined)
     assert (calibration.normal, calibration.anomalous) == (4, 4)
+
+
+EVERYWHERE = ThresholdSpec.model_validate(
+    {"policy": "f1_max", "pixels": {"policy": "youden"}, "zones": {"rows": 2, "columns": 2}}
+)
+
+
+def test_thresholds_of_pixels_and_zones_are_of_the_combined_maps(pack: Any) -> None:
+    images = make()
+    path = pack(images)
+    calibration, odds = calibrate_combined(EVERYWHERE, [(images, path)], smoothing_sigma=1.5)
+    assert odds is not None
+    combined = combine_images(images, odds, path)
+    assert EVERYWHERE.pixels is not None
+    assert EVERYWHERE.zones is not None
+    assert calibration.pixels == calibrate_pixels(EVERYWHERE.pixels, [(combined, path)], smoothing_sigma=1.5)
+    assert calibration.zones == calibrate_zones(EVERYWHERE, EVERYWHERE.zones, [(combined, path)])[0]
+    other = calibrate_pixels(EVERYWHERE.pixels, [(images, path)], smoothing_sigma=1.5)
+    assert calibration.pixels.threshold != other.threshold
+    assert calibration.threshold in combined.scores
+
+
+def test_without_weights_nothing_has_a_threshold(pack: Any) -> None:
+    images = make()
+    calibration, _ = calibrate_combined(EVERYWHERE, [(images, pack(images, unmarked="01234567"))], smoothing_sigma=0)
+    reason = calibration.undefined
+    assert calibration.pixels == PixelThreshold("youden", None, reason, 0, 0)
+    assert calibration.zones == ZoneThresholds(2, 2, (None,) * 4, (reason,) * 4)
+    assert calibration.probabilities == Probabilities(None, None, (), (), reason)
+
+
+def test_only_what_is_asked_for_is_calibrated(pack: Any) -> None:
+    images = make()
+    calibration, _ = calibrate_combined(F1_MAX, [(images, pack(images))], smoothing_sigma=0)
+    assert (calibration.pixels, calibration.zones) == (None, None)
+
+
+def test_the_guarantee_is_that_of_what_decides(pack: Any) -> None:
+    images = dataclasses.replace(make(count=80), parts={})
+    path = pack(images)
+    whole = ThresholdSpec(policy="conformal", false_alarm_rate=0.1)
+    zoned = ThresholdSpec.model_validate({**whole.model_dump(exclude_none=True), "zones": {"rows": 1, "columns": 2}})
+    one, many = (calibrate_combined(spec, [(images, path)], smoothing_sigma=0)[0] for spec in (whole, zoned))
+    assert one.guarantee == calibrate(whole, images.scores, images.labels).guarantee
+    assert "each of the 2 zones at most 5 % (Bonferroni)" in str(many.guarantee)
+    assert many.threshold == one.threshold  # what heatmaps are coloured by
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -217,14 +267,16 @@ def test_without_weights_there_are_no_scores_and_no_ranking_but_a_reason(pack: A
     images = make()
     combined, metrics = rank_calibrated(images, None, "no mask", pack(images), PROTOCOL)
     assert np.isnan(combined.scores).all()
-    assert set(metrics) == {"image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pro"}
+    assert set(metrics) == {*IMAGE_METRICS, *PIXEL_METRICS}
     assert all(estimate == {"undefined": "no mask"} for estimate in metrics.values())
 
 
 def test_a_threshold_file_keeps_the_weights(tmp_path: Path, pack: Any) -> None:
     images = make()
     for parts, known in ((images.parts, True), ({}, False)):
-        calibration, odds = calibrate_combined(F1_MAX, [(dataclasses.replace(images, parts=parts), pack(images))])
+        calibration, odds = calibrate_combined(
+            F1_MAX, [(dataclasses.replace(images, parts=parts), pack(images))], smoothing_sigma=0
+        )
         kept = dataclasses.asdict(odds) if odds else None
         write_json(
             tmp_path / "threshold.json", {**dataclasses.asdict(calibration), "combination": kept, "provenance": {}}

@@ -10,9 +10,11 @@ import pytest
 from patchshift.data.splits import write_split
 from patchshift.detectors.scores import Scores, write_scores
 from patchshift.evaluation.anomaly_maps import upsample_map
-from patchshift.evaluation.evaluate import decide_target, evaluate_target
-from patchshift.evaluation.image_metrics import DECISION_METRICS, image_auroc
+from patchshift.evaluation.aupimo import aupimo
+from patchshift.evaluation.evaluate import IMAGE_METRICS, PIXEL_METRICS, decide_target, evaluate_target
+from patchshift.evaluation.image_metrics import DECISION_METRICS, Confusion, count_decisions, rank_images
 from patchshift.evaluation.pixel_metrics import pixel_metrics
+from patchshift.evaluation.statistics import bca_interval, bootstrap_calls, percentile_interval
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.plan.score_specs import AnomalyMapSpec, ScoringSpec
 from patchshift.plan.specs import EvaluationSpec
@@ -54,13 +56,35 @@ def test_evaluation_equals_its_parts_and_intervals_hold_the_values(target: Targe
         upsample_map(one, INPUT_SIZE, mask.shape, 1.0)
         for one, mask in zip(target.patch_maps, target.masks, strict=True)
     ]
-    expected = pixel_metrics(target.masks, maps, fpr_limit=0.3)
-    expected["image_auroc"] = image_auroc(target.labels, target.scores)
+    expected = pixel_metrics(target.masks, maps)
+    expected["aupimo"] = float(np.nanmean(aupimo(target.masks, maps)))
+    expected |= rank_images(target.labels, target.scores)
     for name, value in expected.items():
         assert result["metrics"][name]["value"] == pytest.approx(value, abs=1e-12), name
-    assert set(result["metrics"]) == {*expected, "image_ap"}
+    assert set(result["metrics"]) == {*IMAGE_METRICS, *PIXEL_METRICS} == set(expected)
     for name, metric in result["metrics"].items():
         assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
+
+
+def test_limits_and_bounds_of_the_spec_are_those_of_the_metrics(target: Target) -> None:
+    limits = {"pro": 0.6, "pro_strict": 0.2}
+    spec = SPEC.model_copy(
+        update={"pro_fpr_limit": 0.6, "pro_strict_fpr_limit": 0.2, "aupimo_fpr_bounds": (0.01, 0.3), "confidence": 0.8}
+    )
+    arguments = (target.labels, target.scores, target.patch_maps, target.masks)
+    ours = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC)["metrics"]
+    result = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=spec)["metrics"]
+    maps = [
+        upsample_map(one, INPUT_SIZE, mask.shape, 1.0)
+        for one, mask in zip(target.patch_maps, target.masks, strict=True)
+    ]
+    expected = pixel_metrics(target.masks, maps, fpr_limits=limits)
+    expected["aupimo"] = float(np.nanmean(aupimo(target.masks, maps, fpr_bounds=(0.01, 0.3))))
+    for name, value in expected.items():
+        assert result[name]["value"] == pytest.approx(value, abs=1e-12), name
+    for name in ("pro", "pro_strict", "aupimo"):
+        assert result[name]["value"] != ours[name]["value"], name
+    assert ours["image_auroc"]["low"] < result["image_auroc"]["low"]
 
 
 def test_a_detector_with_its_own_way_to_pixels_is_evaluated_by_it(target: Target) -> None:
@@ -72,7 +96,7 @@ def test_a_detector_with_its_own_way_to_pixels_is_evaluated_by_it(target: Target
         for one, mask in zip(target.patch_maps, target.masks, strict=True)
     ]
     ours = evaluate_target(*arguments, input_size=INPUT_SIZE, spec=SPEC)
-    for name, value in pixel_metrics(target.masks, maps, fpr_limit=0.3).items():
+    for name, value in pixel_metrics(target.masks, maps).items():
         assert result["metrics"][name]["value"] == pytest.approx(value, abs=1e-12), name
         assert result["metrics"][name] != ours["metrics"][name], name
     assert result["metrics"]["image_auroc"] == ours["metrics"]["image_auroc"]
@@ -99,7 +123,7 @@ def test_evaluation_reads_maps_and_masks_one_at_a_time(target: Target) -> None:
 
 
 def test_evaluation_leaves_ignored_pixels_out_of_pixel_metrics_alone(target: Target) -> None:
-    ignore = [np.zeros(mask.shape, bool) for mask in target.masks]
+    ignore: list[npt.NDArray[np.bool_]] = [np.zeros(mask.shape, bool) for mask in target.masks]
     for one in ignore[::3]:
         one[:, : one.shape[1] // 4] = True
     arguments = (target.labels, target.scores, target.patch_maps, target.masks)
@@ -109,12 +133,12 @@ def test_evaluation_leaves_ignored_pixels_out_of_pixel_metrics_alone(target: Tar
         upsample_map(one, INPUT_SIZE, mask.shape, 1.0)
         for one, mask in zip(target.patch_maps, target.masks, strict=True)
     ]
-    for name, value in pixel_metrics(target.masks, maps, fpr_limit=0.3, ignore=ignore).items():
+    for name, value in pixel_metrics(target.masks, maps, ignore=ignore).items():
         metric = result["metrics"][name]
         assert metric["value"] == pytest.approx(value, abs=1e-12), name
         assert metric["low"] <= metric["value"] <= metric["high"], name
         assert metric != whole["metrics"][name], name
-    for name in ("image_auroc", "image_ap"):
+    for name in IMAGE_METRICS:
         assert result["metrics"][name] == whole["metrics"][name]
 
 
@@ -131,7 +155,7 @@ def test_without_masks_only_image_metrics_are_defined(target: Target) -> None:
     )
     assert result["counts"]["regions"] is None
     assert "value" in result["metrics"]["image_auroc"]
-    for name in ("pixel_auroc", "pixel_ap", "pro"):
+    for name in PIXEL_METRICS:
         assert result["metrics"][name] == {"undefined": "the dataset has no masks for this category"}
 
 
@@ -145,8 +169,51 @@ def test_a_target_of_normal_images_has_reasons_instead_of_values(target: Target)
         input_size=INPUT_SIZE,
         spec=SPEC,
     )
-    assert result["metrics"]["image_auroc"] == {"undefined": "no anomalous image"}
-    assert result["metrics"]["pro"] == {"undefined": "no image has a defect pixel"}
+    for names, reason in ((IMAGE_METRICS, "no anomalous image"), (PIXEL_METRICS, "no image has a defect pixel")):
+        assert all(result["metrics"][name] == {"undefined": reason} for name in names)
+
+
+def test_a_target_of_anomalous_images_has_all_pixel_metrics_but_aupimo(target: Target) -> None:
+    anomalous = target.labels == 1
+    masks = [mask for mask in target.masks if mask.any()]
+    metrics = evaluate_target(
+        target.labels[anomalous], target.scores[anomalous], target.patch_maps[anomalous], masks,
+        input_size=INPUT_SIZE, spec=SPEC,
+    )["metrics"]  # fmt: skip
+    assert all(metrics[name] == {"undefined": "no normal image"} for name in IMAGE_METRICS)
+    assert metrics.pop("aupimo") == {"undefined": "no image is without defect"}
+    for name in set(PIXEL_METRICS) - {"aupimo"}:
+        assert 0 <= metrics[name]["low"] <= metrics[name]["value"] <= metrics[name]["high"] <= 1, name
+
+
+def test_equal_scores_and_maps_are_chance_with_intervals(target: Target) -> None:
+    flat = np.ones_like(target.patch_maps)
+    metrics = evaluate_target(
+        target.labels, flat.max(axis=(1, 2)), flat, target.masks, input_size=INPUT_SIZE, spec=SPEC
+    )["metrics"]
+    expected = {"image_auroc": 0.5, "image_ap": 0.5, "image_f1_oracle": 2 / 3, "fpr_at_95_tpr": 1.0,
+                "pixel_auroc": 0.5, "pro": 0.15, "pro_strict": 0.025, "aupimo": 0.0}  # fmt: skip
+    for name, value in expected.items():
+        assert metrics[name]["value"] == pytest.approx(value), name
+        assert metrics[name]["low"] == pytest.approx(metrics[name]["high"]), name
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("normal", [1, 2, 5])
+@pytest.mark.parametrize("anomalous", [1, 2])
+def test_targets_of_a_few_images_have_finite_intervals_without_warnings(
+    target: Target, normal: int, anomalous: int
+) -> None:
+    chosen = np.concatenate([np.flatnonzero(target.labels == 0)[:normal], np.flatnonzero(target.labels)[:anomalous]])
+    masks = [target.masks[image] for image in chosen]
+    labels, scores = target.labels[chosen], target.scores[chosen]
+    ranked = evaluate_target(labels, scores, target.patch_maps[chosen], masks, input_size=INPUT_SIZE, spec=SPEC)
+    calibration = calibrate("f1_max", np.array([0, np.median(scores)], np.float32), np.array([0, 1]))
+    for name, metric in {**ranked["metrics"], **decide_target(labels, scores, calibration, SPEC)["metrics"]}.items():
+        if "low" in metric:
+            assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
+        else:
+            assert "undefined" in metric or name == "f1_floor"
 
 
 def test_a_target_without_images_has_reasons_instead_of_values() -> None:
@@ -185,6 +252,25 @@ def test_decisions_call_scores_at_the_threshold_defective() -> None:
         assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1, name
 
 
+@pytest.mark.parametrize("name", ["f1", "accuracy", "balanced_accuracy", "precision"])
+def test_intervals_of_decisions_are_bca_with_the_jackknife_of_images(name: str) -> None:
+    labels = np.repeat([0, 1], [40, 30])
+    called = np.concatenate([np.arange(40) < 5, np.arange(30) < 22])
+    calibration = calibrate("f1_max", np.array([0, 1], np.float32), np.array([0, 1]))
+    metric = decide_target(labels, called.astype(np.float32), calibration, SPEC)["metrics"][name]
+    left_out = np.array(
+        [
+            float(DECISION_METRICS[name](count_decisions(np.delete(labels, image), np.delete(called, image))))
+            for image in range(70)
+        ]
+    )
+    calls = bootstrap_calls(np.array([5, 22]), np.array([40, 30]), resamples=200, seed=SPEC.bootstrap_seed)
+    resamples = DECISION_METRICS[name](Confusion(calls[:, 1], calls[:, 0], 40 - calls[:, 0], 30 - calls[:, 1]))
+    low, high = bca_interval(metric["value"], resamples, [left_out[:40], left_out[40:]], SPEC.confidence)
+    assert (metric["low"], metric["high"]) == pytest.approx((low, high), abs=1e-12)
+    assert (low, high) != percentile_interval(resamples, SPEC.confidence)
+
+
 def test_decisions_without_a_threshold_are_undefined_with_its_reason() -> None:
     calibration = calibrate("f1_max", np.array([0.0]), np.array([0]))
     result = decide_target(np.array([0, 1]), np.array([0.0, 1.0]), calibration, SPEC)
@@ -198,6 +284,7 @@ def test_decisions_keep_what_a_one_class_target_still_defines() -> None:
     metrics = decide_target(np.array([0, 0, 0]), np.array([0.0, 1.0, 5.0]), calibration, SPEC)["metrics"]
     assert metrics["specificity"]["value"] == pytest.approx(2 / 3)
     assert metrics["f1"] == metrics["miss_rate"] == {"undefined": "no anomalous image"}
+    assert metrics["balanced_accuracy"] == {"undefined": "one of the two classes has no image"}
 
 
 def test_nan_scores_are_not_decided() -> None:
@@ -222,7 +309,7 @@ def test_the_script_evaluates_maps_as_the_scores_say(make_category: Callable[...
         rows = category.pack.rows(images)
         masks = [category.pack.mask(row) for row in rows]
         pixels = [upsample_map(one, (32, 24), mask.shape, 1.0, way) for one, mask in zip(maps, masks, strict=True)]
-        expected = pixel_metrics(masks, pixels, fpr_limit=0.3)
+        expected = pixel_metrics(masks, pixels)
         assert metrics[name]["pixel_auroc"]["value"] == pytest.approx(expected["pixel_auroc"], abs=1e-12)
     assert metrics["ours"]["pixel_auroc"]["value"] != metrics["theirs"]["pixel_auroc"]["value"]
     assert metrics["ours"]["image_auroc"] == metrics["theirs"]["image_auroc"]

@@ -16,7 +16,8 @@ def test_without_maps_images_are_ranked_and_pixels_are_not() -> None:
     maps = np.zeros((4, 0, 0), np.float32)
     result = evaluate_target(LABELS, SCORES, maps, MASKS, input_size=(0, 0), spec=EvaluationSpec())
     assert result["metrics"]["image_auroc"]["value"] == pytest.approx(1)
-    assert [result["metrics"][name] for name in PIXEL_METRICS] == [{"undefined": "the method gave no maps"}] * 3
+    for name in PIXEL_METRICS:
+        assert result["metrics"][name] == {"undefined": "the method gave no maps"}
     assert result["counts"] == {"normal": 2, "anomalous": 2, "regions": None}
 
 

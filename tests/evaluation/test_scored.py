@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -87,6 +88,17 @@ def test_synthetic_defects_join_the_validation_images(
     assert joined.defects == ["", "crack", "spot", "spot", "spot"]
     assert joined.maps[:, 1, 2].tolist() == [10, 30, 10, 11, 12]
     assert not joined.relabelled.any()
+
+
+def test_maps_that_differ_in_size_do_not_join_and_their_scores_do(files: dict[str, Path]) -> None:
+    images = ScoredImages.read(**files, part="val")
+    parts = {"negative": images.maps}
+    images, without = (replace(images, maps=maps, parts=parts) for maps in (images.maps, images.maps[:, :0, :0]))
+    for joined in (images.join(without), without.join(images)):
+        assert joined.scores.tolist() == [1, 3, 1, 3]
+        assert joined.labels.tolist() == [0, 1, 0, 1]
+        assert (joined.maps.shape, dict(joined.parts)) == ((4, 0, 0), {})
+    assert images.join(images).parts["negative"].shape == (4, 2, 3)
 
 
 @pytest.mark.parametrize(("key", "part"), [("2.png#perlin0", "test"), ("4.png", "test"), ("0.png#scar12", "train")])

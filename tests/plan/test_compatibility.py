@@ -100,7 +100,7 @@ def test_images_made_for_banks_and_thresholds_are_never_tested_nor_stand_in_for_
     study["experiments"]["clean"][key] = [domain]
     assert mistakes() == [
         f"study.yaml: domain '{domain}' holds images for banks or thresholds (kind '{kind}'): it can neither be scored "
-        "as a target nor take the place of a bank's training images"
+        "as a target, nor take the place of a bank's training images, nor be calibrated on"
     ]
 
 

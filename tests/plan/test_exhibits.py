@@ -11,7 +11,6 @@ from patchshift.plan.exhibits import (
     gallery_domains,
     list_card_packs,
     list_galleries,
-    list_ladders,
     list_made_domains,
 )
 
@@ -39,14 +38,11 @@ def test_a_gallery_shows_the_shifts_that_a_category_is_fitted_or_scored_in(study
     assert made == ["cloth/weave/turned", "parts/bolt/dim", "parts/bolt/dimmer"]
 
 
-def test_a_view_is_shown_beside_the_shifts_and_is_no_rung_of_a_ladder(
-    catalog: Settings, study: Settings, load: Load
-) -> None:
+def test_a_view_is_shown_beside_the_shifts(catalog: Settings, study: Settings, load: Load) -> None:
     catalog["domains"] |= {"far": {"view": {"short_side": 256}}, "near": {"view": {"short_side": 512}}}
     study["experiments"]["clean"] |= {"train": ["cloth"], "target_domains": ["near", "dim", "far"]}
     loaded = load()
     assert gallery_domains(loaded, "cloth", "weave") == ["clean", "dim", "far", "near"]
-    assert list_ladders(loaded) == []
 
 
 def test_turned_images_are_made_once_and_shown_nowhere(catalog: Settings, study: Settings, load: Load) -> None:
@@ -58,29 +54,23 @@ def test_turned_images_are_made_once_and_shown_nowhere(catalog: Settings, study:
     assert [target.path for target in list_made_domains(loaded)] == ["parts/bolt/turned_plan", "parts/nut/turned_plan"]
 
 
+def test_a_gallery_shows_what_thresholds_are_calibrated_on_and_what_members_of_a_pool_are_fitted_on(
+    study: Settings, load: Load
+) -> None:
+    study["experiments"] = {
+        "calibrated": {"title": "", "train": ["parts/nut"], "calibrate_on": "dimmer"},
+        "pooled": {"title": "", "train": ["pools/mixed"], "train_domains": ["dim"], "targets": ["parts/nut"]},
+    }
+    loaded = load()
+    assert gallery_domains(loaded, "parts", "nut") == ["clean", "dim", "dimmer"]
+    assert list_galleries(loaded) == [("cloth", "weave"), ("parts", "bolt"), ("parts", "nut")]
+    assert {target.path for target in list_made_domains(loaded)} == {
+        *("cloth/weave/dim", "parts/bolt/dim", "parts/nut/dim", "parts/nut/dimmer"),
+    }
+
+
 def test_a_study_without_shifts_has_no_gallery(load: Load) -> None:
     assert list_galleries(load()) == []
-
-
-@pytest.mark.parametrize(
-    ("domains", "ladders"),
-    [
-        (["clean", "dim"], []),
-        (["dim", "turned", "blurred"], []),
-        (["dim", "dim_again"], []),
-        (["clean", "dim", "dimmer"], ["clean"]),
-    ],
-)
-def test_a_ladder_needs_two_strengths_of_one_shift(
-    study: Settings, load: Load, domains: list[str], ladders: list[str]
-) -> None:
-    study["experiments"]["clean"]["target_domains"] = domains
-    assert list_ladders(load()) == ladders
-
-
-def test_banks_of_shifted_images_make_no_ladder(study: Settings, load: Load) -> None:
-    study["experiments"]["clean"]["train_domains"] = ["dim", "dimmer"]
-    assert list_ladders(load()) == []
 
 
 def test_cards_show_what_a_study_uses(study: Settings, load: Load) -> None:

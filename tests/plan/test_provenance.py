@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from patchshift.plan import Study
-from patchshift.plan.provenance import domain_settings, provenance_spec, used_domains
+from patchshift.plan.provenance import detector_settings, domain_settings, provenance_spec, used_domains
 
 Settings = dict[str, Any]
 Load = Callable[[], Study]
@@ -61,3 +61,10 @@ def test_the_provenance_names_pools_with_their_members_and_aliases(
     assert spec["pools"] == {"mixed": {"members": ["parts/bolt", "cloth"]}}
     assert spec["aliases"] == {"weave_for_bolt": {"parts/bolt": "cloth/weave"}}
     assert spec["datasets"].keys() == {"parts", "cloth"}
+
+
+def test_the_settings_of_detectors_are_those_that_the_study_uses(study: Settings, load: Load) -> None:
+    study["select"]["detectors"] = ["plain", "turning"]
+    settings = json.loads(detector_settings(load()))
+    assert settings.keys() == {"plain", "turning"}
+    assert (settings["turning"]["turned"], settings["plain"]["sampler"]["share"]) == (["turned_plan"], 0.1)

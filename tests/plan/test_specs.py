@@ -16,7 +16,8 @@ from patchshift.plan.domain_specs import COMPOSITIONS, CropSpec, DomainSpec, Syn
 from patchshift.plan.representation_specs import RepresentationSpec
 from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec
 from patchshift.plan.score_specs import ImageScoreSpec
-from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.plan.threshold_specs import ThresholdSpec
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -99,6 +100,25 @@ NETWORK: dict[str, Any] = {"source": "timm", "model": "a", "weights": "a.safeten
             {"policy": "normal_quantile", "quantile": 0.9, "defects_from": "d"},
             "'normal_quantile' does not use defects_from",
         ),
+        (ThresholdSpec, {"policy": "normal_quantile"}, "'normal_quantile' needs quantile"),
+        (ThresholdSpec, {"policy": "max_normal", "quantile": 0.9}, "'max_normal' does not use quantile"),
+        (ThresholdSpec, {"policy": "mean_std", "deviations": -1}, "greater than or equal to 0"),
+        (ThresholdSpec, {"policy": "conformal"}, "'conformal' needs false_alarm_rate"),
+        (ThresholdSpec, {"policy": "conformal", "false_alarm_rate": 1}, "less than 1"),
+        (ThresholdSpec, {"policy": "evt", "false_alarm_rate": 0.01}, "'evt' needs tail_share"),
+        (
+            ThresholdSpec,
+            {"policy": "evt", "false_alarm_rate": 0.1, "tail_share": 0.1},
+            "false_alarm_rate must be below tail_share",
+        ),
+        (ThresholdSpec, {"policy": "cost", "miss_cost": 10, "false_alarm_cost": 1}, "'cost' needs prevalence"),
+        (ThresholdSpec, {"policy": "youden", "miss_cost": 10}, "'youden' does not use miss_cost"),
+        (
+            ThresholdSpec,
+            {"policy": "f1_max", "pixels": {"policy": "conformal", "false_alarm_rate": 0.1}},
+            "promises nothing of pixels",
+        ),
+        (ThresholdSpec, {"policy": "f1_max", "pixels": {"policy": "evt", "tail_share": 0.1}}, "needs false_alarm_rate"),
         (DomainSpec, {"shift": "none", "severity": "moderate"}, "does not use severity"),
         (DomainSpec, {"shift": ["jpeg"], "severity": 1.5}, "a list of transforms needs seed"),
         (DomainSpec, {"shift": ["jpeg", "jpeg"], "severity": 1, "seed": 0}, "names a transform twice"),

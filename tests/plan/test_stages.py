@@ -1,3 +1,4 @@
+import ast
 import re
 import shutil
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ import pytest
 from patchshift.plan import stages
 
 LOOKS = {"inspect_features", "measure_distances"}  # through representations
+DECIDING = {"calibrate_threshold", "evaluate", "decide"}  # whose maps are brought to pixels
 
 
 def rule_names(repository: Path) -> set[str]:
@@ -55,7 +57,7 @@ def test_a_cheap_stage_follows_its_script_and_each_of_its_sources(library: Path,
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("interpolation", {"plot_inspection", "plot_attention", "evaluate", "decide", "predict_images"} | LOOKS),
+        ("interpolation", {"plot_inspection", "plot_attention", "predict_images"} | DECIDING | LOOKS),
         ("held_maps", {"predict_images"}),
     ],
 )
@@ -73,3 +75,28 @@ def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:
         file.write("# edited\n")
     stages.stage_version.cache_clear()
     assert stages.stage_version("pack_images") == before
+
+
+def imported_modules(script: Path) -> set[str]:
+    """The modules of the library that a script imports, directly or not, relative to the library."""
+    seen: set[Path] = set()
+    left = [script]
+    while left:
+        for node in ast.walk(ast.parse(left.pop().read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                found = {stages.LIBRARY.parent.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+                new = {path for path in found - seen if path.is_file()}
+                seen |= new
+                left += new
+    return {path.relative_to(stages.LIBRARY).as_posix() for path in seen}
+
+
+@pytest.mark.parametrize("rule", ["analyse_experiment", "analyse_study", "plot_experiment", "plot_study"])
+def test_analyses_and_their_figures_follow_all_that_they_import_of_evaluation_and_report(rule: str) -> None:
+    imported = imported_modules(stages.LIBRARY.parent / f"{rule}.py")
+    assert "report/results.py" in imported
+    watched = {source for source in stages.SOURCES[rule] if source.endswith(".py")}
+    folders = tuple(f"{source}/" for source in set(stages.SOURCES[rule]) - watched)
+    needed = {module for module in imported if module.startswith(("evaluation/", "report/"))}
+    assert {module for module in needed - watched if not module.startswith(folders)} == set()

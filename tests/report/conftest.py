@@ -18,13 +18,20 @@ from patchshift.data.packs import write_pack
 from patchshift.data.splits import Split, write_split
 from patchshift.detectors.scores import Scores, write_scores
 from patchshift.evaluation.calibrated import LogOdds
-from patchshift.evaluation.evaluate import decide_target, evaluate_target
+from patchshift.evaluation.decisions import decide_images
+from patchshift.evaluation.evaluate import evaluate_target
+from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.plan.cells import POOLS, Cell, Target
+from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.score_specs import ScoringSpec
-from patchshift.plan.specs import EvaluationSpec
+from patchshift.plan.specs import AnalysisSpec, EvaluationSpec
+from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.analyses.tables import EXPERIMENT_TABLES, STUDY_TABLES
+from patchshift.report.costs import experiment_costs
 from patchshift.report.page import render_report
+from patchshift.report.plots.registry import EXPERIMENT_PLOTS, save_plots
 from patchshift.report.results import StudyResults
 from patchshift.report.tables import experiment_results, predictions, text_table, tidy_metrics
 from patchshift.report.timings import timings
@@ -102,6 +109,29 @@ class MadeStudy:
             "detectors": {"sharp": {"sampler": {"method": "greedy", "share": 0.02}}},
         }
 
+    @property
+    def data(self) -> StudyData:
+        """What analyses and figures are made from."""
+        detectors = {
+            name: {"method": "patchcore", "sampler": {"method": "greedy", "share": 0.01 * (number + 1)}}
+            for number, name in enumerate(self.plan.select.detectors)
+        }
+        domains = {
+            "clean": DomainSpec().model_dump(mode="json"),
+            "dark": DomainSpec(shift="photometric", severity="severe", seed=0).model_dump(mode="json"),
+            "dim": DomainSpec(shift="photometric", severity="mild", seed=0).model_dump(mode="json"),
+        }
+        return StudyData(self.plan, SPEC, AnalysisSpec(), domains, detectors, {}, self.folder)
+
+    def options(self) -> list[str]:
+        """The arguments of scripts that analyse and draw it."""
+        data = self.data
+        return [
+            *("--plan", self.plan.canonical(), "--spec", SPEC.canonical(), "--analysis", data.analysis.canonical()),
+            *("--domains", json.dumps(data.domains), "--detectors", json.dumps(data.detectors)),
+            *("--baselines", "{}", "--folder", str(self.folder)),
+        ]
+
     def cells(self) -> list[Cell]:
         return list(dict.fromkeys(cell for cells in self.plan.cells().values() for cell in cells))
 
@@ -124,9 +154,9 @@ class MadeStudy:
         write_text(self.folder / "predictions.csv", predictions(self.cells()).to_csv(index=False))
         write_text(self.folder / "timings.csv", timings(self.cells()).to_csv(index=False))
         for name, cells in by_experiment.items():
-            write_text(
-                self.folder / "experiments" / name / "results.csv", experiment_results(cells).to_csv(index=False)
-            )
+            folder = self.folder / "experiments" / name
+            write_text(folder / "results.csv", experiment_results(cells).to_csv(index=False))
+            write_text(folder / "costs.csv", experiment_costs(cells).to_csv(index=False))
         self.table = text_table({name: (name, experiment_results(cells)) for name, cells in by_experiment.items()})
 
     def _is_strange(self, target: Target, training: Target) -> bool:
@@ -188,20 +218,11 @@ class MadeStudy:
         write_json(Path(cell.metrics), ranking | {"facts": self._facts(cell)})
         reference = scores[~test] - (drift if cell.calibration != cell.target else 0)
         calibration = calibrate("f1_max", reference, labels[~test])
-        images = [
-            {
-                "image": name,
-                "label": int(label),
-                "defect": (NASTY if int(name[-5]) % 2 else "hole") if label else "",
-                "relabelled": int("-1-" in name and not label),
-                "score": float(score),
-                "decision": None if calibration.threshold is None else int(score >= calibration.threshold),
-            }
-            for name, label, score in zip(names, labels, scores, strict=True)
-            if "-test-" in name
-        ]
-        decided = decide_target(labels[test], scores[test], calibration, SPEC)
-        write_json(Path(cell.decisions), {**decided, "threshold": calibration.threshold, "images": images})
+        write_json(
+            Path(cell.threshold_file), {**dataclasses.asdict(calibration), "combination": None, "provenance": {}}
+        )
+        images = ScoredImages.read(Path(cell.scores), Path(cell.pack), Path(cell.split), part="test")
+        write_json(Path(cell.decisions), decide_images(images, calibration, None, Path(cell.pack), SPEC))
 
     def _facts(self, cell: Cell) -> dict[str, float]:
         facts: dict[str, float] = {"feature_dim": 12, "patches_per_image": 16, "bank_vectors": 300, "bank_bytes": 14400}
@@ -227,11 +248,28 @@ class MadeStudy:
                 masks.append(mask)
         return names, np.array(labels), np.array(masks)
 
+    def analyse(self) -> None:
+        """Write the tables and ladders of its analyses, which the report reads."""
+        data = self.data
+        for experiment in self.plan.order:
+            for name, make in EXPERIMENT_TABLES.items():
+                write_text(
+                    data.experiment_folder(experiment) / f"{name}.csv", make(data, experiment).to_csv(index=False)
+                )
+            ladder = EXPERIMENT_PLOTS["severity_ladder"].draw(data, experiment)
+            save_plots({"severity_ladder": ladder}, data.experiment_folder(experiment) / "figures")
+        for name, make_study_table in STUDY_TABLES.items():
+            write_text(self.folder / f"{name}.csv", make_study_table(data).to_csv(index=False))
+
+    def render(self, **arguments: Any) -> str:
+        """The report, its tables made anew."""
+        self.analyse()
+        return render_report(self.data, self.provenance, **arguments)
+
     def arguments(self, report: Path) -> list[str]:
-        return [
-            "--plan", self.plan.canonical(), "--provenance", json.dumps(self.provenance),
-            "--folder", str(self.folder), "--report", str(report),
-        ]  # fmt: skip
+        """Those of the script that writes the report; its tables are made anew."""
+        self.analyse()
+        return [*self.options(), "--provenance", json.dumps(self.provenance), "--report", str(report)]
 
 
 @pytest.fixture
@@ -266,12 +304,13 @@ def calibrate_cell() -> Callable[[Cell, LogOdds | None], None]:
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MadeStudy]:
-    """The made-up study, written once: its working folder and itself."""
+    """The made-up study, written and analysed once: its working folder and itself."""
     folder = tmp_path_factory.mktemp("made")
     study = MadeStudy()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         study.write()
+        study.analyse()
     return folder, study
 
 
@@ -281,7 +320,7 @@ def made_page(made_once: tuple[Path, MadeStudy]) -> str:
     folder, study = made_once
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return render_report(study.plan, study.provenance, study.folder)
+        return render_report(study.data, study.provenance)
 
 
 @pytest.fixture

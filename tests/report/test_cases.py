@@ -19,32 +19,38 @@ def images(anomalous, normal, threshold):
 
 
 def test_failures_come_first_and_worst_first():
-    chosen = select_cases(images([5, 1, 2, 9], [0, 4, 3, 1], 2.5))
+    chosen = select_cases(images([5, 1, 2, 9], [0, 4, 3, 1], 2.5), 4)
     assert list(chosen)[:2] == ["Missed defects", "False alarms"]
     assert chosen["Missed defects"] == [1, 2]
     assert chosen["False alarms"] == [5, 6]
 
 
 def test_best_are_the_clearest_of_different_defects():
-    chosen = select_cases(images([1, 1, 1, 1, 50, 8, 40, 7], [0], 0.5))
+    chosen = select_cases(images([1, 1, 1, 1, 50, 8, 40, 7], [0], 0.5), 4)
     assert chosen["Clearest defects"][:2] == [4, 5]
 
 
 def test_no_image_stands_under_two_headings():
-    chosen = select_cases(images(range(20), range(-3, 17), 8.5))
+    chosen = select_cases(images(range(20), range(-3, 17), 8.5), 4)
     rows = [row for group in chosen.values() for row in group]
     assert len(rows) == len(set(rows))
 
 
+def test_as_many_are_shown_as_the_config_asks_for():
+    scored = images(range(20), range(-3, 17), 8.5)
+    for count in (1, 3, 5):
+        assert {len(rows) for rows in select_cases(scored, count).values()} == {count}
+
+
 def test_without_threshold_nothing_is_called_a_failure():
-    chosen = select_cases(images([5, 1], [0, 4], None))
+    chosen = select_cases(images([5, 1], [0, 4], None), 4)
     assert chosen["Lowest-scored defects"] == [1, 0]
     assert chosen["Highest-scored good images"] == [3, 2]
     assert "Missed defects" not in chosen
 
 
 def test_unranked_images_are_left_out():
-    assert 0 not in [row for group in select_cases(images([np.nan, 3], [1], 2)).values() for row in group]
+    assert 0 not in [row for group in select_cases(images([np.nan, 3], [1], 2), 4).values() for row in group]
 
 
 def test_verdicts_are_those_of_the_predictions(results):

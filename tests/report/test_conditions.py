@@ -18,6 +18,9 @@ def cell(fitted, calibrated, tested, *, trained="a", dataset="d"):
         (("dark", "dark", "dark"), "adapted"),
         (("dark", "dark", "clean"), None),
         (("dark", "clean", "dark"), None),
+        (("clean", "blurred", "dark"), None),
+        (("clean", "dark", "clean"), None),
+        (("dark", "blurred", "dark"), None),
     ],
 )
 def test_condition_follows_from_three_domains(domains, condition):

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 from patchshift.report.experiments import METRICS, bars_of_rows, curve_panels, results_table
 from patchshift.report.results import StudyResults, read_rows
 
@@ -36,9 +34,9 @@ def test_undefined_metrics_point_to_their_reason(make_study):
     study = make_study(validation=False)
     results = StudyResults(study.plan, study.folder)
     table = results_table(results, results.cells["clean"])
-    assert table.notes == ["no validation image"]
     entry = table.lines["a"][0].entries[list(METRICS).index("f1")]
-    assert (entry.value.value, entry.note) == (None, 1)
+    assert entry.value.value is None
+    assert table.notes[entry.note - 1] == "no validation image"
 
 
 def test_bars_show_each_ranking_once(made, results):
@@ -55,12 +53,3 @@ def test_curves_are_of_the_categories_that_can_be_ranked(results):
         "a": ["blunt", "sharp"],
         "b": ["blunt", "sharp"],
     }
-
-
-def test_figure_script_writes_equal_bytes(made, tmp_path):
-    import plot_experiment
-
-    results = str(made.folder / "experiments" / "clean" / "results.csv")
-    for name in ("one.png", "two.png"):
-        plot_experiment.main(["--results", results, "--title", "A $title$ <of> words", "--bars", str(tmp_path / name)])
-    assert Path(tmp_path / "one.png").read_bytes() == Path(tmp_path / "two.png").read_bytes()

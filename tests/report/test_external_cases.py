@@ -1,5 +1,7 @@
 """Images of detectors that are scores of another method: without maps, and with maps of a unit of their own."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -41,9 +43,9 @@ def test_without_maps_images_are_shown_with_masks_and_decisions_but_no_heatmap(e
 
 
 def test_the_report_says_that_there_are_no_heatmaps(external):
-    with_maps = render_report(external.plan, external.provenance, external.folder)
+    with_maps = external.render()
     rewrite_maps(external, lambda maps: np.zeros((len(maps), 0, 0), np.float32))
-    page = render_report(external.plan, external.provenance, external.folder)
+    page = external.render()
     said, shown = "no heatmap: the detector gives no maps", 'alt="heatmap"'
     assert (said in with_maps, shown in with_maps) == (False, True)
     assert (said in page, shown in page) == (True, False)
@@ -62,14 +64,14 @@ def test_colours_follow_the_maps_of_another_method_and_not_its_threshold(externa
 
 
 def test_the_threshold_is_not_marked_among_colours_of_another_unit(external):
-    page = render_report(external.plan, external.provenance, external.folder)
+    page = external.render()
     assert "mark: the threshold" not in page
     fitted = external.plan.model_copy(update={"external": {}})
-    assert "mark: the threshold" in render_report(fitted, external.provenance, external.folder)
+    assert "mark: the threshold" in render_report(replace(external.data, plan=fitted), external.provenance)
 
 
 def test_the_backbone_that_only_labels_scores_is_not_recommended_with_them(external):
-    page = render_report(external.plan, external.provenance, external.folder)
+    page = external.render()
     assert "Use <code>sharp</code>;" in page
     assert "Of sharp, domain clean" in page
     assert "sharp on net" not in page

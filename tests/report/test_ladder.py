@@ -1,10 +1,10 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.ladder import arrange_ladders, average_ladders, find_ladders
+from patchshift.report.plots.severities import draw_severities
 from patchshift.report.results import StudyResults, read_rows
 
 SPEC = EvaluationSpec(bootstrap_resamples=100)
@@ -115,13 +115,15 @@ def test_categories_that_lack_a_severity_have_no_part_in_the_means(climbed: Stud
     assert {step.categories for step in steps} == {1}
 
 
-def test_script_draws_equal_bytes(climbed: StudyResults, tmp_path: Path) -> None:
-    import plot_severities
-
-    arguments = ["--results", str(RESULTS), "--domains", json.dumps(DOMAINS), "--ladder"]
-    for name in ("one.png", "two.png"):
-        plot_severities.main([*arguments, str(tmp_path / name)])
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+def test_figure_shows_the_steps_of_each_category(make_study) -> None:
+    domains = ["clean", "dim", "dark"]
+    climbing = {"title": "", "train": ["d"], "target_domains": domains}
+    data = make_study(detectors=("blunt",), ladder=climbing, one={"title": "", "train": ["d"]}).data
+    drawn = draw_severities(data, "ladder")
+    assert drawn is not None
+    steps = drawn.data.groupby(["shift", "category"])["severity"].apply(list)
+    assert steps.to_dict() == {("photometric", "a"): [0, 1, 3], ("photometric", "b"): [0, 1, 3]}
+    assert draw_severities(data, "one") is None
 
 
 def test_a_ladder_of_untrained_weights_says_so() -> None:

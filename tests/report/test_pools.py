@@ -10,7 +10,6 @@ import pytest
 from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.pools import COMPOSITION
 from patchshift.plan.specs import EvaluationSpec
-from patchshift.report.page import render_report
 from patchshift.report.pairing import mean_difference
 from patchshift.report.pools import NO_OWN_BANK, compare_pools, pool_table
 from patchshift.report.results import StudyResults
@@ -52,7 +51,7 @@ def test_a_pools_own_categories_and_others_are_compared_apart(make_study):
         losses = [loss.value for loss in comparison.losses.values()]
         assert len(losses) == (1 if of_members else 2)
         assert comparison.difference.value == pytest.approx(-sum(losses) / len(losses))
-    page = render_report(study.plan, study.provenance, study.folder)
+    page = study.render()
     assert "Pool all on its own categories, clean" in page
     assert "Pool all on categories that it has not, clean" in page
 
@@ -164,7 +163,7 @@ def test_the_page_shows_losses_also_where_shares_are_unknown(make_study: Callabl
         path = Path(cell.metrics)
         write_json(path, read_json(path) | {"facts": {"patches_per_image": 16}})
     write_text(study.folder / "metrics.csv", tidy_metrics(study.cells()).to_csv(index=False))
-    page = render_report(study.plan, study.provenance, study.folder)
+    page = study.render()
     section = page.partition("What the shared bank costs")[2].partition("</table>")[0]
     assert "<th>image AUROC lost</th>" in section
     assert re.findall(r'<th scope="row">([ab])</th>\s*<td>(?:<b>)?[+\N{MINUS SIGN}]?0\.\d{3}', section) == ["a", "b"]

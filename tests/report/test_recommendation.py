@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from patchshift.evaluation.image_metrics import count_decisions, image_auroc
+from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
 from patchshift.plan.specs import EvaluationSpec
@@ -28,7 +29,9 @@ class Scored(StudyResults):
         images = self.by_cell[cell]
         if metric == "image_auroc":
             try:
-                return Value(image_auroc(images.labels, images.scores), 0.0, 1.0)
+                drawn = bootstrap_image_ranking(images.labels == 1, images.scores, resamples=200, seed=0)
+                ends = percentile_interval(drawn["image_auroc"], 0.95)
+                return Value(image_auroc(images.labels, images.scores), *ends)
             except Undefined as error:
                 return Value(None, undefined=str(error))
         if images.decisions is None:

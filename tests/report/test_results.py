@@ -62,7 +62,7 @@ def test_fields_are_read_as_they_are_written(tmp_path):
     ("value", "text"),
     [
         (Value(0.5), "0.500"),
-        (Value(-0.5, -0.75, 0.25), "−0.500, −0.750 to 0.250"),
+        (Value(-0.5, -0.75, 0.25), "−0.50, −0.75 to 0.25"),
         (Value(None, undefined="no image"), "undefined"),
     ],
 )

@@ -1,5 +1,6 @@
 import pandas as pd
 
+from patchshift.report.results import IMAGE_COLUMNS
 from patchshift.report.tables import (
     METRICS_COLUMNS,
     experiment_results,
@@ -31,13 +32,13 @@ def test_predictions_hold_every_test_image_of_every_cell(results):
     frame = predictions(results.all_cells())
     assert len(frame) == 12 * len(results.all_cells())
     assert ((frame.score >= frame.threshold) == (frame.decision == 1)).all()
-    assert set(frame.columns[-7:]) == {"image", "label", "defect", "relabelled", "score", "decision", "threshold"}
+    assert set(frame.columns[-len(IMAGE_COLUMNS) :]) == set(IMAGE_COLUMNS)
     assert set(frame.relabelled) == {0}
 
 
 def test_estimates_in_words():
     row = {"f1": 0.5, "f1_low": 0.25, "f1_high": 0.75, "floor": 0.5, "none": None, "nan": float("nan")}
-    assert format_estimate(row, "f1") == "0.500 [0.250, 0.750]"
+    assert format_estimate(row, "f1") == "0.50 [0.25, 0.75]"
     assert format_estimate(row, "floor") == "0.500"
     assert (
         format_estimate(row, "none") == format_estimate(row, "nan") == format_estimate(pd.Series(row), "absent") == "-"

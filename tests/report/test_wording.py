@@ -71,9 +71,9 @@ def test_undefined_figures_do_not_change():
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
-        (Value(0.1, 0.05, 0.15), "A has a higher image AUROC than B, by 0.100, 0.050 to 0.150."),
-        (Value(-0.1, -0.15, -0.05), "A has a lower image AUROC than B, by 0.100, 0.050 to 0.150."),
-        (Value(0.1, -0.05, 0.25), "do not tell A from B: the difference in image AUROC is 0.100, −0.050 to 0.250."),
+        (Value(0.1, 0.05, 0.15), "A has a higher image AUROC than B, by 0.10, 0.05 to 0.15."),
+        (Value(-0.1, -0.15, -0.05), "A has a lower image AUROC than B, by 0.10, 0.05 to 0.15."),
+        (Value(0.1, -0.05, 0.25), "do not tell A from B: the difference in image AUROC is 0.10, −0.05 to 0.25."),
         (Value(None, undefined="no image"), "The difference between A and B is undefined: no image."),
     ],
 )

@@ -239,8 +239,8 @@ def test_a_threshold_from_synthetic_defects_sees_neither_defects_nor_test_images
     made = scores(folder, "parts/plate", domain)
     assert {image.partition("#")[0] for image in made.images} <= set(split.of("val"))
     inputs = threshold["provenance"]["inputs"]
-    assert inputs["defects_scores"] == digest_file(folder / f"results/scores/{place}/on/{domain}.h5")
-    assert inputs["defects_pack"] == digest_file(folder / f"results/packs/{domain}.h5")
+    assert inputs["defects_scores"] == [digest_file(folder / f"results/scores/{place}/on/{domain}.h5")]
+    assert inputs["defects_pack"] == [digest_file(folder / f"results/packs/{domain}.h5")]
     with Pack(folder / f"results/packs/{domain}.h5") as pack:
         assert pack.images == made.images
     clean = scores(folder, "parts/plate", "parts/plate/clean")

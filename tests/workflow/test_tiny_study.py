@@ -85,7 +85,7 @@ def test_a_study_leaves_its_tables_figures_report_and_summary(checkout: Any) -> 
     for name in ("metrics.csv", "predictions.csv", "timings.csv", "report.html", "summary.json", "run.log"):
         assert (study / name).stat().st_size > 0, name
     assert (study / "experiments/shifted/results.csv").read_text().count("\n") == 3
-    for name in ("experiments/shifted/bars.png", "shifts/tiny/weave.png"):
+    for name in ("experiments/shifted/figures/bars.png", "shifts/tiny/weave.png"):
         assert (study / name).read_bytes().startswith(b"\x89PNG")
     assert (checkout.folder / "results/data_cards/tiny.html").stat().st_size > 0
 
@@ -96,7 +96,8 @@ def test_a_second_run_has_nothing_to_do(checkout: Any) -> None:
     assert "Nothing to be done" in run.stderr
 
 
-FROM_COLLECT = {"collect_experiment", "collect_study", "plot_experiment", "write_report"}
+FROM_ANALYSE = {"analyse_experiment", "analyse_study", "plot_experiment", "plot_study", "write_report"}
+FROM_COLLECT = {"collect_experiment", "collect_study", *FROM_ANALYSE}
 FROM_DECIDE = {"decide", *FROM_COLLECT}
 FROM_CALIBRATE = {"calibrate_threshold", *FROM_DECIDE}
 FROM_SCORE = {"score_images", "evaluate", *FROM_CALIBRATE}
@@ -112,6 +113,7 @@ FROM_SPLIT = {"split_images", "write_data_card", *FROM_FIT}
         ("{method: max}", "{method: top_share, share: 0.1}", FROM_SCORE),
         ("quantile: 0.9", "quantile: 0.8", FROM_CALIBRATE),
         ("question: Does", "question: How does", {"write_report"}),
+        ("add:\n", "analysis: {cases: 2}\nadd:\n", FROM_ANALYSE),
     ],
 )
 def test_an_edit_reruns_only_what_depends_on_it(checkout: Any, old: str, new: str, rules: set[str]) -> None:

@@ -8,7 +8,6 @@ Tested in tests/app/test_detector.py.
 """
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from patchshift.app.calibrations import judge_images
 from patchshift.app.latency import Latency, Stopwatch
 from patchshift.app.models import ExportedModel, needs_weights
 from patchshift.data.images import read_image
@@ -26,7 +26,6 @@ from patchshift.data.shifts.views import cut_view
 from patchshift.errors import UserError
 from patchshift.evaluation.anomaly_maps import upsample_map
 from patchshift.evaluation.calibrated import weigh_patches
-from patchshift.evaluation.thresholds import normalise
 from patchshift.features.backbones import build_backbone
 from patchshift.features.decoding import Batch
 from patchshift.features.devices import Maps, choose_device, describe_device
@@ -68,12 +67,16 @@ class Prediction:
         score: the image score, as the workflow computes it; higher is more anomalous.
         normalised_score: how many standard deviations of the normal validation scores it lies above their mean; None
             where they have none.
-        threshold: scores at or above it are called defective; None: the model has no threshold.
+        threshold: scores at or above it are called defective; None: the model has no threshold, or zones decide.
         decision: whether it is called defective; None: the model has no threshold.
         undefined: why there is no decision; None if there is one.
         anomaly_map: [H, W] float32 at the image's size, smoothed as the protocol says; of a view, at the view's size.
         patch_scores: [rows, columns] float32, what the map was made from.
         latency: what it took.
+        zone: names of the zones at or above their thresholds, separated by spaces (`r1c2`: first row, second column);
+            empty: none, or the model has no zones.
+        probability: that it is defective, by Platt's sigmoid; None: the model has no probabilities.
+        probability_isotonic: the same by isotonic regression.
     """
 
     image: str
@@ -85,6 +88,9 @@ class Prediction:
     anomaly_map: Float32
     patch_scores: Float32
     latency: Latency
+    zone: str = ""
+    probability: float | None = None
+    probability_isotonic: float | None = None
 
 
 class Detector:
@@ -193,19 +199,17 @@ class Detector:
                 )
             finished.append((image, score, patch_scores, anomaly_map))
         share = watch.share(len(images))
+        verdicts = judge_images(model.calibration, scores.image_scores, scores.maps, ignore)
         return [
             Prediction(
                 image=image.name,
                 score=float(score),
-                normalised_score=self._normalise(float(score)),
-                threshold=model.calibration.threshold,
-                decision=self._decide(score),
-                undefined=model.calibration.undefined,
                 anomaly_map=anomaly_map,
                 patch_scores=patch_scores,
                 latency=Latency(image.milliseconds, share.forward, share.search, share.map),
+                **vars(verdict),
             )
-            for image, score, patch_scores, anomaly_map in finished
+            for (image, score, patch_scores, anomaly_map), verdict in zip(finished, verdicts, strict=True)
         ]
 
     def _extract(self, images: Sequence[OpenedImage]) -> FeatureRows:
@@ -221,14 +225,6 @@ class Detector:
             parts = [part for _, part in self.backbone.on_device([batch])]  # several where memory is short
             maps = {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
         return hold_maps([image.name for image in images], self.model.backbone.input_size, maps)
-
-    def _decide(self, score: np.float32) -> bool | None:
-        threshold = self.model.calibration.threshold
-        return None if threshold is None else bool(score >= threshold)
-
-    def _normalise(self, score: float) -> float | None:
-        normalised = float(normalise(np.array([score]), self.model.calibration)[0])
-        return normalised if math.isfinite(normalised) else None
 
 
 def _name(image: Path | str | UInt8 | OpenedImage, number: int) -> str:

@@ -4,8 +4,9 @@ Tested in tests/app/test_export.py.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,25 @@ class ExportSources:
     Attributes:
         bank: the fitted detector.
         features: the feature stores of the normal images that it was fitted on.
-        scores: its scores on the calibration domain.
-        pack: of that domain.
-        split: of the calibration category.
+        scores: its scores on the calibration domain; of a pool, on each member's.
+        pack: of that domain, in the same order.
+        split: of the calibration category, in the same order.
         threshold: what was calibrated.
         weights: the backbone's weight file, if it has one.
     """
 
     bank: Path
     features: list[Path]
-    scores: Path
-    pack: Path
-    split: Path
+    scores: list[Path]
+    pack: list[Path]
+    split: list[Path]
     threshold: Path
     weights: Path | None
 
     @property
-    def inputs(self) -> dict[str, Path]:
-        """Role -> file; features apart, which are large, and which the bank's provenance names."""
-        return {name: path for name, path in vars(self).items() if isinstance(path, Path)}
+    def inputs(self) -> dict[str, Path | list[Path]]:
+        """Role -> file or files; features apart, which are large, and which the bank's provenance names."""
+        return {name: files for name, files in vars(self).items() if files and name != "features"}
 
 
 def export_model(
@@ -83,14 +84,18 @@ def export_model(
     for features in sources.features:
         _check_features(features, sources, backbone, bank_provenance)
     _check_threshold(sources)
-    validation = ScoredImages.read(sources.scores, sources.pack, sources.split, part="val")
-    if not len(validation.images):
-        raise UserError(f"{sources.split} has no validation image: export with a split protocol that has some")
+    files = zip(sources.scores, sources.pack, sources.split, strict=True)
+    parts = [ScoredImages.read(scores, pack, split, part="val") for scores, pack, split in files]
+    if not any(part.images for part in parts):
+        splits = ", ".join(map(str, sources.split))
+        raise UserError(f"{splits}: no validation image: export with a split protocol that has some")
+    ignore = _common_ignore(sources, parts, bank.representation.grid)
     calibration, combination = read_calibration(sources.threshold)
-    if is_calibrated(validation):
+    if is_calibrated(parts[0]):
         if combination is None:
             raise UserError(f"{sources.threshold} has no weights for the two distances: {calibration.undefined}")
-        validation = combine_images(validation, combination, sources.pack)
+        parts = [combine_images(part, combination, pack) for part, pack in zip(parts, sources.pack, strict=True)]
+    validation = reduce(ScoredImages.join, parts)
     normal = validation.labels == 0
     maps = validation.maps
     median = float(np.median(maps[normal] if normal.any() else maps))
@@ -104,7 +109,7 @@ def export_model(
         patch_range=(median, float(np.quantile(maps, HIGH))),
         smoothing_sigma=evaluation.smoothing_sigma,
         provenance={**provenance, "bank": bank_provenance},
-        ignore=_common_ignore(sources, validation.images, bank.representation.grid),
+        ignore=ignore,
         combination=combination,
         view=domain.view,
     )
@@ -133,13 +138,14 @@ def _check_features(features: Path, sources: ExportSources, backbone: BackboneSp
 
 def _check_threshold(sources: ExportSources) -> None:
     """That the threshold was calibrated on these scores, and these came from this bank."""
-    threshold, scores = (_read_provenance(path)["inputs"] for path in (sources.threshold, sources.scores))
-    for made, path, role, other in (
-        (threshold, sources.threshold, "scores", sources.scores),
-        (scores, sources.scores, "bank", sources.bank),
-    ):
-        if made.get(role) != digest_file(other):
-            raise UserError(f"{path} was not made from {other}: delete it and run again")
+    calibrated = _read_provenance(sources.threshold)["inputs"].get("scores")
+    if calibrated != [digest_file(path) for path in sources.scores]:
+        scores = ", ".join(map(str, sources.scores))
+        raise UserError(f"{sources.threshold} was not made from {scores}: delete it and run again")
+    bank = digest_file(sources.bank)
+    for path in sources.scores:
+        if _read_provenance(path)["inputs"].get("bank") != bank:
+            raise UserError(f"{path} was not made from {sources.bank}: delete it and run again")
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:
@@ -152,20 +158,24 @@ def _read_provenance(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
 
 
-def _common_ignore(sources: ExportSources, images: list[str], grid: tuple[int, int]) -> Bool | None:
+def _common_ignore(sources: ExportSources, parts: Sequence[ScoredImages], grid: tuple[int, int]) -> Bool | None:
     """[rows, columns] the patches that scores of all images look past; None where there are none.
 
     Raises:
         UserError: if images ignore different ones: what a new image would ignore, nobody knows.
     """
-    if "pack" not in _read_provenance(sources.scores)["inputs"]:
+    found = []
+    for scores, pack, part in zip(sources.scores, sources.pack, parts, strict=True):
+        is_masked = "pack" in _read_provenance(scores)["inputs"]
+        masks = read_ignored_patches(pack, part.images, grid) if is_masked else None
+        found.append(np.zeros((len(part.images), *grid), np.bool_) if masks is None else masks)
+    ignored: Bool = np.concatenate(found)
+    if not ignored.any():
         return None
-    masks = read_ignored_patches(sources.pack, images, grid)
-    if masks is None or not masks.any():
-        return None
-    if (masks != masks[0]).any():
+    if (ignored != ignored[0]).any():
+        packs = ", ".join(map(str, sources.pack))
         raise UserError(
-            f"{sources.pack}: its images ignore different regions, so nobody knows what a new image ignores: export a "
-            "bank of a dataset with one ignore mask for all images"
+            f"{packs}: images ignore different regions, so nobody knows what a new image ignores: export a bank of a "
+            "dataset with one ignore mask for all images"
         )
-    return np.asarray(masks[0])
+    return np.asarray(ignored[0])

@@ -9,6 +9,7 @@ from PIL import Image
 
 from patchshift.app.detector import Prediction
 from patchshift.app.models import ExportedModel
+from patchshift.evaluation.zones import explain_calibration, spread_thresholds
 from patchshift.report.pictures import MASK_COLOUR, Scale, blend, outline, shrink_mask
 
 Bool = npt.NDArray[np.bool_]
@@ -18,25 +19,51 @@ LARGEST = 1024
 """Pixels of a heatmap along its longer side; masks have the image's size."""
 
 
-def has_masks(model: ExportedModel) -> bool:
-    """Whether the image threshold is one on patches, too: the image score is the largest patch score as it is."""
-    score = model.scoring.image_score
-    return model.calibration.threshold is not None and score.method == "max" and not score.reweight_neighbours
+MASKS = {
+    "pixels": "the pixels of the map at or above the threshold of pixels",
+    "zones": "the patches at or above the threshold of their zone",
+    "image": "the patches at or above the image threshold",
+}
+"""What masks mark."""
+
+
+def choose_masks(model: ExportedModel) -> str | None:
+    """Which of `MASKS` a model's masks are; None: it has none.
+
+    The threshold of pixels, where there is one; else those of zones; else the image threshold, if it is one on patches,
+    too: the image score is the largest patch score as it is.
+    """
+    calibration, score = model.calibration, model.scoring.image_score
+    if calibration.pixels and calibration.pixels.threshold is not None:
+        return "pixels"
+    if calibration.zones:
+        return "zones" if explain_calibration(calibration) is None else None
+    if calibration.threshold is not None and score.method == "max" and not score.reweight_neighbours:
+        return "image"
+    return None
 
 
 def find_mask(model: ExportedModel, prediction: Prediction) -> Bool | None:
-    """[H, W] True where a patch that counts has a score at or above the image threshold; None for other image scores.
+    """[H, W] True where a map that counts is at or above a threshold; None where the model has none for its maps.
 
-    Patches are shown as the rectangles that they are, and scores are those of patches, before smoothing: so a mask
-    marks something exactly where the image is called defective.
+    Pixels are compared as they are shown, after smoothing. Patches are shown as the rectangles that they are, and
+    compared before smoothing: so a mask of patches marks something exactly where the image is called defective.
     """
-    threshold = model.calibration.threshold
-    if threshold is None or not has_masks(model):
+    kind, calibration, size = choose_masks(model), model.calibration, prediction.anomaly_map.shape
+    if kind is None:
         return None
-    patches = prediction.patch_scores >= threshold
-    if model.ignore is not None:
-        patches &= ~model.ignore
-    return _spread(patches, prediction.anomaly_map.shape)
+    if kind == "pixels":
+        assert calibration.pixels is not None
+        assert calibration.pixels.threshold is not None
+        mask = prediction.anomaly_map >= calibration.pixels.threshold
+    elif kind == "zones":
+        assert calibration.zones is not None
+        limits = spread_thresholds(calibration.zones, prediction.patch_scores.shape)
+        mask = _spread(prediction.patch_scores >= limits, size)
+    else:
+        assert calibration.threshold is not None
+        mask = _spread(prediction.patch_scores >= calibration.threshold, size)
+    return mask if model.ignore is None else mask & ~_spread(model.ignore, size)
 
 
 def draw_heatmap(model: ExportedModel, prediction: Prediction, pixels: UInt8, mask: Bool | None) -> UInt8:

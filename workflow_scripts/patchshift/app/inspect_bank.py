@@ -161,13 +161,10 @@ def _describe_bank(bank: "Bank") -> dict[str, Section]:
 
 
 def _describe_use(model: "ExportedModel") -> dict[str, Section]:
+    from patchshift.app.calibrations import describe_calibration
+
     scores, calibration = model.normal_scores, model.calibration
-    threshold: Section = {"policy": calibration.policy, "threshold": calibration.threshold}
-    if calibration.undefined:
-        threshold["undefined"] = calibration.undefined
-    if calibration.guarantee:
-        threshold["guarantee"] = calibration.guarantee
-    threshold["validation_images"] = {"normal": calibration.normal, "anomalous": calibration.anomalous}
+    threshold = describe_calibration(calibration)
     if model.calibrated_before_extension:
         threshold["calibrated_before_extension"] = True
     normal: Section = {"images": len(scores)}

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from patchshift.detectors.bank import Bank
 from patchshift.errors import UserError
 from patchshift.evaluation.calibrated import LogOdds
-from patchshift.evaluation.thresholds import Calibration
+from patchshift.evaluation.calibration import Calibration, as_calibration
 from patchshift.plan.backbone_specs import BACKBONE, NO_WEIGHTS, RANDOM, BackboneSpec
 from patchshift.plan.base import canonical_json
 from patchshift.plan.domain_specs import ViewSpec
@@ -131,7 +131,7 @@ class ExportedModel:
             backbone=BACKBONE.validate_json(file.attrs["backbone"]),
             weights_digest=file.attrs["weights_digest"] or None,
             scoring=ScoringSpec.model_validate_json(file.attrs["scoring"]),
-            calibration=Calibration(**json.loads(file.attrs["calibration"])),
+            calibration=as_calibration(json.loads(file.attrs["calibration"])),
             normal_scores=file["normal_scores"][:],
             patch_range=(low, high),
             smoothing_sigma=float(file.attrs["smoothing_sigma"]),

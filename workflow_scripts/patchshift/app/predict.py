@@ -42,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-overlays",
         action="store_true",
-        help="write neither heatmaps nor masks. Masks mark the patches at or above the threshold; there are none where "
-        "the model has no threshold, or its image score is another than the largest patch score",
+        help="write neither heatmaps nor masks. Masks mark the pixels at or above the model's threshold of pixels; "
+        "without one, the patches at or above the threshold of their zone or image. There are none where patches have "
+        "no threshold: the image score is another than the largest patch score",
     )
 
 
@@ -108,10 +109,14 @@ def _interrupt_on_sigterm() -> Iterator[None]:
 
 def _conclude(folder: "PredictionFolder") -> None:
     from patchshift.app.latency import describe_latencies
+    from patchshift.evaluation.zones import explain_calibration
 
     calibration = folder.detector.model.calibration
-    if calibration.threshold is None:
-        decided = f"not decided: the model has no threshold ({calibration.undefined})"
+    zones = calibration.zones
+    if reason := explain_calibration(calibration):
+        decided = f"not decided: the model has no threshold ({reason})"
+    elif zones:
+        decided = f"{folder.defective} called defective by {zones.rows} x {zones.columns} zones ({calibration.policy})"
     else:
         decided = f"{folder.defective} called defective at threshold {calibration.threshold:.6g} ({calibration.policy})"
     print(f"\n{len(folder.names)} images, {decided}")
@@ -122,7 +127,8 @@ def _conclude(folder: "PredictionFolder") -> None:
 
 def _describe(prediction: "Prediction") -> str:
     word = {True: "DEFECTIVE", False: "normal", None: "undecided"}[prediction.decision]
-    return f"{word:9}  score {prediction.score:.5g}  {prediction.latency.total:.0f} ms  {prediction.image}"
+    zone = f"  {prediction.zone}" if prediction.zone else ""
+    return f"{word:9}  score {prediction.score:.5g}  {prediction.latency.total:.0f} ms  {prediction.image}{zone}"
 
 
 def _cut(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:

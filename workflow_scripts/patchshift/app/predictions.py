@@ -2,7 +2,7 @@
 
     predictions.csv         one row per image, added as it is done
     heatmaps/NAME.png       the image under its anomaly map, what is ignored grey
-    masks/NAME.png          where patches are at or above the threshold (`heatmaps.find_mask`)
+    masks/NAME.png          where pixels or patches are at or above a threshold (`heatmaps.find_mask`)
     latency.csv             milliseconds of each image, step by step
     summary.json            counts, threshold, drift, p50 and p95, SHA-256 of the model's file
 
@@ -11,6 +11,7 @@ Tested in tests/app/test_predict.py.
 """
 
 import csv
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +23,16 @@ from PIL import Image
 
 from patchshift.app.detector import Detector, OpenedImage, Prediction
 from patchshift.app.drift import DriftMonitor
-from patchshift.app.heatmaps import draw_heatmap, find_mask, has_masks
+from patchshift.app.heatmaps import MASKS, choose_masks, draw_heatmap, find_mask
 from patchshift.app.latency import Latency, summarise_latencies, write_latencies
 from patchshift.app.watching import escape, explain_name
 from patchshift.errors import UserError
+from patchshift.evaluation.zones import explain_calibration
 from patchshift.runtime.files import atomic_path, explain_write_failure, remove, write_json
 
-COLUMNS = ("image", "score", "normalised_score", "threshold", "decision", "undefined")
+FIRST_COLUMNS = ("image", "score", "normalised_score", "threshold", "decision", "undefined")
+"""By which a table of predictions is known, of whatever version."""
+COLUMNS = (*FIRST_COLUMNS, "zone", "probability", "probability_isotonic")
 TIME = "milliseconds"
 TABLE, LATENCIES, SUMMARY = "predictions.csv", "latency.csv", "summary.json"
 PICTURES = ("heatmaps", "masks")
@@ -102,7 +106,7 @@ class PredictionFolder:
         """The folders of pictures, for the terminal, and why there are no masks."""
         if not self.overlays:
             return ""
-        if has_masks(self.detector.model):
+        if choose_masks(self.detector.model):
             return ", heatmaps/, masks/"
         return ", heatmaps/ (no masks: patches have no threshold of their own here, docs/predict.md)"
 
@@ -128,7 +132,8 @@ class PredictionFolder:
 
     def _refuse(self, name: str, reason: str) -> None:
         self.mistakes.append(escape(reason))  # it may name the folder, too
-        self._writer.writerow((escape(name), "", "", "", "", escape(reason), *([""] if self.timed else [])))
+        nothing = ("",) * (len(COLUMNS) - len(FIRST_COLUMNS) + self.timed)
+        self._writer.writerow((escape(name), "", "", "", "", escape(reason), *nothing))
 
     def _write(self, image: OpenedImage, prediction: Prediction) -> None:
         if self.overlays:
@@ -138,11 +143,15 @@ class PredictionFolder:
             if mask is not None:
                 self._save(mask.astype(np.uint8) * 255, "masks", image.name)
         decision = "" if prediction.decision is None else int(prediction.decision)
-        normalised = "" if prediction.normalised_score is None else f"{prediction.normalised_score:.6g}"
+        normalised, platt, isotonic = (
+            "" if value is None else f"{value:.6g}"
+            for value in (prediction.normalised_score, prediction.probability, prediction.probability_isotonic)
+        )
         threshold = "" if prediction.threshold is None else prediction.threshold
         took = [f"{prediction.latency.total:.3f}"] if self.timed else []
-        row = (image.name, prediction.score, normalised, threshold, decision, prediction.undefined or "", *took)
-        self._writer.writerow(row)  # last: a row stands for an image of which everything is there
+        row = (image.name, prediction.score, normalised, threshold, decision, prediction.undefined or "")
+        # last: a row stands for an image of which everything is there
+        self._writer.writerow((*row, prediction.zone, platt, isotonic, *took))
         self.names.append(image.name)
         self.latencies.append(prediction.latency)
         self.defective += bool(prediction.decision)
@@ -154,6 +163,7 @@ class PredictionFolder:
 
     def _summarise(self) -> dict[str, Any]:
         calibration, model = self.detector.model.calibration, self.detector.model
+        reason, zones = explain_calibration(calibration), calibration.zones
         latency = {
             "steps": summarise_latencies(self.counted),
             "images": len(self.counted),
@@ -162,11 +172,14 @@ class PredictionFolder:
         }
         return {
             "images": len(self.names),
-            "defective": None if calibration.threshold is None else self.defective,
+            "defective": None if reason else self.defective,
             "not_used": len(self.mistakes),
             "policy": calibration.policy,
-            "threshold": calibration.threshold,
-            "undefined": calibration.undefined,
+            "threshold": None if zones else calibration.threshold,
+            "zones": dataclasses.asdict(zones) if zones else None,
+            "pixel_threshold": calibration.pixels.threshold if calibration.pixels else None,
+            "undefined": reason,
+            "masks": MASKS[kind] if self.overlays and (kind := choose_masks(model)) else None,
             "drift": {
                 "conclusion": self.drift.conclude(),
                 "alarms": len(self.drift.alarms),
@@ -213,7 +226,7 @@ def _read_table(path: Path) -> list[str] | None:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
-            if tuple(next(rows, ()))[: len(COLUMNS)] != COLUMNS:
+            if tuple(next(rows, ()))[: len(FIRST_COLUMNS)] != FIRST_COLUMNS:
                 return None
             return [row[0] for row in rows if row]
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError, csv.Error):

@@ -1,9 +1,10 @@
-"""Packs: the masks and ignore masks (full size) and the thumbnails of one target in one file.
+"""Packs: the masks and ignore masks (full size), the thumbnails and the facts of one target's images in one file.
 
 After extraction nothing reads domain images again: evaluation and report take what they need from here.
 Layout: `images`, `defects` (text), `labels`, `sizes` (height, width), `mask_bits` + `mask_offsets` (packed bits of all
 masks, one after another; none for an image without mask), `ignore_bits` + `ignore_offsets` (likewise of the distinct
-ignore masks), `ignore_pieces` (which of these each image has; -1: none), `thumbnails` + `thumbnail_offsets` (JPEG).
+ignore masks), `ignore_pieces` (which of these each image has; -1: none), `thumbnails` + `thumbnail_offsets` (JPEG),
+`facts/{name}` (float32, one number per image: `data.image_facts`).
 Tested in tests/data/test_packs.py.
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from patchshift.data.image_facts import FACTS, measure_facts
 from patchshift.data.images import map_files, read_image, read_mask
 from patchshift.data.index import ImageRow, find_rows
 from patchshift.errors import UserError
@@ -29,6 +31,7 @@ from patchshift.runtime.hdf5 import create_hdf5
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
+Float64 = npt.NDArray[np.float64]
 
 THUMBNAIL_SIDE = 256  # longest side, pixels
 NO_BITS = np.zeros(0, np.uint8)
@@ -43,11 +46,12 @@ class _Packed:
     size: tuple[int, int]
     mask: UInt8
     thumbnail: UInt8
+    facts: dict[str, float]
     hidden: bool
 
 
 def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Mapping[str, Any]) -> None:
-    """Pack the masks, ignore masks and thumbnails of all images of an index.
+    """Pack the masks, ignore masks, thumbnails and facts of all images of an index.
 
     Labels follow what can be seen: an anomalous image whose mask lies wholly inside its ignored region counts as
     normal. Such images are named in a warning. So are masks without any defect pixel, which are not refused: published
@@ -63,13 +67,15 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
     def pack(row: ImageRow) -> _Packed:
         image = read_image(root / row.image, digest=row.digest)
         size = image.shape[:2]
-        mask_size, mask = _read_bits(root / row.mask) if row.mask else (size, NO_BITS)
+        marked = read_mask(root / row.mask) if row.mask else None
+        mask_size, mask = (size, NO_BITS) if marked is None else (marked.shape, np.packbits(marked))
         ignore_size, ignore = ignored[row.ignore] if row.ignore else (size, NO_BITS)
         for kind, name, found in (("mask", row.mask, mask_size), ("ignore mask", row.ignore, ignore_size)):
             if found != size:
                 raise UserError(f"{kind} {root / name} is {found}, its image {row.image} is {size}: they must match")
         hidden = bool(len(ignore) and mask.any() and not (mask & ~ignore).any())
-        return _Packed(size, mask, _thumbnail(image), hidden)
+        facts = measure_facts(image, marked, _unpack_bits(ignore, size) if len(ignore) else None)
+        return _Packed(size, mask, _thumbnail(image), facts, hidden)
 
     packed = map_files(pack, rows)
     _warn_of_empty_masks(
@@ -88,6 +94,9 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
         _write_pieces(file, "ignore", "ignore_bits", [bits for _, bits in ignored.values()], compression="gzip")
         file.create_dataset("ignore_pieces", data=np.array(pieces, np.int64), track_times=False)
         _write_pieces(file, "thumbnail", "thumbnails", [one.thumbnail for one in packed])
+        for name in FACTS:
+            measured = np.array([one.facts[name] for one in packed], np.float32)
+            file.create_dataset(f"facts/{name}", data=measured, track_times=False)
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
 
 
@@ -100,6 +109,7 @@ class Pack:
         defects: defect types, empty for normal images.
         has_masks: whether every anomalous image has a mask.
         has_ignore: whether any image has an ignore mask.
+        facts: name in `image_facts.FACTS` -> [n] float64, NaN where there is nothing to measure.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,6 +123,7 @@ class Pack:
             self._ignore_offsets = self._file["ignore_offsets"][:]
             self._ignore_pieces = self._file["ignore_pieces"][:]
             self._thumbnail_offsets = self._file["thumbnail_offsets"][:]
+            self.facts: dict[str, Float64] = {name: self._file["facts"][name][:].astype(np.float64) for name in FACTS}
         except (OSError, KeyError) as error:
             raise UserError(f"{path} is not a whole pack ({error}): delete it and run again") from error
         self._path = path
@@ -144,9 +155,7 @@ class Pack:
         height, width = map(int, self._sizes[row])
         offsets = self._mask_offsets if kind == "mask" else self._ignore_offsets
         bits = self._file[f"{kind}_bits"][offsets[piece] : offsets[piece + 1]] if piece >= 0 else NO_BITS
-        if not len(bits):
-            return np.zeros((height, width), bool)
-        return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+        return _unpack_bits(bits, (height, width)) if len(bits) else np.zeros((height, width), bool)
 
     def __enter__(self) -> Self:
         return self
@@ -161,6 +170,12 @@ def _read_bits(path: Path) -> tuple[tuple[int, ...], UInt8]:
     """The size and the packed bits of a mask."""
     mask = read_mask(path)
     return mask.shape, np.packbits(mask)
+
+
+def _unpack_bits(bits: UInt8, size: tuple[int, ...]) -> Bool:
+    """A mask of (height, width) from its packed bits."""
+    height, width = size
+    return np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
 
 
 def _warn_of_empty_masks(masks: Sequence[str], root: Path) -> None:

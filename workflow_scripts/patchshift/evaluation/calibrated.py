@@ -17,10 +17,10 @@ from patchshift.data.packs import Pack
 from patchshift.data.regions import read_ignored_patches
 from patchshift.detectors.combination import log_distances
 from patchshift.detectors.image_scores import pool_patches
+from patchshift.evaluation.calibration import Calibration, as_calibration
 from patchshift.evaluation.evaluate import IMAGE_METRICS, PIXEL_METRICS, evaluate_images
 from patchshift.evaluation.pixel_pool import count_regions
 from patchshift.evaluation.scored import ScoredImages
-from patchshift.evaluation.thresholds import Calibration
 from patchshift.evaluation.undefined import Estimate, undefined
 from patchshift.plan.score_specs import ImageScoreSpec
 from patchshift.plan.specs import EvaluationSpec
@@ -56,7 +56,7 @@ def read_calibration(path: Path) -> tuple[Calibration, LogOdds | None]:
     """A threshold file: the calibration, and the weights of the two distances where there are any."""
     kept = {name: value for name, value in read_json(path).items() if name != "provenance"}
     weights = kept.pop("combination")
-    return Calibration(**kept), LogOdds(**weights) if weights else None
+    return as_calibration(kept), LogOdds(**weights) if weights else None
 
 
 def take_logarithms(parts: Mapping[str, npt.NDArray[Any]]) -> tuple[Float64, Float64]:

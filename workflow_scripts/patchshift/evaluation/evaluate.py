@@ -15,33 +15,37 @@ import numpy.typing as npt
 
 from patchshift.data.packs import Pack
 from patchshift.evaluation.anomaly_maps import upsample_map
+from patchshift.evaluation.aupimo import bootstrap_aupimo, measure_aupimo
+from patchshift.evaluation.calibration import Calibration
 from patchshift.evaluation.image_metrics import (
     DECISION_METRICS,
     Confusion,
     Labels,
+    Ratio,
     Scores,
     as_anomalous,
     check_scores,
     count_decisions,
-    image_auroc,
-    image_average_precision,
+    rank_images,
 )
-from patchshift.evaluation.pixel_metrics import bootstrap_pixel_metrics, measure_counts
+from patchshift.evaluation.pixel_metrics import bootstrap_pixel_metrics, measure_pool
 from patchshift.evaluation.pixel_pool import PixelPool
+from patchshift.evaluation.ranking import IMAGE_RANKINGS
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.statistics import (
+    bca_interval,
     bootstrap_calls,
     bootstrap_image_ranking,
+    jackknife_image_ranking,
     percentile_interval,
     wilson_interval,
 )
-from patchshift.evaluation.thresholds import Calibration
 from patchshift.evaluation.undefined import Estimate, Undefined, estimate, undefined
 from patchshift.plan.score_specs import AnomalyMapSpec
 from patchshift.plan.specs import EvaluationSpec
 
-IMAGE_METRICS = ("image_auroc", "image_ap")
-PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pro")
+IMAGE_METRICS = tuple(IMAGE_RANKINGS)
+PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_oracle", "pro", "pro_strict", "aupimo")
 PROPORTIONS = {
     "recall": ("tp", "anomalous"),
     "specificity": ("tn", "normal"),
@@ -130,8 +134,8 @@ def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec
 
     Returns:
         `metrics`: every name of `DECISION_METRICS` -> value with interval (Wilson for proportions of one class, none
-        for the F1 floor, stratified bootstrap otherwise), or the reason why it is undefined; `counts`: `tp`, `fp`,
-        `tn`, `fn`, or None without a threshold.
+        for the F1 floor, BCa of a stratified bootstrap otherwise), or the reason why it is undefined; `counts`: `tp`,
+        `fp`, `tn`, `fn`, or None without a threshold.
     """
     scores = np.asarray(scores)
     try:
@@ -150,21 +154,21 @@ def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec
         elif name == "f1_floor":  # a property of the test set, not of the decisions
             metrics[name] = estimate(value, None)
         else:
-            metrics[name] = estimate(value, percentile_interval(metric(resamples), spec.confidence))
+            left_out = _leave_out(confusion, metric)
+            metrics[name] = estimate(value, bca_interval(value, metric(resamples), left_out, spec.confidence))
     return {"metrics": metrics, "counts": asdict(confusion)}
 
 
 def _image_metrics(anomalous: npt.NDArray[np.bool_], scores: Scores, spec: EvaluationSpec) -> dict[str, Estimate]:
     try:
-        exact = {
-            "image_auroc": image_auroc(anomalous, scores),
-            "image_ap": image_average_precision(anomalous, scores),
-        }
+        exact = rank_images(anomalous, scores)
     except Undefined as error:
         return dict.fromkeys(IMAGE_METRICS, undefined(str(error)))
     resampled = bootstrap_image_ranking(anomalous, scores, resamples=spec.bootstrap_resamples, seed=spec.bootstrap_seed)
+    left_out = jackknife_image_ranking(anomalous, scores)
     return {
-        name: estimate(exact[name], percentile_interval(resampled[name], spec.confidence)) for name in IMAGE_METRICS
+        name: estimate(value, bca_interval(value, resampled[name], left_out[name], spec.confidence))
+        for name, value in exact.items()
     }
 
 
@@ -176,25 +180,44 @@ def _pixel_metrics(
 ) -> tuple[dict[str, Estimate], int | None]:
     """Pixel metrics and number of regions of images (label, patch map, mask, ignore mask), read one at a time."""
     pool = PixelPool()
+    limits = {"pro": spec.pro_fpr_limit, "pro_strict": spec.pro_strict_fpr_limit}
     try:
         for _, patch_map, mask, ignore in images:
             if not patch_map.size:
                 raise Undefined("the method gave no maps")
             pixels = upsample_map(patch_map, input_size, mask.shape, spec.smoothing_sigma, anomaly_map)
             pool.add(mask, pixels, ignore)
-        per_image = pool.per_image(_BINS)
-        exact = measure_counts(pool.rank(), fpr_limit=spec.pro_fpr_limit)
+        exact = measure_pool(pool, fpr_limits=limits)
     except Undefined as error:
         return dict.fromkeys(PIXEL_METRICS, undefined(str(error))), None
     resampled = bootstrap_pixel_metrics(
-        per_image,
+        pool.per_image(_BINS),
         exact,
-        fpr_limit=spec.pro_fpr_limit,
+        fpr_limits=limits,
         resamples=spec.bootstrap_resamples,
         seed=spec.bootstrap_seed,
     )
-    intervals = {name: percentile_interval(resampled[name], spec.confidence) for name in PIXEL_METRICS}
-    return {name: estimate(float(exact[name]), intervals[name]) for name in PIXEL_METRICS}, pool.region_count
+    metrics: dict[str, Estimate] = {
+        name: _pixel_estimate(value, resampled[name], spec.confidence) for name, value in exact.items()
+    }
+    return {**metrics, "aupimo": _mean_aupimo(pool, spec)}, pool.region_count
+
+
+def _mean_aupimo(pool: PixelPool, spec: EvaluationSpec) -> Estimate:
+    """The mean over images with defect pixels."""
+    bounds = spec.aupimo_fpr_bounds
+    try:
+        exact = measure_aupimo(pool, bounds)
+    except Undefined as error:
+        return undefined(str(error))
+    resampled = bootstrap_aupimo(pool, exact, bounds, resamples=spec.bootstrap_resamples, seed=spec.bootstrap_seed)
+    return _pixel_estimate(float(np.nanmean(exact)), resampled, spec.confidence)
+
+
+def _pixel_estimate(value: float, resampled: npt.NDArray[np.float64], confidence: float) -> Estimate:
+    """The percentile interval of a pixel metric; one that would not hold the value is extended to it."""
+    low, high = percentile_interval(resampled, confidence)
+    return estimate(value, (min(low, value), max(high, value)))
 
 
 def _usable_threshold(calibration: Calibration, scores: Scores) -> float:
@@ -213,3 +236,14 @@ def _resample_decisions(confusion: Confusion, spec: EvaluationSpec) -> Confusion
     )
     false, true = called.T
     return Confusion(tp=true, fp=false, tn=confusion.normal - false, fn=confusion.anomalous - true)
+
+
+def _leave_out(confusion: Confusion, metric: Ratio) -> list[npt.NDArray[np.float64]]:
+    """A metric without each normal image, and without each anomalous one: images of one outcome give one value."""
+    outcomes = (("fp", "tn"), ("tp", "fn"))
+    counts = asdict(confusion)
+    strata = []
+    for pair in outcomes:
+        values = [float(metric(Confusion(**{**counts, one: counts[one] - 1}))) if counts[one] else 0.0 for one in pair]
+        strata.append(np.repeat(values, [counts[one] for one in pair]))
+    return strata

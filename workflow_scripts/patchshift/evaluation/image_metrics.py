@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.evaluation.ranking import auroc, average_precision, counts_by_score
+from patchshift.evaluation.ranking import IMAGE_RANKINGS, counts_by_score
 from patchshift.evaluation.undefined import Undefined
 
 Labels = npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]
@@ -20,32 +20,53 @@ Float64 = npt.NDArray[np.float64]
 Count = int | npt.NDArray[np.int64]
 
 
-def image_auroc(labels: Labels, scores: Scores) -> float:
-    """Area under the ROC curve over images; equal scores count half.
+def rank_images(labels: Labels, scores: Scores) -> dict[str, float]:
+    """All ranking metrics of images.
 
     Args:
         labels: [N] 0 normal, 1 anomalous.
         scores: [N] higher is more anomalous.
 
+    Returns:
+        Every name of `IMAGE_RANKINGS` -> its value.
+
     Raises:
         Undefined: if a class is missing or a score is not finite.
     """
     anomalous = check_ranking(labels, scores)
-    return float(auroc(counts_by_score(scores, ~anomalous), counts_by_score(scores, anomalous)))
+    negatives, positives = (counts_by_score(scores, chosen) for chosen in (~anomalous, anomalous))
+    return {name: float(metric(negatives, positives)) for name, metric in IMAGE_RANKINGS.items()}
+
+
+def image_auroc(labels: Labels, scores: Scores) -> float:
+    """Area under the ROC curve over images; equal scores count half. Arguments and errors as for `rank_images`."""
+    return rank_images(labels, scores)["image_auroc"]
 
 
 def image_average_precision(labels: Labels, scores: Scores) -> float:
     """Average precision over images, anomalous as the positive class, without interpolation.
 
-    Args:
-        labels: [N] 0 normal, 1 anomalous.
-        scores: [N] higher is more anomalous.
-
-    Raises:
-        Undefined: if a class is missing or a score is not finite.
+    Arguments and errors as for `rank_images`.
     """
-    anomalous = check_ranking(labels, scores)
-    return float(average_precision(counts_by_score(scores, ~anomalous), counts_by_score(scores, anomalous)))
+    return rank_images(labels, scores)["image_ap"]
+
+
+def image_f1_oracle(labels: Labels, scores: Scores) -> float:
+    """The largest F1 that any threshold gives on these very images: an oracle, which has seen their labels.
+
+    It bounds what a threshold from validation images can reach from above, and is no figure of a detector in use. It is
+    never below the F1 floor. Arguments and errors as for `rank_images`.
+    """
+    return rank_images(labels, scores)["image_f1_oracle"]
+
+
+def fpr_at_95_tpr(labels: Labels, scores: Scores) -> float:
+    """Share of normal images at or above the highest threshold that at least 95 % of the anomalous ones reach.
+
+    Thresholds are scores of images, so equal scores fall on one side together, and nothing is interpolated. Lower is
+    better. Arguments and errors as for `rank_images`.
+    """
+    return rank_images(labels, scores)["fpr_at_95_tpr"]
 
 
 def check_ranking(labels: Labels, scores: Scores) -> Bool:
@@ -143,6 +164,13 @@ DECISION_METRICS: dict[str, Ratio] = {
     "f1": Ratio(lambda c: 2 * c.tp, lambda c: 2 * c.tp + c.fp + c.fn, lambda c: c.anomalous, _NO_ANOMALOUS),
     "accuracy": Ratio(
         lambda c: c.tp + c.tn, lambda c: c.anomalous + c.normal, lambda c: c.anomalous + c.normal, "no image"
+    ),
+    # the mean of recall and specificity, as one ratio
+    "balanced_accuracy": Ratio(
+        lambda c: c.tp * c.normal + c.tn * c.anomalous,
+        lambda c: 2 * c.anomalous * c.normal,
+        lambda c: c.anomalous * c.normal,
+        "one of the two classes has no image",
     ),
     "precision": Ratio(lambda c: c.tp, lambda c: c.called, lambda c: c.called, "no image is called defective"),
     "recall": Ratio(lambda c: c.tp, lambda c: c.anomalous, lambda c: c.anomalous, _NO_ANOMALOUS),

@@ -13,27 +13,31 @@ import numpy.typing as npt
 
 from patchshift.data.regions import read_defective_patches, read_ignored_patches
 from patchshift.evaluation.calibrated import LogOdds, combine_images, is_calibrated, take_logarithms
+from patchshift.evaluation.calibration import Calibration, PixelThreshold, Probabilities, ZoneThresholds
+from patchshift.evaluation.pixel_thresholds import calibrate_pixels
 from patchshift.evaluation.scored import ScoredImages
-from patchshift.evaluation.thresholds import Calibration, calibrate
+from patchshift.evaluation.thresholds import calibrate
 from patchshift.evaluation.undefined import Undefined
-from patchshift.plan.specs import ThresholdSpec
+from patchshift.evaluation.zones import calibrate_zones
+from patchshift.plan.threshold_specs import ThresholdSpec
 
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
 
 
 def calibrate_combined(
-    policy: ThresholdSpec, validation: Sequence[tuple[ScoredImages, Path]]
+    policy: ThresholdSpec, validation: Sequence[tuple[ScoredImages, Path]], *, smoothing_sigma: float
 ) -> tuple[Calibration, LogOdds | None]:
-    """A threshold on validation images, and the weights of the two distances where a detector asks for them.
+    """All that validation images are made into, and the weights of the two distances where a detector asks for them.
 
     Args:
         policy: the threshold spec.
         validation: images, scored by one bank, and the pack of their masks.
+        smoothing_sigma: smoothing of maps at input size in pixels, for the threshold of pixels.
 
     Returns:
-        The calibration: of the combined image scores where there are weights, else of the scores as they are. Where
-        the weights are undefined, so is the threshold.
+        The calibration: of the combined scores and maps where there are weights, else of these as they are. Where the
+        weights are undefined, so is all of it. With zones its guarantee is theirs, since they decide.
     """
     weights, reason = None, ""
     if is_calibrated(validation[0][0]):
@@ -45,8 +49,34 @@ def calibrate_combined(
     joined = reduce(lambda first, second: first.join(second), (images for images, _ in validation))
     calibration = calibrate(policy, joined.scores, joined.labels)
     if reason:
-        calibration = replace(calibration, threshold=None, undefined=reason, criterion=None, guarantee=None)
+        return _without_scores(policy, calibration, reason), None
+    if policy.pixels:
+        pixels = calibrate_pixels(policy.pixels, validation, smoothing_sigma=smoothing_sigma)
+        calibration = replace(calibration, pixels=pixels)
+    if policy.zones:
+        zones, guarantee = calibrate_zones(policy, policy.zones, validation)
+        calibration = replace(calibration, zones=zones, guarantee=guarantee)
     return calibration, weights
+
+
+def _without_scores(policy: ThresholdSpec, calibration: Calibration, reason: str) -> Calibration:
+    """A calibration without weights: its scores are none, so nothing is known of them."""
+    pixels, zones = None, None
+    if policy.pixels:
+        pixels = PixelThreshold(policy.pixels.policy, None, reason, normal=0, anomalous=0)
+    if policy.zones:
+        count = policy.zones.rows * policy.zones.columns
+        zones = ZoneThresholds(policy.zones.rows, policy.zones.columns, (None,) * count, (reason,) * count)
+    return replace(
+        calibration,
+        threshold=None,
+        undefined=reason,
+        criterion=None,
+        guarantee=None,
+        pixels=pixels,
+        zones=zones,
+        probabilities=Probabilities(None, None, (), (), reason),
+    )
 
 
 def fit_log_odds(validation: Sequence[tuple[ScoredImages, Path]]) -> LogOdds:

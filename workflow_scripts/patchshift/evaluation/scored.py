@@ -115,9 +115,10 @@ class ScoredImages:
     def join(self, other: Self) -> Self:
         """These images and then the others, scored by the same bank.
 
-        Raises:
-            ValueError: if their maps differ in size.
+        Maps that differ in size, as another method may give them, are left out: [n, 0, 0], and so are their parts.
         """
+        alike, count = self.grid == other.grid, len(self.images) + len(other.images)
+        maps = np.concatenate([self.maps, other.maps]) if alike else np.empty((count, 0, 0), np.float32)
         return replace(
             self,
             images=[*self.images, *other.images],
@@ -125,6 +126,6 @@ class ScoredImages:
             relabelled=np.concatenate([self.relabelled, other.relabelled]),
             defects=[*self.defects, *other.defects],
             scores=np.concatenate([self.scores, other.scores]),
-            maps=np.concatenate([self.maps, other.maps]),
-            parts={name: np.concatenate([part, other.parts[name]]) for name, part in self.parts.items()},
+            maps=maps,
+            parts={name: np.concatenate([part, other.parts[name]]) for name, part in self.parts.items() if alike},
         )

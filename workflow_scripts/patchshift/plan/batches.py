@@ -7,7 +7,7 @@ Tested in tests/plan/test_batches.py.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from patchshift.plan.base import canonical_json
 from patchshift.plan.cells import Cell, Target
@@ -75,13 +75,11 @@ def expand_jobs(study: Study, jobs: Iterable[Job]) -> list[Job]:
 
 
 def _cell_targets(study: Study, cell: Cell) -> Iterator[Target]:
-    training = cell.bank.training
-    for dataset, category in study.members(training.dataset, training.category):
-        yield Target(dataset, category, training.domain)
+    yield from cell.bank.fitted_on
     yield cell.target
-    yield cell.calibration
+    yield from cell.calibrated_on
     for domain in study.defects_of(cell.threshold):
-        yield Target(cell.calibration.dataset, cell.calibration.category, domain)
+        yield from (replace(place, domain=domain) for place in cell.calibrated_on)
 
 
 def _split(batch: ExtractionJob) -> list[Job]:

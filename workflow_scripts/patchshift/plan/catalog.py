@@ -13,7 +13,8 @@ from patchshift.plan.detector_specs import DETECTOR_METHODS, DetectorSpec
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.experiments import Alias, Selectors
 from patchshift.plan.loading import did_you_mean, explain
-from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
+from patchshift.plan.specs import EvaluationSpec
+from patchshift.plan.threshold_specs import ThresholdSpec
 
 
 class Ids(Spec):

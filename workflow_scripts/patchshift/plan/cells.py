@@ -3,7 +3,8 @@
 Tested in tests/plan/test_experiments.py.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 POOLS = "pools"  # stands where a dataset's id stands in the path of a pool's bank
 CLEAN = "clean"  # the domain of images as they are
@@ -30,6 +31,7 @@ class Bank:
     Attributes:
         weights: what tables say of them: the backbone's weight file, `random` or `none`.
         is_fitted: False for scores of another method: no file of a bank, no features. The backbone is then but a label.
+        members: of a pool, its categories in the domain trained on; empty for a category's bank.
     """
 
     training: Target
@@ -39,6 +41,12 @@ class Bank:
     seed: int
     weights: str = field(default="", compare=False)
     is_fitted: bool = field(default=True, compare=False)
+    members: Sequence[Target] = field(default=(), compare=False)
+
+    @property
+    def fitted_on(self) -> list[Target]:
+        """Whose training images it was fitted on: the category, or each member of the pool."""
+        return list(self.members) or [self.training]
 
     @property
     def path(self) -> str:
@@ -56,7 +64,11 @@ class NaturalShift:
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of an experiment."""
+    """One row of an experiment.
+
+    Attributes:
+        calibration: whose validation images set the threshold: a category in a domain, or the bank's own pool in one.
+    """
 
     bank: Bank
     target: Target
@@ -73,6 +85,13 @@ class Cell:
     def origin(self) -> Target:
         """The target, or what the alias that led there started from."""
         return self.natural.origin if self.natural else self.target
+
+    @property
+    def calibrated_on(self) -> list[Target]:
+        """The calibration, or where that is a pool each of its members."""
+        if self.calibration.dataset != POOLS:
+            return [self.calibration]
+        return [replace(member, domain=self.calibration.domain) for member in self.bank.members]
 
     @property
     def metrics(self) -> str:
@@ -112,16 +131,16 @@ class Cell:
 
     @property
     def artifacts(self) -> list[str]:
-        """Paths of all that its results come from, as far as the cell names it."""
-        domains = dict.fromkeys([self.target, self.calibration])
-        trained = {self.bank.training} - {Target(POOLS, self.bank.training.category, self.bank.training.domain)}
+        """Paths of all that its results come from, but for what a bank or a threshold takes beside normal images."""
+        scored = list(dict.fromkeys([self.target, *self.calibrated_on]))
+        seen = dict.fromkeys([*scored, *self.bank.fitted_on])
         fitted = [
-            *(f"results/features/{each.path}/{self.bank.backbone}.h5" for each in [*domains, *trained]),
+            *(f"results/features/{each.path}/{self.bank.backbone}.h5" for each in seen),
             f"results/banks/{self.bank.path}.h5",
         ]
         return [
             *(fitted if self.bank.is_fitted else []),
-            *(f"results/scores/{self.bank.path}/on/{each.path}.h5" for each in domains),
+            *(f"results/scores/{self.bank.path}/on/{each.path}.h5" for each in scored),
             self.threshold_file,
             self.pack,
             self.metrics,

@@ -5,7 +5,8 @@ Tested in tests/plan/test_compatibility.py.
 
 from collections.abc import Iterator
 
-from patchshift.plan.cells import CLEAN, Cell
+from patchshift.plan.calibrations import find_misplaced_defects, find_unknown_domains
+from patchshift.plan.cells import Cell
 from patchshift.plan.detector_specs import ExternalSpec
 from patchshift.plan.external import find_repeated_tables
 from patchshift.plan.loading import did_you_mean
@@ -16,6 +17,9 @@ from patchshift.plan.training_inputs import find_training_mistakes, is_fitted
 def find_mismatches(study: Study) -> list[str]:
     """One line per pair of ids that do not fit together where the study combines them."""
     cells = study.all_cells()
+    unknown = list(find_unknown_domains(study))
+    if unknown:  # what follows asks for the settings of domains
+        return unknown
     lines = [
         *(
             line
@@ -26,14 +30,16 @@ def find_mismatches(study: Study) -> list[str]:
         *(line for bank in dict.fromkeys(cell.bank for cell in cells) for line in find_training_mistakes(study, bank)),
         *find_repeated_tables(cells),
         *(line for domain in _domains(cells) for line in _defects_as_images(study, domain)),
-        *(line for cell in cells for line in _defects_of_threshold(study, cell)),
+        *(line for cell in cells for line in find_misplaced_defects(study, cell)),
         *_inspected_backbones(study, {cell.bank.backbone for cell in cells if cell.bank.is_fitted}),
     ]
     return list(dict.fromkeys(lines))
 
 
 def _domains(cells: list[Cell]) -> list[str]:
-    return list(dict.fromkeys(each.domain for cell in cells for each in (cell.bank.training, cell.target)))
+    """Those that are fitted, scored or calibrated on."""
+    places = (each for cell in cells for each in (cell.bank.training, cell.target, cell.calibration))
+    return list(dict.fromkeys(each.domain for each in places))
 
 
 def _layers(study: Study, backbone: str, detector: str) -> Iterator[str]:
@@ -71,22 +77,9 @@ def _inspected_backbones(study: Study, used: set[str]) -> Iterator[str]:
 
 
 def _defects_as_images(study: Study, domain: str) -> Iterator[str]:
-    """Domains of defects that would be tested, or taken for normal images."""
+    """Domains of defects that would be tested, or taken for a bank's normal images or for validation images."""
     if study.catalog.domains[domain].kind not in ("clean", "shift", "view"):
         yield (
             f"domain '{domain}' holds images for banks or thresholds (kind '{study.catalog.domains[domain].kind}'): it "
-            "can neither be scored as a target nor take the place of a bank's training images"
+            "can neither be scored as a target, nor take the place of a bank's training images, nor be calibrated on"
         )
-
-
-def _defects_of_threshold(study: Study, cell: Cell) -> Iterator[str]:
-    """What keeps a threshold's synthetic defects from joining a cell's validation images."""
-    for domain in study.defects_of(cell.threshold):
-        name = f"threshold '{cell.threshold}': defects_from '{domain}'"
-        spec = study.catalog.domains[domain].synthesis
-        if spec is None or spec.part != "val":
-            yield f"{name} is not a domain of synthetic defects with `part: val`"
-        elif spec.split != cell.bank.split:
-            yield f"{name} is made from split '{spec.split}': with '{cell.bank.split}' its images may be tested"
-        elif cell.calibration.domain != CLEAN:
-            yield f"{name} shows clean images, it cannot calibrate on domain '{cell.calibration.domain}'"

@@ -30,8 +30,9 @@ from patchshift.plan.inspection_specs import InspectionSpec
 from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
 from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec
 from patchshift.plan.score_specs import AnomalyMapSpec, ImageScoreSpec
-from patchshift.plan.specs import EvaluationSpec, ThresholdSpec
+from patchshift.plan.specs import AnalysisSpec, EvaluationSpec
 from patchshift.plan.study import StudyConfig
+from patchshift.plan.threshold_specs import PolicySpec, ThresholdSpec, ZonesSpec
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -51,6 +52,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`experiments.{name}`", Experiment),
     ("One entry of `include` or `exclude`", Filter),
     ("`inspection`", InspectionSpec),
+    ("`analysis`", AnalysisSpec),
     ("The catalog", Catalog),
     ("`datasets.{id}`", DatasetSpec),
     ("One entry of `datasets.{id}.mirrors`", ArchiveSpec),
@@ -80,6 +82,8 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("`detectors.{id}.image_score`", ImageScoreSpec),
     ("`detectors.{id}.anomaly_map`", AnomalyMapSpec),
     ("`thresholds.{id}`", ThresholdSpec),
+    ("`thresholds.{id}.pixels`", PolicySpec),
+    ("`thresholds.{id}.zones`", ZonesSpec),
     ("`evaluation`", EvaluationSpec),
 ]
 

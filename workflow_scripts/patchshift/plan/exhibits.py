@@ -1,7 +1,9 @@
-"""What a study shows beside its tables: galleries of shifts, severity ladders, data cards.
+"""What a study shows beside its tables: galleries of shifts, data cards.
 
 Tested in tests/plan/test_exhibits.py.
 """
+
+from dataclasses import replace
 
 from patchshift.plan import inspections
 from patchshift.plan.cells import CLEAN, POOLS, Target
@@ -12,8 +14,6 @@ from patchshift.plan.training_inputs import turned_domains
 def list_figures(study: Study) -> list[str]:
     """The paths of all figures and data cards."""
     return [
-        *(f"{study.folder}/experiments/{experiment}/bars.png" for experiment in study.cells),
-        *(f"{study.folder}/experiments/{experiment}/severity_ladder.png" for experiment in list_ladders(study)),
         *(f"{study.folder}/shifts/{dataset}/{category}.png" for dataset, category in list_galleries(study)),
         *(f"results/data_cards/{dataset}.html" for dataset in card_datasets(study)),
         *inspections.list_inspection_figures(study),
@@ -33,41 +33,29 @@ def list_pool_tables(study: Study) -> list[str]:
 
 
 def list_galleries(study: Study) -> list[tuple[str, str]]:
-    """The (dataset, category) pairs that the study fits or scores in a shifted domain or a view."""
+    """The (dataset, category) pairs that the study fits, calibrates or scores in a shifted domain or a view."""
     return [pair for pair in sorted(study.used_categories()) if len(gallery_domains(study, *pair)) > 1]
 
 
 def gallery_domains(study: Study, dataset: str, category: str) -> list[str]:
-    """Clean, and the shifts and views that the study fits or scores a category in, in the catalog's order."""
-    targets = {each for cell in study.all_cells() for each in (cell.bank.training, cell.target)}
+    """Clean, and the shifts and views that the study uses a category in, in the catalog's order."""
+    cells = study.all_cells()
+    targets = {each for cell in cells for each in (*cell.bank.fitted_on, cell.target, *cell.calibrated_on)}
     shifted = [name for name, spec in study.catalog.domains.items() if spec.kind in ("shift", "view")]
     return [CLEAN, *(name for name in shifted if Target(dataset, category, name) in targets)]
 
 
 def list_made_domains(study: Study) -> list[Target]:
-    """The shifts and views that the study fits or scores, and the turned training images of its banks."""
+    """The shifts and views that the study uses, and the turned training images of its banks."""
     pairs = list_galleries(study)
     shown = [Target(*pair, domain) for pair in pairs for domain in gallery_domains(study, *pair) if domain != CLEAN]
     turned = [
-        Target(*member, domain)
+        replace(member, domain=domain)
         for bank in dict.fromkeys(cell.bank for cell in study.all_cells())
-        for member in study.members(bank.training.dataset, bank.training.category)
+        for member in bank.fitted_on
         for domain in turned_domains(study, bank.detector)
     ]
     return [*shown, *dict.fromkeys(turned)]
-
-
-def list_ladders(study: Study) -> list[str]:
-    """The experiments that score banks of clean images under one shift at two strengths or more."""
-    found = []
-    for name, cells in study.cells.items():
-        domains = {cell.target.domain for cell in cells if cell.bank.training.domain == CLEAN}
-        specs = [spec for domain in domains if (spec := study.catalog.domains[domain]).kind == "shift"]
-        rungs = {(str(spec.shift), spec.seed, spec.strength) for spec in specs}
-        shifts = [(shift, seed) for shift, seed, _ in rungs]
-        if any(shifts.count(shift) > 1 for shift in shifts):
-            found.append(name)
-    return found
 
 
 def card_categories(study: Study, dataset: str) -> list[str]:
@@ -87,11 +75,8 @@ def card_splits(study: Study, dataset: str) -> list[str]:
         {
             cell.bank.split
             for cell in study.all_cells()
-            for used, _ in [
-                (cell.target.dataset, ""),
-                *study.members(cell.bank.training.dataset, cell.bank.training.category),
-            ]
-            if used == dataset
+            for used in (cell.target, *cell.bank.fitted_on)
+            if used.dataset == dataset
         }
     )
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -73,8 +74,12 @@ class Experiment(Spec):
     target_domains: Literal["same"] | Names = Field(
         "same", description="Domains scored, or aliases; `same`: the domain trained on."
     )
-    calibrate_on: Literal["training", "target"] = Field(
-        "training", description="Whose validation images set the threshold: the bank's own domain, or the target's."
+    calibrate_on: Name = Field(
+        "training",
+        description="Whose validation images set the threshold. `training`: those of the category that the bank was "
+        "fitted on, in the domain that it was fitted on; of a pool's bank, those of the target's category where that "
+        "is a member, else those of all members. `target`: the target's own. A domain (no alias): the same images as "
+        "`training`, in that domain; one that is called as either word cannot be named.",
     )
     splits: Names | None = Field(None, description="Overrides `select.splits`.")
     backbones: Names | None = Field(None, description="Overrides `select.backbones`.")
@@ -82,7 +87,9 @@ class Experiment(Spec):
     thresholds: Names | None = Field(None, description="Overrides `select.thresholds`.")
     seeds: Seeds | None = Field(None, description="Overrides `select.seeds`.")
     baseline: Name | None = Field(
-        None, description="Detector whose scoring time is 1 in `costs.csv`; default: the first of the experiment."
+        None,
+        description="Detector that others are compared with, and whose scoring time is 1 in `costs.csv`; default: the "
+        "experiment's first.",
     )
     include: list[Filter] = Field([], description="Keep only combinations that match one of these.")
     exclude: list[Filter] = Field([], description="Drop combinations that match one of these.")
@@ -156,7 +163,9 @@ class StudyPlan(Spec):
 
     def _bank(self, training: Target, split: str, backbone: str, detector: str, seed: int) -> Bank:
         weights = self.external.get(detector, self.weights.get(backbone, ""))
-        return Bank(training, split, backbone, detector, seed, weights, detector not in self.external)
+        pairs = self.categories(f"{POOLS}/{training.category}") if training.dataset == POOLS else []
+        members = tuple(Target(*pair, training.domain) for pair in pairs)
+        return Bank(training, split, backbone, detector, seed, weights, detector not in self.external, members)
 
     def _trainings(self, experiment: Experiment) -> Iterator[tuple[Target, NaturalShift | None]]:
         for selector, domain in itertools.product(experiment.train, experiment.train_domains):
@@ -189,12 +198,13 @@ class StudyPlan(Spec):
         start = [(natural.origin.dataset, natural.origin.category)] if natural and from_origin else own
         selectors = experiment.targets
         targets = start if selectors == "same" else [pair for each in selectors for pair in self.categories(each)]
-        for (dataset, category), domain in itertools.product(targets, domains):
-            target, reached = self._resolve(dataset, category, domain)
-            calibration = target
-            if experiment.calibrate_on == "training":
-                # A category's bank is calibrated on its own validation images, a pool's on the target's category.
-                source = own[0] if len(own) == 1 else (dataset, category)
-                calibration = Target(*source, bank.training.domain)
+        for pair, domain in itertools.product(targets, domains):
+            target, reached = self._resolve(*pair, domain)
+            if experiment.calibrate_on == "target":
+                calibration = target
+            else:
+                source = Target(*pair, bank.training.domain) if pair in own else bank.training
+                named = bank.training.domain if experiment.calibrate_on == "training" else experiment.calibrate_on
+                calibration = replace(source, domain=named)
             reached = reached or (natural if target == bank.training else None)
             yield Cell(bank, target, calibration, threshold, reached)

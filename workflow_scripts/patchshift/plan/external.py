@@ -56,7 +56,7 @@ def find_repeated_tables(cells: Sequence[Cell]) -> Iterator[str]:
     trainings: dict[tuple[str, Target], dict[Target, None]] = {}
     for cell in cells:
         if not cell.bank.is_fitted:
-            for target in (cell.target, cell.calibration):
+            for target in (cell.target, *cell.calibrated_on):
                 trainings.setdefault((cell.bank.detector, target), {})[cell.bank.training] = None
     for (detector, target), found in trainings.items():
         if len(found) > 1:

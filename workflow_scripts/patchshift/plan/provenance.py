@@ -44,6 +44,12 @@ def domain_settings(study: Study) -> str:
     return canonical_json({name: study.catalog.domains[name].model_dump(mode="json") for name in used_domains(study)})
 
 
+def detector_settings(study: Study) -> str:
+    """The settings of all detectors that the study uses."""
+    used = {cell.bank.detector for cell in study.all_cells()}
+    return canonical_json({name: _settings(study.catalog.detectors[name]) for name in used})
+
+
 def used_domains(study: Study) -> set[str]:
     """The domains that the study fits, scores or calibrates on."""
     cells = study.all_cells()

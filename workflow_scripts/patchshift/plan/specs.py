@@ -1,5 +1,5 @@
-"""The config models of thresholds and of the evaluation (detectors: `detector_specs`; datasets, splits: `data_specs`;
-domains: `domain_specs`; backbones: `backbone_specs`; representations: `representation_specs`).
+"""The config model of the evaluation (thresholds: `threshold_specs`; detectors: `detector_specs`; datasets, splits:
+`data_specs`; domains: `domain_specs`; backbones: `backbone_specs`; representations: `representation_specs`).
 
 A stage's script gets exactly one of these as canonical JSON (`canonical`), so a key that a stage does not read
 cannot rerun it. Field descriptions are the text of docs/config.md.
@@ -9,31 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from patchshift.plan.base import Name, Seed, Share, Spec
+from patchshift.plan.base import Seed, Share, Spec
 
-
-class ThresholdSpec(Spec):
-    """How validation scores become a decision."""
-
-    policy: Literal["f1_max", "normal_quantile"] = Field(
-        description="`f1_max`: the validation score with the highest F1; ties: the highest. `normal_quantile`: the "
-        "next number after the smallest normal validation score that at least `quantile` of them do not exceed, so at "
-        "most 1 - `quantile` of them are flagged; needs no anomalies."
-    )
-    quantile: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="`normal_quantile`: share of the normal validation scores."
-    )
-    defects_from: Name | None = Field(
-        None,
-        description="A domain of synthetic defects (`part: val`) whose images join the validation images as anomalous.",
-    )
-
-    @model_validator(mode="after")
-    def _quantile_fits_the_policy(self) -> "ThresholdSpec":
-        self._belongs(self.policy == "normal_quantile", f"policy '{self.policy}'", "quantile")
-        if self.policy == "normal_quantile":  # it looks at normal images only
-            self._unused(f"policy '{self.policy}'", "defects_from")
-        return self
+Distance = Literal[
+    "maximum_mean_discrepancy", "sliced_wasserstein", "frechet_distance", "cosine_distance", "feature_drift"
+]
 
 
 class EvaluationSpec(Spec):
@@ -41,6 +21,35 @@ class EvaluationSpec(Spec):
 
     smoothing_sigma: float = Field(4.0, ge=0, description="Gaussian smoothing of maps, pixels at input size.")
     pro_fpr_limit: Share = Field(0.3, description="False-positive-rate limit of PRO.")
+    pro_strict_fpr_limit: Share = Field(0.05, description="The same of `pro_strict`.")
+    aupimo_fpr_bounds: tuple[Share, Share] = Field(
+        (1e-5, 1e-4), description="Shared false-positive rates between which AUPIMO averages recall."
+    )
     bootstrap_resamples: int = Field(1000, ge=100, description="Stratified bootstrap resamples per interval.")
     bootstrap_seed: Seed = Field(0, description="Bootstrap seed.")
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Coverage of intervals.")
+    calibration_bins: int = Field(
+        10, ge=2, le=100, description="Bins of the reliability diagram and of the expected calibration error."
+    )
+
+    @model_validator(mode="after")
+    def _bounds_ascend(self) -> "EvaluationSpec":
+        low, high = self.aupimo_fpr_bounds
+        if low >= high:
+            raise ValueError("aupimo_fpr_bounds must ascend")
+        return self
+
+
+class AnalysisSpec(Spec):
+    """What a study's analyses show, beside its metrics."""
+
+    cases: int = Field(
+        4, ge=1, le=50, description="Best and worst images, and failures of each kind, that galleries show."
+    )
+    border_share: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        0.1, description="A defect is at the border if it comes this near, as a share of the image's shorter side."
+    )
+    distance: Distance = Field(
+        "maximum_mean_discrepancy",
+        description="Distance between domains that degradation is plotted against, where `inspection` measures any.",
+    )

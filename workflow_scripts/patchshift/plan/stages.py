@@ -37,8 +37,18 @@ COMBINED = ["evaluation", "data/packs.py", "data/regions.py", "data/splits.py"] 
     f"detectors/{module}.py" for module in ("combination", "image_scores", "reweighting")
 ]
 
+ANALYSES = ["evaluation", "report/analyses", "report/published.csv"] + [
+    f"report/{module}.py"
+    for module in ("cases", "conditions", "labels", "pairing", "pictures", "recommendation", "results", "tables")
+]
+
+FIGURES = [*ANALYSES, "report/plots"] + [
+    f"report/{module}.py"
+    for module in ("distances", "experiments", "figures", "ladder", "shift_figure", "shift_gallery", "style")
+]
+
 SOURCES = {
-    "pack_images": ["data/packs.py", "data/images.py"],
+    "pack_images": ["data/image_facts.py", "data/packs.py", "data/images.py"],
     "write_data_card": ["data/card.py", "data/card_measures.py", "data/splits.py", "report"],
     "measure_distances": [
         *REPRESENTATIONS,
@@ -75,28 +85,37 @@ SOURCES = {
         "features/attention_store.py",
         "features/interpolation.py",
     ],
-    "calibrate_threshold": COMBINED,
+    "calibrate_threshold": [*COMBINED, "features/interpolation.py"],
     "evaluate": ["evaluation", "data/packs.py", "data/regions.py", "data/splits.py", "features/interpolation.py"],
     "decide": [*COMBINED, "features/interpolation.py"],
-    "collect_experiment": ["report/tables.py", "report/costs.py", "report/timings.py", "detectors/pace.py"],
-    "collect_study": ["report/tables.py", "report/timings.py", "detectors/pace.py"],
+    "collect_experiment": [
+        "report/tables.py",
+        "report/analyses/digits.py",
+        "report/costs.py",
+        "report/timings.py",
+        "detectors/pace.py",
+    ],
+    "collect_study": ["report/tables.py", "report/analyses/digits.py", "report/timings.py", "detectors/pace.py"],
     "compare_pools": ["report", "evaluation"],
-    "plot_experiment": ["report"],
-    "plot_severities": ["report"],
+    "analyse_experiment": ANALYSES,
+    "analyse_study": ANALYSES,
+    "plot_experiment": FIGURES,
+    "plot_study": FIGURES,
     "plot_shifts": ["report"],
     "export_model": [
         "app/export.py",
         "app/models.py",
         "data/regions.py",
         "evaluation/calibrated.py",
+        "evaluation/calibration.py",
         "evaluation/scored.py",
         "evaluation/thresholds.py",
         "runtime/sealed.py",
     ],
     "predict_images": [
-        *(f"app/{module}.py" for module in ("detector", "drift", "heatmaps", "latency", "predictions")),
+        *(f"app/{module}.py" for module in ("calibrations", "detector", "drift", "heatmaps", "latency", "predictions")),
         "app/watching.py",
-        "evaluation/anomaly_maps.py",
+        *(f"evaluation/{module}.py" for module in ("anomaly_maps", "probabilities", "thresholds", "zones")),
         "features/held_maps.py",
         "features/interpolation.py",
         "report/pictures.py",

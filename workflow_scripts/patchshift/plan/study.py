@@ -17,6 +17,7 @@ from patchshift.plan.detector_specs import ExternalSpec, FittedSpec
 from patchshift.plan.experiments import Experiment, Selection, StudyPlan
 from patchshift.plan.fingerprints import digest_times, list_folders
 from patchshift.plan.inspection_specs import InspectionSpec
+from patchshift.plan.specs import AnalysisSpec
 
 
 class StudyConfig(Spec):
@@ -48,6 +49,7 @@ class StudyConfig(Spec):
         1, ge=1, description="Targets that one job extracts with one loaded backbone (docs/backbones.md)."
     )
     inspection: InspectionSpec | None = Field(None, description="Look inside the features; default: no.")
+    analysis: AnalysisSpec = Field(AnalysisSpec(), description="What analyses show.")
     predict_on: RelativePath | None = Field(None, description="Folder under `data_dir` to predict (docs/predict.md).")
     add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
     select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
@@ -217,6 +219,10 @@ class Study:
     def evaluation_spec(self) -> str:
         """What metrics and decisions depend on beside scores."""
         return self.catalog.evaluation.canonical()
+
+    def analysis_spec(self) -> str:
+        """What analyses depend on beside results and the protocol."""
+        return self.config.analysis.canonical()
 
     def is_made(self, domain: str) -> bool:
         """Whether a domain's images are made, not the originals."""

@@ -18,7 +18,6 @@ from patchshift.plan.cells import Cell
 from patchshift.report.pictures import Scale, as_jpeg_uri, show_heatmap, show_mask
 from patchshift.report.results import Images, StudyResults
 
-PER_KIND = 4
 MISSED, FALSE_ALARM, FOUND, PASSED = "missed", "false alarm", "found", "passed"
 
 Bool = npt.NDArray[np.bool_]
@@ -49,8 +48,13 @@ class Case:
     heatmap: str
 
 
-def select_cases(images: Images) -> dict[str, list[int]]:
-    """Heading -> rows of the images to show under it, most telling first; no image stands under two headings."""
+def select_cases(images: Images, count: int) -> dict[str, list[int]]:
+    """Heading -> rows of the images to show under it, most telling first; no image stands under two headings.
+
+    Args:
+        images: the decided test images of a cell.
+        count: images under a heading, at most.
+    """
     finite = np.isfinite(images.scores)
     ascending = np.argsort(images.scores, kind="stable")
     descending = np.argsort(-images.scores, kind="stable")
@@ -78,7 +82,7 @@ def select_cases(images: Images) -> dict[str, list[int]]:
     chosen: dict[str, list[int]] = {}
     shown: set[int] = set()
     for heading, rows in (failures | worst | best).items():
-        chosen[heading] = [row for row in rows if row not in shown][:PER_KIND]
+        chosen[heading] = [row for row in rows if row not in shown][:count]
         shown |= set(chosen[heading])
     return {heading: rows for heading, rows in chosen.items() if rows}
 
@@ -116,7 +120,8 @@ class CellPictures:
         """Read a cell's scores."""
         pack = Path(cell.pack)
         scored = ScoredImages.read(Path(cell.scores), pack, Path(cell.split), part="test")
-        weights = read_calibration(Path(cell.threshold_file))[1] if is_calibrated(scored) else None
+        calibration, odds = read_calibration(Path(cell.threshold_file))
+        weights = odds if is_calibrated(scored) else None
         if weights:  # of the unit of its threshold; without weights there is no threshold either
             scored = combine_images(scored, weights, pack)
         images = results.images(cell)
@@ -124,7 +129,7 @@ class CellPictures:
         looked_at = np.ones(scored.maps.shape, np.bool_) if ignored is None else ~ignored
         normal = scored.labels == 0
         # the image scores of another method need not be of its maps' unit
-        threshold = images.threshold if cell.bank.is_fitted else None
+        threshold = calibration.threshold if cell.bank.is_fitted else None
         scale = None
         if looked_at.size:
             scale = Scale.of(scored.maps[normal][looked_at[normal]], scored.maps[looked_at], threshold)

@@ -91,7 +91,11 @@ def reference_domain(cells: Iterable[Cell], domains: Mapping[str, Mapping[str, A
 
 
 def condition_of(cell: Cell, reference: str) -> str | None:
-    """The condition of a cell whose bank was fitted on the target's own category; None where it has no name."""
+    """The condition of a cell whose bank was fitted on the target's own category; None where it has no name.
+
+    One whose threshold comes from neither the reference domain nor the target's has none: what `calibrate_on` may name
+    beside them is another shift, which is no condition of this one.
+    """
     if not is_own_category(cell):
         return None
     trained, calibrated, tested = cell.bank.training, cell.calibration, cell.target

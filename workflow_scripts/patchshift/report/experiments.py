@@ -16,12 +16,12 @@ METRICS = {
     "image_auroc": "image AUROC",
     "image_ap": "image AP",
     "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
     "pro": "PRO",
+    "aupimo": "AUPIMO",
+    "pixel_iou": "pixel IoU",
     "f1": "F1",
     "f1_floor": "F1 floor",
     "specificity": "specificity",
-    "recall": "recall",
 }
 """Columns of the results table."""
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from patchshift.evaluation.ranking import counts_by_score
+from patchshift.report.analyses.digits import show_value
 from patchshift.report.labels import split_labels
 from patchshift.report.results import Images, Value
 from patchshift.report.style import INK, MUTED, RULE, colour, dashes, figure_style, hatch
@@ -83,7 +84,7 @@ def _draw_bar(axes: Axes, value: Value, y: float, height: float, position: int) 
         axes.plot([value.low, value.high], [y, y], color=INK, linewidth=1.1, solid_capstyle="butt", clip_on=False)
         for end in (value.low, value.high):
             axes.plot([end, end], [y - height * 0.2, y + height * 0.2], color=INK, linewidth=1.1, clip_on=False)
-    axes.text(1.012, y, f"{value.value:.3f}", va="center", fontsize=8, transform=right)
+    axes.text(1.012, y, show_value(value.value, value.low, value.high), va="center", fontsize=8, transform=right)
 
 
 def _patch(axes: Axes, position: int) -> BarContainer:

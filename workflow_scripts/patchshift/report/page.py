@@ -14,28 +14,53 @@ from patchshift.plan.cells import Cell
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report import wording
+from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.background import describe_making, list_settings
 from patchshift.report.cases import Case, CellPictures, select_cases
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
 from patchshift.report.data_card import DatasetSection, describe_dataset
 from patchshift.report.data_wording import describe_inputs
 from patchshift.report.distances import draw_distances
-from patchshift.report.experiments import METRICS, ResultsTable, bars_of_rows, curve_panels, results_table
-from patchshift.report.figures import draw_bars, draw_curves, draw_scores
+from patchshift.report.experiments import METRICS, ResultsTable, results_table
+from patchshift.report.figures import draw_scores
 from patchshift.report.inside import arrange_looks
 from patchshift.report.labels import category_labels
-from patchshift.report.ladder import average_ladders, find_ladders
+from patchshift.report.ladder import average_ladders
 from patchshift.report.pairing import Summary
 from patchshift.report.pictures import Scale, show_colours
+from patchshift.report.plots.drawn import ExperimentPlot, StudyPlot
+from patchshift.report.plots.registry import EXPERIMENT_PLOTS, STUDY_PLOTS
 from patchshift.report.pools import PoolComparison, compare_pools
 from patchshift.report.recommendation import Recommendation, recommend
 from patchshift.report.results import StudyResults, read_rows
+from patchshift.report.sections.comparisons import ComparisonsSection, describe_comparisons
+from patchshift.report.sections.errors import ErrorsSection, describe_errors
+from patchshift.report.sections.robustness import describe_robustness
+from patchshift.report.sections.summary import SummarySection, describe_summary
 from patchshift.report.shift import Outcome, ShiftComparison, compare_shifts, list_outcomes
 from patchshift.report.shift_exhibits import choose_exhibits
 from patchshift.report.shift_figure import draw_shift
-from patchshift.report.shift_gallery import draw_severity_ladder
 from patchshift.report.tables import row_keys
-from patchshift.report.templating import Picture, draw_picture, render
+from patchshift.report.templating import Picture, draw_picture, read_picture, render
+
+SHOWN_ELSEWHERE = ("severity_ladder", "recovery")  # under shift
+
+
+@dataclass(frozen=True)
+class SavedFigure:
+    """A figure that was drawn before.
+
+    Attributes:
+        title: what it is.
+        drawn: the figure; None where it is but linked.
+        caption: what it shows.
+        files: its files, relative to the page: PNG, SVG, CSV.
+    """
+
+    title: str
+    drawn: Picture | None
+    caption: str
+    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -45,8 +70,10 @@ class ExperimentSection:
     name: str
     title: str
     table: ResultsTable
-    bars: Picture
-    curves: Picture | None
+    summary: SummarySection
+    comparisons: ComparisonsSection | None
+    errors: ErrorsSection | None
+    figures: list[SavedFigure]
 
 
 @dataclass(frozen=True)
@@ -86,24 +113,21 @@ class LadderSection:
 
 
 def render_report(
-    plan: StudyPlan,
+    data: StudyData,
     provenance: Mapping[str, Any],
-    folder: Path,
     looks: Sequence[Path] = (),
     distances: Sequence[Path] = (),
 ) -> str:
     """The page as text.
 
     Args:
-        plan: the study's plan.
+        data: the study, with its tables and figures; artifacts are read from where the plan's cells say.
         provenance: the question, the protocol and the settings of all ids (`plan.provenance`).
-        folder: the study's folder, with its tables; artifacts are read from where the plan's cells say.
         looks: figures of looks inside features, in that folder.
         distances: tables of distances between domains: the study's, if there is one.
     """
-    results = StudyResults(plan, folder)
-    spec = EvaluationSpec.model_validate(provenance["evaluation"])
-    recommendation = recommend(results, provenance["domains"], spec)
+    plan, results, spec, folder = data.plan, data.results, data.spec, data.folder
+    recommendation = recommend(results, data.domains, spec)
     shifts = compare_shifts(results, recommendation.domain, spec) if recommendation else []
     lines = _shift_lines(recommendation) if recommendation else {}
     context = {
@@ -118,14 +142,16 @@ def render_report(
         "shift_lines": lines,
         "shift_words": _shift_words(lines),
         "shifts": [(shift, _shift_figure(shift, position)) for position, shift in enumerate(shifts)],
-        "ladders": _ladders(results, provenance["domains"], folder, spec),
+        "ladders": _ladders(data),
+        "robustness": describe_robustness(data),
+        "study_figures": _study_figures(data),
         "exhibits": choose_exhibits(results, shifts[0], spec.smoothing_sigma) if shifts else [],
         "conditions": CONDITIONS,
         "pools": [(pool, _pool_sentence(pool)) for pool in compare_pools(results, plan, spec)],
-        "experiments": [_experiment(results, name, folder) for name in results.cells],
+        "experiments": [_experiment(data, name) for name in results.cells],
         "metrics": METRICS,
         "scores": _score_figure(results, recommendation) if recommendation else None,
-        "cases": _cases(results, recommendation.cells, spec.smoothing_sigma) if recommendation else [],
+        "cases": _cases(data, recommendation.cells) if recommendation else [],
         "looks": arrange_looks(looks, folder, plan.weights),
         "distances": [_draw_distances(table) for table in distances],
         "colours": show_colours(),
@@ -172,21 +198,14 @@ def _shift_figure(shift: ShiftComparison, position: int) -> Picture:
     )
 
 
-def _ladders(
-    results: StudyResults, domains: Mapping[str, Any], folder: Path, spec: EvaluationSpec
-) -> list[LadderSection]:
+def _ladders(data: StudyData) -> list[LadderSection]:
     sections = []
-    for name, cells in results.cells.items():
-        panels = find_ladders(read_rows(folder / "experiments" / name / "results.csv"), domains)
-        if panels:
-            caption = (
-                "Image AUROC of banks fitted on clean images, as test images shift ever further. Upright lines are "
-                "intervals; dotted: chance."
-            )
-            averaged = average_ladders(results, cells, domains, spec)
+    for name, cells in data.results.cells.items():
+        drawn = _read_figure(data.experiment_folder(name), "severity_ladder", EXPERIMENT_PLOTS["severity_ladder"], name)
+        if drawn and drawn.drawn:
+            averaged = average_ladders(data.results, cells, data.domains, data.spec)
             sentences = [wording.describe_ladder(shift, steps) for shift, steps in averaged.items()]
-            drawn = draw_picture(draw_severity_ladder(panels), f"ladder-{name}", caption)
-            sections.append(LadderSection(results.titles[name], drawn, sentences))
+            sections.append(LadderSection(data.results.titles[name], drawn.drawn, sentences))
     return sections
 
 
@@ -195,22 +214,43 @@ def _pool_sentence(pool: PoolComparison) -> str:
     return wording.describe_difference(pool.difference, "the shared bank", "a bank per category", over=over)
 
 
-def _experiment(results: StudyResults, name: str, folder: Path) -> ExperimentSection:
-    cells = results.cells[name]
-    bars = draw_picture(
-        draw_bars(bars_of_rows(read_rows(folder / "experiments" / name / "results.csv"))),
-        f"bars-{name}",
-        "Image AUROC per category. Bars start at chance; black lines are intervals.",
+def _experiment(data: StudyData, name: str) -> ExperimentSection:
+    folder = data.experiment_folder(name)
+    figures = (
+        _read_figure(folder, figure, plot, name)
+        for figure, plot in EXPERIMENT_PLOTS.items()
+        if figure not in SHOWN_ELSEWHERE
     )
-    panels = curve_panels(results, cells)
-    curves = None
-    if panels:
-        caption = (
-            "ROC curve and precision-recall curve of each category's test images. Dots: where the threshold decides. "
-            "Dotted: chance."
-        )
-        curves = draw_picture(draw_curves(panels), f"curves-{name}", caption)
-    return ExperimentSection(name, results.titles[name], results_table(results, cells), bars, curves)
+    return ExperimentSection(
+        name,
+        data.results.titles[name],
+        results_table(data.results, data.cells(name)),
+        describe_summary(data, name),
+        describe_comparisons(data, name),
+        describe_errors(data, name),
+        [figure for figure in figures if figure],
+    )
+
+
+def _study_figures(data: StudyData) -> list[SavedFigure]:
+    figures = (
+        _read_figure(data.folder, name, plot, "study")
+        for name, plot in STUDY_PLOTS.items()
+        if name not in SHOWN_ELSEWHERE
+    )
+    return [figure for figure in figures if figure]
+
+
+def _read_figure(folder: Path, name: str, plot: ExperimentPlot | StudyPlot, owner: str) -> SavedFigure | None:
+    """A saved figure of an experiment or the study; None where there was nothing to draw."""
+    path = folder / "figures" / f"{name}.svg"
+    if not path.is_file():
+        return None
+    on_page = plot.on_page if isinstance(plot, ExperimentPlot) else True
+    drawn = read_picture(path, f"{owner}-{name}", plot.caption) if on_page else None
+    place = "" if owner == "study" else f"experiments/{owner}/"
+    files = [f"{place}figures/{name}.{kind}" for kind in ("png", "svg", "csv")]
+    return SavedFigure(plot.title, drawn, plot.caption, files)
 
 
 def _score_figure(results: StudyResults, recommendation: Recommendation) -> Picture:
@@ -228,11 +268,12 @@ def _draw_distances(table: Path) -> Picture:
     return draw_picture(draw_distances(read_rows(table)), "distances", caption)
 
 
-def _cases(results: StudyResults, cells: Sequence[Cell], sigma: float) -> list[CasesSection]:
+def _cases(data: StudyData, cells: Sequence[Cell]) -> list[CasesSection]:
     sections = []
     for category, cell in zip(category_labels([row_keys(cell) for cell in cells]), cells, strict=True):
-        pictures = CellPictures.read(results, cell, sigma)
-        groups = {heading: pictures.show(rows) for heading, rows in select_cases(pictures.images).items()}
+        pictures = CellPictures.read(data.results, cell, data.spec.smoothing_sigma)
+        chosen = select_cases(pictures.images, data.analysis.cases)
+        groups = {heading: pictures.show(rows) for heading, rows in chosen.items()}
         # among the colours of maps, where image scores are of the same unit
         threshold = pictures.images.threshold if cell.bank.is_fitted else None
         unit = "log-odds of a defect" if pictures.weights else "patch distance"

@@ -93,6 +93,8 @@ def mean_auroc(results: StudyResults, cells: Sequence[Cell], spec: EvaluationSpe
     defined = [value.value for value in values if value.value is not None]
     if not defined:
         return Value(None, undefined=next((value.undefined for value in values), "no image"))
+    if len(defined) == 1:  # as the tables have it
+        return next(value for value in values if value.value is not None)
     interval = percentile_interval(_resample_mean(results, cells, spec), spec.confidence)
     return Value(float(np.mean(defined)), *interval)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from patchshift.evaluation.pools import COMPOSITION
-from patchshift.plan.cells import POOLS, Bank, Cell
+from patchshift.plan.cells import POOLS, Bank, Cell, Target
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import Setup, is_own_category, is_pool, setup_of
@@ -60,7 +60,7 @@ def compare_pools(results: StudyResults, plan: StudyPlan, spec: EvaluationSpec) 
     pairs: dict[tuple[str, str, str, bool, Setup], list[tuple[Cell, Cell]]] = defaultdict(list)
     for cell in filter(is_pool, views):
         training = cell.bank.training
-        found = (own.get((bank, cell.target, cell.calibration, cell.threshold)) for bank in _own_banks(cell))
+        found = (own.get((bank, cell.target, _own_calibration(cell), cell.threshold)) for bank in _own_banks(cell))
         counterpart = next(filter(None, found), None)
         if counterpart:
             question = training.category, training.domain, cell.domain, is_member(cell, plan), setup_of(cell)
@@ -118,7 +118,7 @@ def pool_table(results: StudyResults, plan: StudyPlan, experiment: str, spec: Ev
         ranked: tuple[object, ...] = (cell.target,)
         reason = NO_OWN_BANK
         if not results.is_ranked_once(cell):
-            ranked, reason = (cell.target, cell.calibration, cell.threshold), f"{NO_OWN_BANK}, calibrated alike"
+            ranked, reason = (cell.target, _own_calibration(cell), cell.threshold), f"{NO_OWN_BANK}, calibrated alike"
         single = next(filter(None, (own.get((bank, *ranked)) for bank in _own_banks(cell))), None)
         loss = mean_difference(results, [single], [cell], spec) if single else Value(None, undefined=reason)
         rows[tuple(keys.values())] = {
@@ -138,6 +138,13 @@ def _own_banks(cell: Cell) -> list[Bank]:
     before it that of the category that the alias started from: it meets the target as the pool's does."""
     places = (replace(place, domain=cell.bank.training.domain) for place in (cell.origin, cell.target))
     return [replace(cell.bank, training=place) for place in places]
+
+
+def _own_calibration(cell: Cell) -> Target:
+    """What the target's own bank is calibrated on beside a pool's: on itself, where the pool's is on its members."""
+    if cell.calibration.dataset != POOLS:
+        return cell.calibration
+    return replace(cell.calibration, dataset=cell.target.dataset, category=cell.target.category)
 
 
 def _columns(name: str, value: Value) -> dict[str, float | None]:

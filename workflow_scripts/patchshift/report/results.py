@@ -16,6 +16,7 @@ import numpy.typing as npt
 from patchshift.evaluation.image_metrics import Confusion
 from patchshift.plan.cells import Cell
 from patchshift.plan.experiments import StudyPlan
+from patchshift.report.analyses.digits import show_ends, show_value
 from patchshift.report.tables import METRICS_COLUMNS, cell_keys
 
 KeyTuple = tuple[str, ...]
@@ -32,11 +33,13 @@ class Value:
 
     @property
     def plain(self) -> str:
-        """`0.912, 0.860 to 0.951`, or `undefined`."""
+        """`0.91, 0.86 to 0.95`, with the digits that the interval supports, or `undefined`."""
         if self.value is None:
             return "undefined"
-        text = f"{self.value:.3f}" if self.low is None else f"{self.value:.3f}, {self.low:.3f} to {self.high:.3f}"
-        return text.replace("-", "\N{MINUS SIGN}")
+        if self.low is None or self.high is None:
+            return show_value(self.value)
+        ends = show_ends(self.value, self.low, self.high)
+        return f"{show_value(self.value, self.low, self.high)}, {' to '.join(ends)}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _read_metrics(path: Path) -> dict[KeyTuple, Value]:
 
 IMAGE_COLUMNS = (
     *("image", "label", "defect", "relabelled"),
-    *("score", "normalised_score", "decision", "threshold"),
+    *("score", "normalised_score", "probability", "probability_isotonic", "zone", "decision", "threshold"),
 )
 
 

@@ -4,14 +4,17 @@ Tested in tests/report/test_figures.py.
 """
 
 import io
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from patchshift.runtime.files import atomic_path
 
@@ -85,6 +88,11 @@ def dot(position: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def whisker(position: int) -> dict[str, Any]:
+    """How the interval of a single value of the n-th group is drawn."""
+    return {"color": colour(position), "linewidth": 0.9, "alpha": 0.55}
+
+
 def hatch(position: int) -> str:
     """The hatching that tells groups apart once colours repeat."""
     return HATCHES[position // len(PALETTE) % len(HATCHES)]
@@ -95,12 +103,37 @@ def dashes(position: int) -> Dashes:
     return DASHES[position // len(PALETTE) % len(DASHES)]
 
 
+def scale_axis(axis: Axis, values: Iterable[float]) -> None:
+    """Logarithmic where sizes or times span more than a factor of five; numbers written out, not as powers."""
+    values = [value for value in values if value > 0]
+    if not values or max(values) < 5 * min(values):
+        return
+    set_scale = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
+    set_scale("log")
+    decades = math.log10(max(values) / min(values))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show_size(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def show_size(value: float) -> str:
+    """A number in three digits at most: 0.02, 450, 12k, 3.4M, 1.2G."""
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{float(f'{value / unit:.3g}'):g}{letter}"
+    return f"{float(f'{value:.3g}'):g}"
+
+
 def to_svg(figure: Figure, name: str) -> str:
     """A figure as an SVG element for a page; `name` keeps its ids apart from those of the page's other figures."""
     buffer = io.StringIO()
     with figure_style(name):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = buffer.getvalue()
+    return inline_svg(buffer.getvalue(), name)
+
+
+def inline_svg(text: str, name: str) -> str:
+    """An SVG file as an element for a page; `name` keeps its ids apart from those of the page's other figures."""
     text = text[text.index("<svg") :]
     prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
     text = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{prefix}-", text)
@@ -114,6 +147,13 @@ def save_png(figure: Figure, path: Path) -> None:
     """Write a figure at print size, nothing of it cut off; equal figures give equal bytes."""
     with atomic_path(path) as partial, figure_style():
         figure.savefig(partial, format="png", dpi=PRINT_DPI, bbox_inches="tight", metadata={"Software": None})
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """Write a figure as vectors, text as text; equal figures give equal bytes."""
+    with atomic_path(path) as partial, figure_style(path.stem):
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(partial, format="svg", bbox_inches="tight", metadata=metadata)
 
 
 def save_jpeg(figure: Figure, path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from patchshift.plan.cells import Cell
+from patchshift.report.analyses.digits import show_ends, show_value
 from patchshift.runtime.files import read_json
 
 DECISION_KEYS = ("calibration_dataset", "calibration_category", "calibration_domain", "policy")
@@ -57,6 +58,8 @@ def tidy_metrics(cells: Iterable[Cell]) -> pd.DataFrame:
                 estimates |= {f"count_{name}": {"value": count} for name, count in result["counts"].items()}
             if not ranking:
                 estimates["threshold"] = {"value": result["threshold"]}
+                if result.get("pixel_threshold") is not None:
+                    estimates["pixel_threshold"] = {"value": result["pixel_threshold"]}
             for metric, estimate in estimates.items():
                 rows[*keys.values(), metric] = {**keys, "metric": metric, **estimate}
     return pd.DataFrame(list(rows.values()), columns=[*cell_keys(cell), *METRICS_COLUMNS])
@@ -137,8 +140,14 @@ SHOWN = (
 
 
 def format_estimate(row: Mapping[Any, Any], name: str, interval: bool = True) -> str:
-    """`0.912 [0.860, 0.951]`; only the value where there is no interval, a dash where it is undefined."""
+    """`0.91 [0.86, 0.95]`; only the value where there is no interval, a dash where it is undefined.
+
+    The value has no more digits than its interval supports, whether that is shown or not.
+    """
     value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if value is None or pd.isna(value):
         return "-"
-    return f"{value:.3f}" if not interval or low is None or pd.isna(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
+        return show_value(value)
+    shown = show_value(value, low, high)
+    return f"{shown} [{', '.join(show_ends(value, low, high))}]" if interval else shown

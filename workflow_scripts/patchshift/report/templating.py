@@ -6,14 +6,17 @@ Tested in tests/report/test_page.py.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from patchshift.report.pairing import hundredths
-from patchshift.report.style import to_svg
+from patchshift.report.analyses.digits import show_ends, show_value
+from patchshift.report.pairing import Share, hundredths
+from patchshift.report.results import Value
+from patchshift.report.style import inline_svg, to_svg
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,24 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["hundredths"] = hundredths
-    environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    environment.filters["figure"] = show_figure
+    environment.filters["ends"] = show_range
     environment.filters["number"] = lambda value: f"{value:.4g}"
     environment.filters["percent"] = show_percent
     environment.filters["breakable"] = make_breakable
     return environment.get_template(template).render(context)
+
+
+def show_figure(value: Value | Share, *, signed: bool = False) -> str:
+    """A value with the digits that its interval supports."""
+    return "undefined" if value.value is None else show_value(value.value, value.low, value.high, signed=signed)
+
+
+def show_range(value: Value | Share, *, signed: bool = False) -> str:
+    """The ends of its interval with the digits of the value; empty where it has none."""
+    if value.value is None or value.low is None or value.high is None:
+        return ""
+    return (" to " if signed else "\N{EN DASH}").join(show_ends(value.value, value.low, value.high, signed=signed))
 
 
 def make_breakable(name: str) -> Markup:
@@ -51,6 +67,11 @@ def draw_picture(figure: Figure, name: str, caption: str) -> Picture:
     """A figure as a picture; `name` is its own on the page."""
     # matplotlib escapes the text in its SVG
     return Picture(Markup(to_svg(figure, name)), caption)
+
+
+def read_picture(path: Path, name: str, caption: str) -> Picture:
+    """A figure that was saved as SVG; `name` is its own on the page."""
+    return Picture(Markup(inline_svg(path.read_text(encoding="utf-8"), name)), caption)
 
 
 def show_percent(share: float) -> str:

@@ -82,15 +82,15 @@ def _read_benchmark(benchmarks: Path, stage: str, artifact: str) -> dict[str, An
 def _jobs(cell: Cell) -> list[tuple[str, str]]:
     """The costly and the repeated jobs that a cell's results come from: stage and artifact."""
     bank, target, calibration = cell.bank, cell.target.path, cell.calibration.path
-    places = list(dict.fromkeys([target, calibration, bank.training.path]))
+    scored = list(dict.fromkeys(place.path for place in (cell.target, *cell.calibrated_on)))
+    places = list(dict.fromkeys([*scored, *(place.path for place in bank.fitted_on)]))
     fitting = [*(("extract_features", f"{place}/{bank.backbone}") for place in places), ("fit_detector", bank.path)]
     scoring = "score_images" if bank.is_fitted else "import_scores"
     return [
         *((stage, place) for place in places for stage in MAKING),
         *(fitting if bank.is_fitted else []),
         ("pack_images", target),
-        (scoring, f"{bank.path}/on/{target}"),
-        (scoring, f"{bank.path}/on/{calibration}"),
+        *((scoring, f"{bank.path}/on/{place}") for place in scored),
         ("calibrate_threshold", f"{bank.path}/from/{calibration}/{cell.threshold}"),
         ("evaluate", f"{bank.path}/on/{target}"),
         ("decide", f"{bank.path}/on/{target}/from/{calibration}/{cell.threshold}"),

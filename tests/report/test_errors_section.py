@@ -1,0 +1,147 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.sections.errors import SHOWN, ErrorsSection, describe_errors
+from patchshift.report.templating import make_breakable
+from tests.report.conftest import NASTY, MadeStudy
+from tests.report.test_failures import copy_study, edit_predictions, no_decisions, write_tables
+
+
+@pytest.fixture
+def data(made_once: tuple[Path, MadeStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyData:
+    data = copy_study(made_once, tmp_path, monkeypatch)
+    write_tables(data, "clean")
+    return data
+
+
+def describe(data: StudyData) -> ErrorsSection:
+    section = describe_errors(data, "clean")
+    assert section is not None
+    return section
+
+
+def edit_table(data: StudyData, name: str, **columns: object) -> pd.DataFrame:
+    """The table, with columns set to one value, kept."""
+    path = data.experiment_folder("clean") / name
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str).assign(**columns)
+    frame.to_csv(path, index=False)
+    return frame
+
+
+def set_defects(data: StudyData, found: dict[tuple[str, str], tuple[int, int]]) -> None:
+    """Give groups of defects.csv (images, called defective)."""
+    path = data.experiment_folder("clean") / "defects.csv"
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    for (by, value), (images, called) in found.items():
+        rows = (frame["by"] == by) & (frame["value"] == value)
+        frame.loc[rows, ["images", "called_defective", "called_good"]] = [
+            str(images),
+            str(called),
+            str(images - called),
+        ]
+    frame.to_csv(path, index=False)
+
+
+def test_the_section_is_of_the_baseline_and_names_its_tables(data: StudyData) -> None:
+    section = describe(data)
+    assert section.shown.startswith("blunt")
+    assert describe(open_other(data)).shown.startswith("sharp")
+    assert section.tables["defects.csv"] == "experiments/clean/defects.csv"
+    assert all((data.folder / path).is_file() for path in section.tables.values())
+
+
+def open_other(data: StudyData) -> StudyData:
+    return replace(data, baselines={"clean": "sharp"})
+
+
+def test_types_stand_with_the_least_found_first(data: StudyData) -> None:
+    rows = describe(data).rows
+    assert len(rows) == 4
+    assert [row.found.value for row in rows] == sorted(row.found.value for row in rows)
+    assert all(row.found.total == 3 and row.auroc.low is not None for row in rows)
+
+
+def test_the_rest_of_many_types_is_counted(data: StudyData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("patchshift.report.sections.errors.SHOWN", 3)
+    section = describe(data)
+    assert (len(section.rows), section.hidden) == (3, 1)
+    assert SHOWN > 3
+
+
+def test_a_type_is_told_from_the_others_only_where_the_intervals_do_not_overlap(data: StudyData) -> None:
+    nothing = "No defect type is told from the others of its category by its recall: the intervals overlap."
+    assert nothing in describe(data).sentences
+    set_defects(data, {("defect", "hole"): (20, 4), ("defect", NASTY): (20, 19)})
+    sentences = describe(data).sentences
+    assert nothing not in sentences
+    assert (
+        "a: hole is found less often than the other defects, 4 of 20 (0.08 to 0.42) against 19 of 20 (0.76 to 0.99)."
+        in sentences
+    )
+    set_defects(data, {("defect", "hole"): (20, 13), ("defect", NASTY): (20, 19)})
+    assert nothing in describe(data).sentences
+
+
+def test_small_and_large_defects_are_compared_in_the_same_way(data: StudyData) -> None:
+    set_defects(data, {("size", "small"): (10, 1), ("size", "large"): (10, 10)})
+    assert any(
+        sentence.startswith("Small defects are found less often than large ones: 2 of 20")
+        for sentence in describe(data).sentences
+    )
+    set_defects(data, {("size", "small"): (10, 8), ("size", "large"): (10, 10)})
+    assert not any("Small defects" in sentence for sentence in describe(data).sentences)
+
+
+def test_only_facts_with_a_small_corrected_p_are_named(data: StudyData) -> None:
+    table = edit_table(data, "failure_factors.csv", p_corrected=0.2, effect=-0.5, median_failures=1, median_successes=2)
+    assert "In no fact of the images do failures differ" in " ".join(describe(data).sentences)
+    table.loc[(table["fact"] == "defect_area") & (table["target_category"] == "b"), "p_corrected"] = 0.01
+    table.to_csv(data.experiment_folder("clean") / "failure_factors.csv", index=False)
+    told = [sentence for sentence in describe(data).sentences if "corrected" in sentence]
+    assert told == [
+        "b: images whose defect is missed tend to have a smaller share of defective pixels than those whose defect is "
+        "found (median 1 against 2, p = 0.01, corrected)."
+    ]
+
+
+def test_errors_shared_with_others_are_counted_over_the_categories(data: StudyData) -> None:
+    rows = describe(data).shared
+    assert [(row.other, row.kind, row.shared.total) for row in rows] == [
+        ("sharp", "missed", 12),
+        ("sharp", "false alarm", 12),
+    ]
+    numbers = {"both_right": 2, "first_wrong": 1, "second_wrong": 2, "both_wrong": 1}
+    table = edit_table(data, "co_failures.csv")
+    for name, number in numbers.items():
+        table.loc[table["record"] == "pair", name] = str(number)
+    table.to_csv(data.experiment_folder("clean") / "co_failures.csv", index=False)
+    section = describe(data)
+    assert [row.shared.both_wrong for row in section.shared] == [2, 2]
+    assert "No other detector's missed defects are told from its own in number (McNemar's test)." in section.sentences
+
+
+def test_there_is_no_section_where_nothing_is_decided(data: StudyData) -> None:
+    edit_predictions(data, no_decisions)
+    again = replace(data)
+    write_tables(again, "clean")
+    assert describe_errors(again, "clean") is None
+
+
+def test_the_section_is_escaped_and_links_to_its_tables(data: StudyData) -> None:
+    environment = Environment(
+        loader=PackageLoader("patchshift.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["breakable"] = make_breakable
+    template = environment.from_string('{% from "errors.html" import errors %}{{ errors(section) }}')
+    text = template.render(section=describe(data))
+    assert NASTY not in text
+    assert "&lt;script&gt;" in text
+    assert 'href="experiments/clean/defects.csv"' in text
+    assert "missed defects" in text

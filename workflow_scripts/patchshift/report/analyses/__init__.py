@@ -1,0 +1,1 @@
+"""Analyses of a study's results: tables that figures and the report are made from."""

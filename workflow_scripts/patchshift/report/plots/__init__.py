@@ -1,0 +1,1 @@
+"""Figures of an experiment or of a study, each beside its data."""

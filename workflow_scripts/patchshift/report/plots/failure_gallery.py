@@ -1,0 +1,176 @@
+"""The worst failures and the clearest successes as pictures: image with its mask, anomaly map, decision.
+
+Tested in tests/report/test_failure_plots.py.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from patchshift.data.packs import Pack
+from patchshift.plan.cells import Cell
+from patchshift.report.analyses.failures import (
+    BEST,
+    DEFECTIVE,
+    FAILURE,
+    GOOD,
+    WORST,
+    name_condition,
+    read_table,
+    row_names,
+    select_baseline,
+)  # fmt: skip
+from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.cases import FALSE_ALARM, FOUND, MISSED, PASSED, Case, CellPictures
+from patchshift.report.figures import WIDTH, wrap_title
+from patchshift.report.labels import category_labels, group_labels
+from patchshift.report.pictures import MASK_COLOUR, shrink_mask
+from patchshift.report.plots.drawn import Drawn
+from patchshift.report.style import INK, MUTED, figure_style
+from patchshift.report.tables import row_keys
+
+Bool = npt.NDArray[np.bool_]
+
+CAPTION = (
+    "The worst failures and the clearest successes of the first detector: each image with its defect outlined, and its "
+    "anomaly map. Categories take turns; colours are those of each category's scores."
+)
+
+BANDS = {
+    (MISSED, FAILURE): "Missed defects, the lowest scores first",
+    (FALSE_ALARM, FAILURE): "False alarms, the highest scores first",
+    (FOUND, BEST): "Defects found most clearly",
+    (PASSED, BEST): "Good images passed most clearly",
+    (DEFECTIVE, WORST): "Defective images with the lowest scores (no threshold)",
+    (GOOD, WORST): "Good images with the highest scores (no threshold)",
+    (DEFECTIVE, BEST): "Defective images with the highest scores",
+    (GOOD, BEST): "Good images with the lowest scores",
+}
+"""(kind, choice) of `failures.csv` -> its heading."""
+
+_ACROSS = 4  # cases side by side
+_MARGIN, _GAP, _TITLE, _HEADING, _WORDS = 0.08, 0.04, 0.3, 0.3, 0.5  # inches
+_CASE = (WIDTH - 2 * _MARGIN) / _ACROSS
+_PICTURE = (_CASE - 0.14 - _GAP) / 2
+_LETTERS = 38  # that fit below a case
+_TALLEST = 1.5  # of a picture's height, in widths
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One case of the gallery: what its table says, its pictures, and its mask at their size; None without one."""
+
+    row: dict[str, str]
+    category: str
+    case: Case
+    mask: Bool | None
+
+
+def draw_failure_gallery(data: StudyData, experiment: str) -> Drawn | None:
+    """As many images of each kind as the config asks for, of the experiment's baseline in its first condition.
+
+    Categories take turns: the worst of each, then the next. None where no image has a finite score.
+    """
+    cells = select_baseline(data, experiment)
+    keys = [row_keys(cell) for cell in cells]
+    table = read_table(data, experiment, "failures.csv")
+    chosen: dict[tuple[str, str], list[tuple[int, int, dict[str, str]]]] = {band: [] for band in BANDS}
+    for number, cell in enumerate(cells):
+        for row in table[row_names(cell)]:
+            if (row["kind"], row["choice"]) in chosen:
+                chosen[row["kind"], row["choice"]].append((int(row["rank"]), number, row))
+    taken = {
+        band: sorted(rows, key=lambda row: row[:2])[: data.analysis.cases] for band, rows in chosen.items() if rows
+    }
+    if not taken:
+        return None
+    pictures: dict[int, CellPictures] = {}
+    bands: dict[str, list[_Shown]] = {}
+    for band, rows in taken.items():
+        for _, number, row in rows:
+            if number not in pictures:
+                pictures[number] = CellPictures.read(data.results, cells[number], data.spec.smoothing_sigma)
+            shown = _show(pictures[number], cells[number], row, category_labels(keys)[number])
+            bands.setdefault(BANDS[band], []).append(shown)
+    listed = [{"band": heading, **shown.row} for heading, cases in bands.items() for shown in cases]
+    title = f"{group_labels(keys)[0]}: {name_condition(cells[0])}"
+    return Drawn(_draw(bands, title), pd.DataFrame(listed))
+
+
+def _show(pictures: CellPictures, cell: Cell, row: dict[str, str], category: str) -> _Shown:
+    (case,) = pictures.show([pictures.images.names.index(row["image"])])
+    with Pack(Path(cell.pack)) as pack:
+        mask = pack.mask(pack.rows([row["image"]])[0])
+    size = _decode(case.picture).shape[:2]
+    return _Shown(row, category, case, shrink_mask(mask, (size[0], size[1])) if mask.any() else None)
+
+
+def _draw(bands: dict[str, list[_Shown]], title: str) -> Figure:
+    heights = {heading: _PICTURE * min(_TALLEST, max(map(_aspect, cases))) for heading, cases in bands.items()}
+    lines = {heading: -(-len(cases) // _ACROSS) for heading, cases in bands.items()}
+    total = _TITLE + sum(_HEADING + lines[heading] * (heights[heading] + _WORDS) for heading in bands)
+    with figure_style():
+        figure = Figure(figsize=(WIDTH, total))
+        figure.set_layout_engine("none")  # also when it is saved: everything has its place
+        top = total - _TITLE
+        figure.text(_MARGIN / WIDTH, 1 - 0.06 / total, wrap_title(title, 110)[0], va="top", fontsize=9)
+        for heading, cases in bands.items():
+            figure.text(_MARGIN / WIDTH, (top - 0.18) / total, heading, fontsize=9.5, fontweight="bold")
+            top -= _HEADING
+            for number, shown in enumerate(cases):
+                line, column = divmod(number, _ACROSS)
+                corner = (_MARGIN + column * _CASE, top - line * (heights[heading] + _WORDS))
+                _draw_case(figure, shown, corner, heights[heading])
+            top -= lines[heading] * (heights[heading] + _WORDS)
+    return figure
+
+
+def _draw_case(figure: Figure, shown: _Shown, corner: tuple[float, float], height: float) -> None:
+    """Draw a case whose upper left corner lies so many inches from the left and from the bottom."""
+    left, top = corner
+    total = figure.get_figheight()
+    for place, uri in enumerate((shown.case.picture, shown.case.heatmap)):
+        if uri:
+            box = ((left + place * (_PICTURE + _GAP)) / WIDTH, (top - height) / total, _PICTURE / WIDTH, height / total)
+            axes = figure.add_axes(box, anchor="NW")
+            axes.imshow(_decode(uri))
+            axes.set_axis_off()
+            if not place and shown.mask is not None:
+                padded = np.pad(shown.mask.astype(np.float64), 1)
+                rows, columns = (np.arange(length) - 1 for length in padded.shape)
+                axes.contour(columns, rows, padded, [0.5], colors=[np.array(MASK_COLOUR) / 255], linewidths=0.9)
+    case, below = shown.case, top - min(height, _PICTURE * _aspect(shown))
+    threshold = f", threshold {case.threshold:.3g}" if case.threshold is not None else ""
+    words = (
+        (f"{shown.category}, {case.defect or GOOD}", INK),
+        (f"{case.verdict or 'score'}: {case.score:.3g}{threshold}", INK),
+        (case.image, MUTED),
+    )
+    for line, (text, ink) in enumerate(words):
+        y = (below - 0.13 - 0.125 * line) / total
+        figure.text(left / WIDTH, y, _fit(text, from_end=line == 2), fontsize=7, color=ink)
+
+
+def _aspect(shown: _Shown) -> float:
+    height, width = _decode(shown.case.picture).shape[:2]
+    return float(height / width)
+
+
+def _fit(text: str, *, from_end: bool) -> str:
+    if len(text) <= _LETTERS:
+        return text
+    dots = "\N{HORIZONTAL ELLIPSIS}"
+    return dots + text[1 - _LETTERS :] if from_end else text[: _LETTERS - 1] + dots
+
+
+def _decode(uri: str) -> npt.NDArray[np.uint8]:
+    """[height, width, 3] of a data URI."""
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
+        return np.asarray(picture.convert("RGB"))

@@ -1,0 +1,1 @@
+"""Sections of the report: what each shows, read back from the tables that analyses wrote."""
