@@ -80,3 +80,12 @@ def test_scores_that_are_not_finite_have_no_probability() -> None:
     assert missing.probability is None
     assert known.probability is not None
     assert math.isfinite(known.probability)
+
+
+@pytest.mark.parametrize("zones", [None, ZONES])
+def test_an_image_whose_score_is_no_number_is_not_decided_and_says_why(zones: ZoneThresholds | None) -> None:
+    calibration = dataclasses.replace(CALIBRATION, zones=zones)
+    strange, usual = judge_images(calibration, np.array([np.nan, 9.0], np.float32), MAPS, None)
+    assert (strange.decision, strange.undefined) == (None, "its score is not finite")
+    assert usual.decision is not None
+    assert usual.undefined is None

@@ -225,6 +225,19 @@ def test_the_guarantee_is_that_of_what_decides(pack: Any) -> None:
     assert many.threshold == one.threshold  # what heatmaps are coloured by
 
 
+@pytest.mark.parametrize("zones", [None, {"rows": 1, "columns": 2}])
+def test_weights_fitted_to_the_images_that_set_the_threshold_leave_no_guarantee(
+    pack: Any, zones: dict[str, int] | None
+) -> None:
+    images = make(count=80)
+    spec = ThresholdSpec.model_validate({"policy": "conformal", "false_alarm_rate": 0.1, "zones": zones})
+    calibration, odds = calibrate_combined(spec, [(images, pack(images))], smoothing_sigma=0)
+    assert odds is not None
+    assert calibration.threshold is not None
+    assert calibration.zones is None or None not in calibration.zones.thresholds
+    assert calibration.guarantee is None
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_distances_that_are_no_numbers_leave_it_undefined(pack: Any, value: float) -> None:
     images = make()

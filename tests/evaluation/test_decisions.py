@@ -228,6 +228,18 @@ def test_with_zones_decisions_and_their_metrics_follow_the_zones(pack: MakePack,
     assert [image["score"] for image in decided["images"]] == images.scores.tolist()  # as they are
 
 
+def test_zones_decide_no_image_whose_score_is_no_number(pack: MakePack) -> None:
+    images = make()
+    scores = images.scores.copy()
+    scores[0] = np.nan
+    strange = dataclasses.replace(images, scores=scores)
+    zoned = dataclasses.replace(CALIBRATION, zones=ZONES)
+    decided = decide_images(strange, zoned, None, pack(images), SPEC)
+    assert decided["images"][0]["decision"] is None
+    assert all(image["decision"] is not None for image in decided["images"][1:])
+    assert decided["metrics"]["recall"] == {"undefined": f"the score of 1 of {len(scores)} images is not finite"}
+
+
 def test_zones_without_any_threshold_decide_nothing_and_say_why(pack: MakePack) -> None:
     images = make()
     nothing = ZoneThresholds(1, 2, (None, None), ("too few", "too few"))

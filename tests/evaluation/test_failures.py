@@ -1,16 +1,18 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chi2, mannwhitneyu
+from scipy.stats import chi2, mannwhitneyu, rankdata
 
 from patchshift.evaluation.failures import (
     SIZES,
     SharedErrors,
     classify_sizes,
     contrast_values,
+    mann_whitney_p,
     superiority_interval,
 )
 from patchshift.evaluation.statistics import wilson_interval
@@ -76,13 +78,46 @@ def test_intervals_of_superiority_cover_the_true_one():
         assert 0.86 <= covered / 400 <= 0.99
 
 
-def test_a_contrast_is_cliffs_delta_with_scipys_p():
+def test_a_contrast_is_cliffs_delta_with_the_rank_tests_p():
     failures, successes = np.array([1.0, 2, 2, 5]), np.array([2.0, 3, 4, 4, 9, 9])
     pairs = np.sign(failures[:, None] - successes)
     contrast = contrast_values(failures, successes, 0.95)
     assert contrast.effect == pytest.approx(pairs.mean())
     assert contrast.interval[0] < contrast.effect < contrast.interval[1]
-    assert contrast.p == mannwhitneyu(failures, successes).pvalue
+    assert contrast.p == mann_whitney_p(failures, successes)
+
+
+def test_few_failures_with_equal_values_are_tested_exactly():
+    """35 of the C(30, 3) = 4060 choices of three are as far from the mean; the normal approximation says 0.0037."""
+    failures, successes = np.full(3, 2.0), np.repeat([1.0, 2, 3], [23, 2, 2])
+    assert mann_whitney_p(failures, successes) == pytest.approx(35 / 4060)
+    assert mann_whitney_p(successes, failures) == pytest.approx(35 / 4060)
+    assert mann_whitney_p(failures, successes, most_exact=0) == pytest.approx(0.0037, abs=5e-5)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=9), st.data())
+def test_the_rank_test_counts_every_division(values, data):
+    number = data.draw(st.integers(1, len(values) - 1))
+    ranks = rankdata(values)
+    distances = np.array([abs(sum(chosen) - ranks.mean() * number) for chosen in combinations(ranks, number)])
+    expected = (distances >= distances[0] - 1e-9).mean()  # the first combination is that of the first values
+    assert mann_whitney_p(np.array(values[:number], float), np.array(values[number:], float)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sizes", [(3, 12), (9, 9), (40, 60)])
+def test_without_equal_values_the_rank_test_is_scipys(sizes):
+    generator = np.random.default_rng(1)
+    first, second = generator.normal(0.5, 1, sizes[0]), generator.normal(0, 1, sizes[1])
+    assert mann_whitney_p(first, second) == pytest.approx(mannwhitneyu(first, second, method="exact").pvalue)
+
+
+def test_large_samples_have_the_normal_approximation():
+    generator = np.random.default_rng(2)
+    first, second = generator.integers(0, 9, 90) * 1.0, generator.integers(0, 10, 110) * 1.0
+    assert mann_whitney_p(first, second) == mannwhitneyu(first, second, method="asymptotic").pvalue
+    exact = mann_whitney_p(first, second, most_exact=10**6)
+    assert mann_whitney_p(first, second) == pytest.approx(exact, rel=0.05)
+    assert mann_whitney_p(np.ones(200), np.ones(300)) == 1.0
 
 
 def test_equal_values_do_not_differ():

@@ -102,7 +102,7 @@ def test_a_policy_sees_the_pixels_of_smoothed_maps_that_count(pack: MakePack, na
     expected = POLICIES[name](POLICY[name], scores, labels)
     assert (found.threshold, found.criterion) == (expected.threshold, expected.criterion)
     assert (found.normal, found.anomalous) == ((~labels).sum(), labels.sum())
-    assert (found.policy, found.undefined, found.guarantee) == (name, None, None)
+    assert (found.policy, found.undefined) == (name, None)
 
 
 def test_f1_of_pixels_is_the_highest_of_all_thresholds(pack: MakePack) -> None:
@@ -246,6 +246,17 @@ def test_the_order_statistics_of_many_pixels_keep_every_share(monkeypatch: pytes
     for threshold in np.quantile(normal, np.linspace(0, 1, 301)):
         low, high = ((normal >= threshold + shift).mean() for shift in (level, -level))
         assert low - 1 / 5000 <= (sample >= threshold).mean() <= high + 1 / 5000
+
+
+@pytest.mark.parametrize("quantile", [0.28, 0.55, 0.9])
+def test_a_quantile_of_many_pixels_is_that_of_all(quantile: float) -> None:
+    """Where a share is a whole number of pixels no rounding moves it, kept or counted."""
+    normal = np.random.default_rng(7).permutation(100_000).astype(np.float32)
+    policy = PolicySpec(policy="normal_quantile", quantile=quantile)
+    whole = round(quantile * 100_000)
+    thresholds = [gather([(normal, normal[:0])], largest).choose(policy).threshold for largest in (10**6, 100)]
+    assert thresholds[0] == np.nextafter(np.float32(whole - 1), np.float32(np.inf))
+    assert abs(thresholds[1] - thresholds[0]) <= 100_000 / 100
 
 
 def test_images_are_counted_alike_in_whatever_order_they_come() -> None:

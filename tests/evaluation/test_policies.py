@@ -2,17 +2,18 @@ import inspect
 import math
 import statistics
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, genpareto
 from sklearn.metrics import f1_score, roc_curve
 
-from patchshift.evaluation.policies import FEWEST_EXCESSES, POLICIES, Choice
+from patchshift.evaluation.policies import FEWEST_EXCESSES, POLICIES, Choice, divide_rate
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.threshold_specs import FROM_BOTH, PolicyName, PolicySpec
 
@@ -163,15 +164,38 @@ def test_max_normal_is_one_step_above_the_highest_normal_score(normal: list[int]
     assert choose("max_normal", normal).threshold == np.nextafter(np.float32(max(normal)), np.float32(np.inf))
 
 
-@given(normal_scores, st.floats(0.01, 0.99))
+shares = st.one_of(st.integers(1, 999).map(lambda number: number / 1000), st.floats(0.01, 0.99))
+
+
+@given(normal_scores, shares)
+@example(list(range(25)), 0.28)  # 25 * 0.28 is 7.000000000000001 in floating point
+@example(list(range(100)), 0.55)
 def test_normal_quantile_is_just_above_the_smallest_normal_score_that_a_share_does_not_exceed(
     normal: list[int], share: float
 ) -> None:
     scores = np.array(normal, np.float32)
     threshold = choose(PolicySpec(policy="normal_quantile", quantile=share), scores).threshold
-    passing = np.float32(min(t for t in normal if sum(other <= t for other in normal) >= share * len(normal)))
+    fewest = Fraction(str(share)) * len(normal)
+    passing = np.float32(min(t for t in normal if sum(other <= t for other in normal) >= fewest))
     assert threshold == np.nextafter(passing, np.float32(np.inf))
-    assert (scores >= threshold).sum() <= (1 - share) * len(normal) + 1e-9
+    assert int((scores >= threshold).sum()) <= (1 - Fraction(str(share))) * len(normal)
+
+
+@given(normal_scores, st.integers(1, 99), st.integers(1, 12))
+@example(list(range(29)), 10, 3)
+def test_a_divided_rate_is_exact(normal: list[int], percent: int, parts: int) -> None:
+    divided = divide_rate(PolicySpec(policy="conformal", false_alarm_rate=percent / 100), parts)
+    above = math.floor(Fraction(percent, 100 * parts) * (len(normal) + 1))
+    if not above:
+        with pytest.raises(Undefined, match="needs at least"):
+            choose(divided, normal)
+        return
+    passing = np.float32(sorted(normal)[len(normal) - above])
+    assert choose(divided, normal).threshold == np.nextafter(passing, np.float32(np.inf))
+
+
+def test_policies_without_a_rate_have_none_to_divide() -> None:
+    assert divide_rate(SPECS["normal_quantile"], 4) == SPECS["normal_quantile"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -27,7 +27,7 @@ NORMAL_P90 = ThresholdSpec(policy="normal_quantile", quantile=0.9)
         (NORMAL_P90, [1.0, 2.0], [1, 1], "no normal validation image"),
         *[(policy, [], [], "no validation image") for policy in (F1_MAX, NORMAL_P90)],
         *[
-            (policy, [1.0, np.nan], [0, 1], "the score of 1 of 2 images is not finite")
+            (policy, [1.0, np.nan], [0, 1], "the score of 1 of 2 validation images is not finite")
             for policy in (F1_MAX, NORMAL_P90)
         ],
     ],

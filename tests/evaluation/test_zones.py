@@ -197,6 +197,21 @@ def test_all_zones_together_keep_the_conformal_false_alarm_rate(pack: MakePack) 
     )
 
 
+@pytest.mark.parametrize(("columns", "count"), [(3, 29), (6, 59)])
+def test_the_rate_of_a_zone_is_the_exact_fraction(pack: MakePack, columns: int, count: int) -> None:
+    """A rate of 0.1 / 3 takes 29 images, whose highest score the threshold passes; rounded up a little, it takes 30."""
+    images = scored(np.random.default_rng(6).normal(size=(count, 1, columns)), [0] * count)
+    policy, zones = PolicySpec(policy="conformal", false_alarm_rate=0.1), ZonesSpec(rows=1, columns=columns)
+    thresholds, guarantee = calibrate_zones(policy, zones, [(images, pack(images))])
+    highest = images.maps[:, 0].max(axis=0)
+    assert thresholds.thresholds == tuple(np.nextafter(highest, np.float32(np.inf)).astype(float).tolist())
+    assert guarantee is not None
+    fewer = scored(images.maps[1:], [0] * (count - 1))
+    thresholds, _ = calibrate_zones(policy, zones, [(fewer, pack(fewer))])
+    assert thresholds.undefined[0] is not None
+    assert f"needs at least {count} normal validation images, and there are {count - 1}" in thresholds.undefined[0]
+
+
 def test_evt_is_asked_for_the_rate_of_a_zone(pack: MakePack) -> None:
     images = scored(np.random.default_rng(5).lognormal(size=(200, 2, 2)), [0] * 200)
     policy = PolicySpec(policy="evt", false_alarm_rate=0.04, tail_share=0.1)

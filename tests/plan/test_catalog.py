@@ -109,3 +109,9 @@ def test_the_id_of_a_domain_of_defects_cannot_be_read_as_another_splits(catalog:
     assert {line.split(":")[0] for line in mistakes()} == {
         f"configs/catalog.yaml.domains.{name}" for name in ("crops_plan_own", "crops_unplan", "other_plan_own")
     }
+
+
+def test_a_list_where_one_domain_is_asked_for_is_a_mistake_like_others(catalog: Settings, mistakes: Mistakes) -> None:
+    catalog["thresholds"]["strange"] = {"policy": "f1_max", "defects_from": ["dim"]}
+    (line,) = mistakes()
+    assert line.startswith("configs/catalog.yaml.thresholds.strange.defects_from")

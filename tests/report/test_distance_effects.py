@@ -133,7 +133,7 @@ def test_few_pairs_have_no_correlation(data, tmp_path):
     for name in ("metrics.csv", "predictions.csv"):
         (tmp_path / name).write_bytes((data.folder / name).read_bytes())
     table = distance_effects_table(made)
-    assert set(table[table.kind == "correlation"].undefined) == {"fewer than 5 pairs"}
+    assert set(table[table.kind == "correlation"].undefined) == {"fewer than 6 pairs"}
     assert set(table[(table.kind == "pair") & (table.relation != "in domain")].closeness) == {""}
 
 

@@ -60,6 +60,33 @@ def test_costs_are_means_over_categories_and_time_is_said_to_be_of_scoring_where
     ]  # fmt: skip
 
 
+def test_domains_are_no_setups_and_the_first_ones_are_named(make_study):
+    shifted = {"title": "Shifted", "train": ["d"], "target_domains": ["dark", "dim"]}
+    costs = measure_costs(make_study(shifted=shifted).data, "shifted")
+    assert costs["group"].tolist() == ["blunt", "sharp"]
+    assert set(costs["scored_on"]) == {"dark"}
+    assert draw_pareto(make_study(detectors=("sharp",), shifted=shifted).data, "shifted") is None
+
+
+def test_a_setup_that_lacks_a_category_is_left_out_and_said_to_be(costly):
+    path = costly.data.experiment_folder("clean") / "costs.csv"
+    costs = pd.read_csv(path, dtype=str, keep_default_na=False)
+    third = costs[costs["detector"] == "sharp"]
+    costs[~((costs["detector"] == "sharp") & (costs["target_category"] == "b"))].to_csv(path, index=False)
+    assert len(third) == 2
+    table = measure_costs(costly.data, "clean").set_index("group")
+    assert table["left_out"].to_dict() == {"blunt": "", "sharp": "lacks 1 of 2 categories"}
+    assert pd.isna(table.loc["sharp", "image_auroc"])
+    assert draw_pareto(costly.data, "clean") is None
+
+
+def test_linear_costs_start_at_nothing(costly):
+    axes = draw_pareto(costly.data, "clean").figure.axes
+    assert [panel.get_xlim()[0] for panel in axes if panel.get_xscale() == "linear"] == [0] * len(axes)
+    assert axes[0].get_xlim()[1] > 8
+    assert "fitted on clean, scored on clean" in axes[0].figure.get_suptitle().lower()
+
+
 def test_equal_costs_are_no_panel(made):
     assert draw_pareto(made.data, "clean") is None
 
@@ -72,7 +99,19 @@ def test_detectors_that_differ_in_their_coreset_only_are_one_line(costly):
     drawn = draw_sampling_curve(costly.data, "clean")
     assert drawn.data["bank_vectors"].tolist() == [300, 600]
     assert drawn.data["line"].nunique() == 1
+    assert drawn.data["share"].tolist() == [0.01, 0.02]
+    above = drawn.figure.axes[0].child_axes[0]
+    assert [label.get_text() for label in above.get_xticklabels()] == ["1\N{NO-BREAK SPACE}%", "2\N{NO-BREAK SPACE}%"]
     assert draw_reduction_curve(costly.data, "clean") is None  # their shares differ, too
+
+
+def test_shares_are_no_axis_where_one_is_unknown(costly):
+    kept = [{"share": 0.01}, {"count": 600}]
+    settings = {name: {"method": "patchcore", "sampler": {"method": "greedy", **size}}
+                for name, size in zip(("blunt", "sharp"), kept, strict=True)}  # fmt: skip
+    drawn = draw_sampling_curve(replace(costly.data, detectors=settings), "clean")
+    assert drawn.data["share"].isna().tolist() == [False, True]
+    assert not drawn.figure.axes[0].child_axes
 
 
 def test_detectors_that_differ_in_their_reduction_only_are_one_line(costly):

@@ -97,15 +97,29 @@ def test_small_and_large_defects_are_compared_in_the_same_way(data: StudyData) -
     assert not any("Small defects" in sentence for sentence in describe(data).sentences)
 
 
-def test_only_facts_with_a_small_corrected_p_are_named(data: StudyData) -> None:
-    table = edit_table(data, "failure_factors.csv", p_corrected=0.2, effect=-0.5, median_failures=1, median_successes=2)
-    assert "In no fact of the images do failures differ" in " ".join(describe(data).sentences)
-    table.loc[(table["fact"] == "defect_area") & (table["target_category"] == "b"), "p_corrected"] = 0.01
-    table.to_csv(data.experiment_folder("clean") / "failure_factors.csv", index=False)
-    told = [sentence for sentence in describe(data).sentences if "corrected" in sentence]
-    assert told == [
+def test_facts_are_corrected_over_all_categories_of_the_section(data: StudyData) -> None:
+    table = edit_table(
+        data, "failure_factors.csv", p="", p_corrected="", effect=-0.5, median_failures=1, median_successes=2
+    )
+
+    def tell(p: dict[str, str]) -> list[str]:
+        """The sentences where two facts of category a and one of b are tested."""
+        for number, (category, fact) in enumerate((("a", "brightness"), ("a", "contrast"), ("b", "defect_area"))):
+            rows = (table["fact"] == fact) & (table["target_category"] == category) & (table["kind"] == "missed")
+            rows &= table["detector"] == "blunt"
+            assert rows.sum() == 1
+            table.loc[rows, ["p", "failures", "successes"]] = [p.get(fact, "0.5"), "3", str(20 + number)]
+        table.to_csv(data.experiment_folder("clean") / "failure_factors.csv", index=False)
+        return [sentence for sentence in describe(data).sentences if "corrected" in sentence or "p =" in sentence]
+
+    # alone in its cell, 0.02 would be told apart
+    assert tell({"defect_area": "0.02"}) == [
+        "In no fact of the images do failures differ from successes with a p below 0.05, corrected for 3 tests."
+    ]
+    assert tell({"defect_area": "0.01"}) == [
         "b: images whose defect is missed tend to have a smaller share of defective pixels than those whose defect is "
-        "found (median 1 against 2, p = 0.01, corrected)."
+        "found (3 missed, 22 found; median 1 against 2, p = 0.03).",
+        "These p are corrected for all 3 tests of facts in these categories.",
     ]
 
 
@@ -123,6 +137,28 @@ def test_errors_shared_with_others_are_counted_over_the_categories(data: StudyDa
     section = describe(data)
     assert [row.shared.both_wrong for row in section.shared] == [2, 2]
     assert "No other detector's missed defects are told from its own in number (McNemar's test)." in section.sentences
+
+
+def test_a_detector_with_fewer_errors_is_named_with_its_corrected_p(data: StudyData) -> None:
+    table = edit_table(data, "co_failures.csv")
+
+    def tell(missed: int) -> list[str]:
+        for kind, wrong_here in (("missed", missed), ("false alarm", 1)):
+            rows = (table["record"] == "pair") & (table["kind"] == kind)
+            counts = {"both_right": 9, "first_wrong": wrong_here, "second_wrong": 0, "both_wrong": 1}
+            table.loc[rows, list(counts)] = [str(count) for count in counts.values()]
+        table.to_csv(data.experiment_folder("clean") / "co_failures.csv", index=False)
+        return [sentence for sentence in describe(data).sentences if "McNemar" in sentence]
+
+    nothing = "No other detector's {} are told from its own in number (McNemar's test)."
+    level = [nothing.format("missed defects"), nothing.format("false alarms")]
+    assert tell(3) == level  # of both categories 6: p = 0.031, but twice that of two comparisons
+    assert describe(data).shared[0].p == pytest.approx(2 * 2 / 2**6)
+    assert tell(4) == [
+        "sharp has fewer missed defects than blunt: of 28 images 0 are wrong there alone, 8 here alone (McNemar's "
+        "test, p = 0.016, corrected for 2 comparisons).",
+        nothing.format("false alarms"),
+    ]
 
 
 def test_there_is_no_section_where_nothing_is_decided(data: StudyData) -> None:

@@ -10,19 +10,19 @@ def test_every_cell_has_its_row_under_its_category(results):
     }
 
 
-def test_best_of_a_target_is_marked_and_what_overlaps_it_is_said_to(results):
+def test_the_highest_of_a_target_is_marked_and_nothing_else(results):
     table = results_table(results, results.cells["clean"])
     position = list(METRICS).index("image_auroc")
     blunt, sharp = (line.entries[position] for line in table.lines["a"])
-    assert sharp.mark == "best"
-    assert blunt.mark == ("level" if blunt.value.high >= sharp.value.low else "")
+    assert sharp.value.value > blunt.value.value
+    assert (blunt.is_best, sharp.is_best) == (False, True)
     assert table.has_marks
 
 
 def test_floor_is_neither_compared_nor_uncertain(results):
     table = results_table(results, results.cells["clean"])
     floors = [line.entries[list(METRICS).index("f1_floor")] for lines in table.lines.values() for line in lines]
-    assert all(not floor.mark and not floor.has_interval for floor in floors)
+    assert all(not floor.is_best and not floor.has_interval for floor in floors)
 
 
 def test_single_row_of_a_target_is_not_the_best_of_anything(results):

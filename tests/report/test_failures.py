@@ -297,3 +297,12 @@ def test_images_are_in_the_order_of_the_predictions(data: StudyData) -> None:
     for cell, images in zip(data.cells("pool"), read_judged(data, data.cells("pool")), strict=True):
         assert images.images.names == data.results.images(cell).names
         assert np.isnan(images.facts["defect_area"]).tolist() == (images.images.labels == 0).tolist()
+
+
+def test_the_condition_shown_is_the_first_that_decides(make_study: Callable[..., MadeStudy]) -> None:
+    study = make_study(policies={"title": "", "train": ["d"], "thresholds": ["f1_max", "other"]})
+    path = study.folder / "predictions.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame.loc[frame["policy"] == "f1_max", ["decision", "threshold"]] = ""
+    frame.to_csv(path, index=False)
+    assert {cell.threshold for cell in select_condition(study.data, "policies")} == {"other"}

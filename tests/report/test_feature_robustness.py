@@ -10,7 +10,7 @@ from patchshift.report.analyses.feature_robustness import (
     feature_robustness_table,
     rank_lowest,
 )
-from tests.report.wide_study import open_wide
+from tests.report.wide_study import EXPERIMENTS, WideStudy, open_wide
 
 
 @pytest.fixture
@@ -55,6 +55,26 @@ def test_banks_that_were_not_scored_at_home_are_no_part_of_a_gap(table, pairs):
     assert (pairs.train_dataset == "pools").any()
     assert table.pairs["sharp"] == len(of_setup)
     assert table.away_image_auroc["sharp"] == pytest.approx(of_setup.image_auroc.mean())
+
+
+def test_banks_without_an_auroc_at_home_are_no_part_of_a_gap(tmp_path, monkeypatch):
+    """Bank b is worth something on all targets but d/b, where no test image is defective: it has no home."""
+    monkeypatch.chdir(tmp_path)
+    study = WideStudy(camera=True, detectors=("sharp",), matrix=EXPERIMENTS["matrix"])
+    monkeypatch.setattr(study, "one_class", ("d/b",))
+    study.write()
+    (row,) = feature_robustness_table(study.data).to_dict("records")
+    values = {
+        (cell.bank.training.category, cell.target.dataset, cell.target.category): study.data.results.value(
+            cell, "image_auroc"
+        ).value
+        for cell in study.data.cells("matrix")
+    }
+    assert values["b", "d", "a"] is not None
+    assert row["pairs"] == 2
+    assert row["home_image_auroc"] == pytest.approx(values["a", "d", "a"])
+    assert row["away_image_auroc"] == pytest.approx((values["a", "e", "a"] + values["a", "e", "b"]) / 2)
+    assert row["gap"] == pytest.approx(row["home_image_auroc"] - row["away_image_auroc"])
 
 
 def test_ranks_follow_the_values(table):

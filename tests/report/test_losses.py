@@ -6,6 +6,7 @@ from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.analyses.losses import (
     Sample,
     are_paired,
+    as_columns,
     combine,
     loss_above_chance,
     lost,
@@ -84,6 +85,21 @@ def test_shares_of_a_loss():
     assert recovered_share(start, middle, end).value == pytest.approx(0.5)
     assert np.isnan(loss_above_chance(flat(0.5), flat(0.4)).value)
     assert np.isnan(recovered_share(middle, start, end).value)  # nothing was lost
+
+
+def test_a_share_of_nothing_is_undefined_and_never_infinite():
+    for end in (flat(0.0), flat(0.3)):
+        share = relative_loss(flat(0.0), end)
+        assert np.isnan(share.value)
+        assert share.estimate(0.9, "why") == Value(None, undefined="why")
+    # resamples in which it exists say nothing where it does not
+    beside = Sample(0.5, np.array([0.6, 0.7, 0.4]))
+    assert loss_above_chance(beside, flat(0.4)).estimate(0.9, "why") == Value(None, undefined="why")
+
+
+def test_columns_hold_finite_numbers_alone():
+    assert as_columns("loss", Value(0.1, -np.inf, np.nan)) == {"loss": 0.1, "loss_low": None, "loss_high": None}
+    assert as_columns("loss", Value(np.inf)) == {"loss": None, "loss_low": None, "loss_high": None}
 
 
 def test_resamples_that_divide_by_nothing_are_left_out():

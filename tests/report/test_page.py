@@ -1,12 +1,18 @@
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from patchshift.errors import UserError
+from patchshift.plan.analyses import EXPERIMENT_TABLES, STUDY_TABLES
+from patchshift.report.page import render_report
+from patchshift.report.plots.registry import EXPERIMENT_PLOTS, STUDY_PLOTS, save_plots
+from patchshift.report.templating import PIXELS_PER_POINT
 
-BESIDE = re.compile(r"(experiments/\w+/)?(figures/)?\w+\.(png|svg|csv|md|tex)")
+BESIDE = re.compile(r"(experiments/\w+/)?(figures/)?\w+\.(png|svg|csv|md|tex|txt)")
 """What lies beside the page, in the study's folder."""
 VOID = {"meta", "link", "img", "br", "hr", "wbr"}
 
@@ -69,6 +75,61 @@ def test_page_asks_for_nothing_outside_itself(page):
         assert address.startswith(("#", "data:", "../../data_cards/")) or BESIDE.fullmatch(address), address
     assert page.addresses.count("../../data_cards/d.html") == 1  # a link, nothing that is loaded
     assert page.tags.count("a") == sum(not address.startswith("data:") for address in page.addresses)
+
+
+def test_every_table_beside_the_page_is_linked(page):
+    linked = set(page.addresses)
+    assert {"metrics.csv", "predictions.csv", "results.txt", "timings.csv", *STUDY_TABLES} <= linked
+    for experiment in ("clean", "shifted", "adapted", "pool"):
+        tables = {f"experiments/{experiment}/{name}" for name in ("results.csv", "costs.csv", *EXPERIMENT_TABLES)}
+        assert tables <= linked
+        assert (f"experiments/{experiment}/pools.csv" in linked) == (experiment == "pool")
+
+
+def test_the_figure_of_recovery_is_shown_under_shift_and_drawn_where_it_is_not_saved(made_once, monkeypatch, tmp_path):
+    folder, study = made_once
+    monkeypatch.chdir(folder)
+    drawn = render_report(study.data, study.provenance)
+    assert drawn.count("of each category in every shifted domain") == 4  # two setups, each figure and its label
+    shutil.copytree(study.folder, tmp_path / "made")
+    data = replace(study.data, folder=tmp_path / "made")
+    save_plots({"recovery": STUDY_PLOTS["recovery"].draw(data)}, tmp_path / "made" / "figures")
+    saved = Page(render_report(data, study.provenance))
+    assert {f"figures/recovery.{kind}" for kind in ("png", "svg", "csv")} <= set(saved.addresses)
+    assert saved.text.count("of each category in every shifted domain") == 1  # of the second setup
+    shown, after = (saved.text.index(words) for words in ("of the first setup of robustness.csv", "Robustness\n"))
+    assert shown < after
+
+
+def test_the_figure_of_recovery_of_a_setup_that_is_not_under_shift_is_shown_beside_the_tables(
+    made_once, monkeypatch, tmp_path
+):
+    folder, study = made_once
+    monkeypatch.chdir(folder)
+    shutil.copytree(study.folder, tmp_path / "made")
+    data = replace(study.data, folder=tmp_path / "made")
+    save_plots({"recovery": STUDY_PLOTS["recovery"].draw(data)}, tmp_path / "made" / "figures")
+    table = tmp_path / "made" / "robustness.csv"
+    table.write_text(table.read_text().replace("blunt", "another").replace("sharp", "one_more"))
+    text = Page(render_report(data, study.provenance)).text
+    assert text.index("of the first setup of robustness.csv") > text.index("Robustness\n")
+    assert text.count("of each category in every shifted domain") == 2
+
+
+def test_a_figure_that_is_but_linked_is_one_line_with_its_caption(made_once, monkeypatch, tmp_path):
+    folder, study = made_once
+    monkeypatch.chdir(folder)
+    shutil.copytree(study.folder, tmp_path / "made")
+    data = replace(study.data, folder=tmp_path / "made")
+    (tmp_path / "made" / "experiments" / "clean" / "figures" / "pareto.svg").write_text("<svg/>")
+    text = " ".join(Page(render_report(data, study.provenance)).text.split())
+    assert f"What accuracy costs: PNG, SVG, CSV{EXPERIMENT_PLOTS['pareto'].caption}" in text
+
+
+def test_figures_have_letters_of_one_size(made_page):
+    widths = re.findall(r'class="drawing" style="--width: (\d+)px"[^>]*><svg[^>]*viewBox="0 0 ([\d.]+)', made_page)
+    assert len(widths) >= 5
+    assert all(int(width) == round(PIXELS_PER_POINT * float(points)) for width, points in widths)
 
 
 @pytest.mark.parametrize("decides", [True, False])
@@ -155,7 +216,8 @@ def test_a_natural_shift_is_named_explained_and_shown_by_images_of_its_own(make_
 def test_domains_of_which_the_same_is_said_share_a_paragraph_and_a_ladder_tells_the_rest(make_study):
     shifted = {"title": "Ever darker", "train": ["d/a"], "target_domains": ["clean", "dim", "dark"]}
     text = render(make_study(detectors=("sharp",), ladder=shifted))
-    assert "dim and dark. Used as it is, false alarms rise from" in text
+    assert re.search(r"dim and dark\. Used as it is, .*; false alarms rise by 100 of 100 \(", text)
+    assert len(re.findall("Used as it is", text)) == 1  # not told once more beside the table of means
     assert "photometric: image AUROC is 1.000 in the clean domain" in text
     assert text.index("Ever darker") < text.index("Every shifted domain")
 

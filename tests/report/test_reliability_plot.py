@@ -14,7 +14,7 @@ from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import AnalysisSpec, EvaluationSpec
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.labels import group_labels
-from patchshift.report.plots.reliability import PANELS, draw_reliability
+from patchshift.report.plots.reliability import CAPTION, PANELS, draw_reliability
 from patchshift.report.tables import METRICS_COLUMNS, cell_keys, row_keys
 
 CLEAN = {"train": ["d"]}
@@ -120,21 +120,37 @@ def test_images_count_once_whatever_the_policies_seeds_and_domains(make_probable
 
 
 @pytest.mark.parametrize(
-    "experiment",
+    ("experiment", "shown", "said"),
     [
-        {"train": ["d"], "target_domains": ["dark", "dim"]},
-        {"train": ["d"], "train_domains": ["dark"]},
-        {"train": ["pools/all"]},
+        (
+            {"train": ["d"], "target_domains": ["dark", "dim"], "calibrate_on": "target"},
+            ["clean", "dark", "dark"],
+            "Bank fitted on clean, probabilities on dark, scored on dark; of 2 combinations of domains",
+        ),
+        (
+            {"train": ["d"], "train_domains": ["dark"]},
+            ["dark", "dark", "dark"],
+            "Bank and probabilities fitted on dark, scored on dark",
+        ),
+        (
+            {"train": ["pools/all"]},
+            ["clean", "clean", "clean"],
+            "Bank and probabilities fitted on clean, scored on clean",
+        ),
     ],
     ids=["shifted", "adapted", "pool"],
 )
 def test_an_experiment_that_is_not_in_domain_shows_its_first_domains(
-    make_probable: Callable[..., StudyData], experiment: dict[str, Any]
+    make_probable: Callable[..., StudyData], experiment: dict[str, Any], shown: list[str], said: str
 ) -> None:
     drawn = draw_reliability(make_probable(experiment), "only")
     assert drawn is not None
     assert drawn.data["group"].nunique() == 2
     assert (drawn.data.groupby(["group", "method"])["images"].sum() == 24).all()
+    domains = ["fitted_on", "scored_on", "calibrated_on"]
+    assert drawn.data[domains].drop_duplicates().to_numpy().tolist() == [shown]
+    assert said in drawn.figure.get_suptitle().replace("\n", " ")
+    assert "in domain" not in CAPTION
 
 
 def test_of_many_setups_the_first_are_shown(make_probable: Callable[..., StudyData]) -> None:

@@ -1,7 +1,11 @@
+import numpy as np
 import pandas as pd
 import pytest
 
+from patchshift.report.analyses import robustness
+from patchshift.report.analyses.losses import Sample, sample_metric
 from patchshift.report.analyses.robustness import COLUMNS, LOSSES, robustness_table
+from patchshift.report.conditions import setup_of
 from patchshift.report.pairing import mean_auroc, mean_difference
 from patchshift.report.sections.robustness import describe_robustness
 from patchshift.report.shift import compare_shifts
@@ -78,9 +82,10 @@ def test_means_are_those_of_the_report(data, table):
         found = [row[f"{name}{end}"] for end in ("", "_low", "_high")]
         assert found == pytest.approx([value.value, value.low, value.high])
     both = [row_of(table, condition="adapted", category=category) for category in "ab"]
-    for metric in ("f1", "specificity", "miss_rate"):
+    for metric in ("f1", "recall", "specificity", "miss_rate"):
         assert row[metric] == pytest.approx(sum(each[metric] for each in both) / 2)
         assert row[f"{metric}_low"] <= row[metric] <= row[f"{metric}_high"]
+    assert row["recall_loss"] == pytest.approx(row["miss_rate"] - row["miss_rate_reference"])
     assert row["specificity_low"] < row["specificity_high"]  # also where every single share is 1
 
 
@@ -115,6 +120,35 @@ def test_a_share_of_a_loss_needs_a_loss(table):
             else:
                 assert pd.isna(row[f"{metric}_recovery_relative"])
                 assert row[f"{metric}_undefined"] == "no loss told apart from zero"
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("metric", "reference", "reason"),
+    [
+        ("f1", 0.0, "the reference is 0"),
+        ("specificity", 0.0, "the reference is 0"),
+        ("image_auroc", 0.5, "the reference is not above chance"),
+        ("image_auroc", 0.4, "the reference is not above chance"),
+    ],
+)
+def test_a_share_of_no_reference_is_empty_with_the_reason(data, monkeypatch, lost, metric, reference, reason):
+    def measure(results, cell, asked, spec, **options):
+        if asked != metric:
+            return sample_metric(results, cell, asked, spec, **options)
+        value = reference - (lost if cell.target.domain == "dark" else 0)
+        return Sample(value, np.full(spec.bootstrap_resamples, value))
+
+    monkeypatch.setattr(robustness, "sample_metric", measure)
+    found = robustness_table(data)
+    assert not np.isinf(found.select_dtypes("number").to_numpy(float, na_value=np.nan)).any()
+    share = f"{metric}_loss_{'above_chance' if metric == 'image_auroc' else 'relative'}"
+    for condition in ("no adaptation", "recalibrated", "adapted"):
+        for category in ("a", None):
+            row = row_of(found, condition=condition, category=category)
+            assert [pd.isna(row[f"{share}{end}"]) for end in ("", "_low", "_high")] == [True] * 3
+            assert row[f"{metric}_undefined"] == reason
+            assert pd.notna(row[f"{metric}_loss"])
 
 
 def test_shift_and_severity_are_named(table):
@@ -172,17 +206,45 @@ def test_section_says_what_intervals_tell(data, table):
     section = describe_robustness(data)
     assert section.reference == "clean"
     assert [setup.name for setup in section.setups] == ["blunt on net", "sharp on net"]
+    assert section.told is None
     sharp = section.setups[1]
     assert [row.condition for row in sharp.domains["dark"]] == ["no adaptation", "recalibrated", "adapted"]
     row = row_of(table, category=None)
-    dark, dim = sharp.sentences
-    assert dark.startswith("dark: Used as it is, ")
-    assert f"specificity falls by {row['specificity_loss']:.3f}" in dark
-    assert "With a threshold from shifted images, " in dark
-    assert "specificity regains" in dark
+    dark, dim = (" ".join(sharp.sentences[domain]) for domain in ("dark", "dim"))
+    assert dark.startswith("Used as it is, ")
+    assert f"false alarms rise by {100 * row['specificity_loss']:.0f} of 100 (" in dark
+    assert "With a threshold from shifted images instead, " in dark
+    assert "false alarms fall by" in dark
     assert ("image AUROC falls" in dark) == (row["image_auroc_loss_low"] > 0)
     assert "With bank" not in dim  # not measured, so nothing is said of it
     assert section.tables == ["robustness.csv", "cross_shift.csv", "distance_effects.csv", "feature_robustness.csv"]
+
+
+def test_rows_hold_both_sides_of_decisions_and_the_sign_of_the_change(data, table):
+    (setup,) = (setup for setup in describe_robustness(data).setups if setup.name == "sharp on net")
+    shown, row = setup.domains["dark"][0], row_of(table, category=None)
+    assert (shown.misses.value, shown.alarms.value) == pytest.approx((row["miss_rate"], row["false_alarm_rate"]))
+    assert (shown.f1.value, shown.floor.value) == pytest.approx((row["f1"], row["f1_floor"]))
+    assert row["f1_floor"] == pytest.approx(2 / 3)  # as many defective images as good ones
+    assert shown.change.value == pytest.approx(row["image_auroc"] - row["image_auroc_reference"])
+    assert shown.change.low == pytest.approx(-row["image_auroc_loss_high"])
+    start = setup.start
+    assert (start.domain, start.condition, start.categories) == ("clean", "in domain", 2)
+    assert start.auroc.value == pytest.approx(row["image_auroc_reference"])
+    assert start.alarms.value == pytest.approx(row["false_alarm_rate_reference"])
+    assert start.change.value is None
+
+
+def test_the_setup_told_above_comes_first_and_is_not_told_again(data, monkeypatch):
+    cell = next(cell for cell in data.results.all_cells() if cell.bank.detector == "sharp")
+    section = describe_robustness(data, setup_of(cell), 3)
+    assert [setup.name for setup in section.setups] == ["sharp on net", "blunt on net"]
+    assert section.told is section.setups[0]
+    assert "Used as it is (measured on 2 of 3 categories), " in section.told.sentences["dark"][0]
+    page = render_section(section, monkeypatch)
+    assert page.count('<a href="#changes">under the recommendation</a>') == 1
+    assert page.count("Used as it is") == sum(len(setup.paragraphs) for setup in section.setups[1:])
+    assert page.count("<small>2 of 3 categories</small>") == 2 + 1 + 1  # dark and dim, and dark's other conditions
 
 
 def test_section_ranks_features_and_says_whether_intervals_overlap(data):

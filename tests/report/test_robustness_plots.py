@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from patchshift.report.analyses.digits import show_value
 from patchshift.report.analyses.transfer import COLUMNS
 from patchshift.report.plots.backbone_panels import HEADINGS, draw_backbone_panels
 from patchshift.report.plots.distance_effects import describe_correlation, draw_distance_effects
@@ -64,8 +65,12 @@ def test_transfer_matrices_print_every_value_and_frame_homes(data):
     ]  # fmt: skip
     shown = [axes for axes in drawn.figure.axes if axes.get_visible()]
     for axes, (_, rows) in zip(shown, panels, strict=True):
-        digits = 3 if rows.value.max() <= 1 else 2
-        values = [f"{value:.{digits}f}" for value in rows.value.dropna()]
+        values = [
+            show_value(row.value, *(None if pd.isna(end) else end for end in (row.low, row.high)))
+            if row.measure.endswith("auroc")
+            else f"{row.value:.{3 if rows.value.max() <= 1 else 2}f}"
+            for row in rows.dropna(subset="value").itertuples()
+        ]
         assert sorted(text for text in texts(axes) if text != "\N{EN DASH}") == sorted(values)
         assert len(axes.patches) == 2  # two categories at home
     assert set(drawn.data[drawn.data.own_domain == 1].trained_on) == {"d/a", "d/b"}

@@ -2,10 +2,12 @@ import csv
 import re
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import ChoiceLoader, DictLoader
+from matplotlib.ft2font import FT2Font
 
 from patchshift.plan.cells import Cell
 from patchshift.report import templating
@@ -13,9 +15,23 @@ from patchshift.report.analyses import summary, summary_texts
 from patchshift.report.analyses.published import Figure
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.summary import BELOW, BEST, CATEGORY, COLUMNS, MACRO, SPREAD, summary_table
-from patchshift.report.analyses.summary_blocks import read_blocks
-from patchshift.report.analyses.summary_grids import MOST_COLUMNS, category_grids, metrics_grid
-from patchshift.report.analyses.summary_texts import escape_latex, summary_latex, summary_markdown, summary_rows
+from patchshift.report.analyses.summary_blocks import SHOWN, read_blocks
+from patchshift.report.analyses.summary_grids import (
+    MOST_COLUMNS,
+    Grid,
+    category_grids,
+    metrics_grid,
+    published_grid,
+    split_published,
+)
+from patchshift.report.analyses.summary_texts import (
+    FIRST_COLUMN,
+    escape_latex,
+    stack_heading,
+    summary_latex,
+    summary_markdown,
+    summary_rows,
+)
 from patchshift.report.pairing import mean_auroc, mean_difference
 from patchshift.report.sections import summary as section
 from patchshift.report.sections.summary import describe_summary
@@ -273,13 +289,72 @@ def test_latex_is_balanced_and_its_rows_are_as_wide_as_their_tables(made, made_u
             assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") > 0
         width = 0
         for line in lines:
-            if found := re.match(r"\\begin\{tabular\}\{@\{\}(l?r+)@\{\}\}", line):
-                width = len(found[1])
+            if found := re.match(r"\\begin\{tabular\}\{@\{\}p\{\d+pt\}(r+)@\{\}\}", line):
+                width = 1 + len(found[1])
             elif line.endswith(r"\\") and "multicolumn" not in line:
                 inner = re.sub(r"\\begin\{tabular\}\[.\].*?\\end\{tabular\}", "", line)
                 assert strip_escapes(inner.removesuffix(r"\\")).count("&") == width - 1
         assert r"\toprule" in text
         assert r"\textbf{" in text
+
+
+def width_of(text: str, points: float, *, bold: bool = False) -> float:
+    """How wide text is in Computer Modern, in points; small sizes of it are wider than the large one made smaller."""
+    font = FT2Font(f"{matplotlib.get_data_path()}/fonts/ttf/{'cmb10' if bold else 'cmr10'}.ttf")
+    font.set_size(points, 72)
+    font.set_text(text.replace("−", "+").replace("≈", "+"))
+    return font.get_width_height()[0] / 64 * {8: 1.0625, 7: 1.14}[points]
+
+
+def grid_width(grid: Grid) -> float:
+    widths = [float(FIRST_COLUMN)]
+    for number, heading in enumerate(grid.header[1:], start=1):
+        lines = [width_of(line, 8) for line in stack_heading(heading, len(grid.header))]
+        for row in [*(row for part in grid.sections for row in part), *grid.published]:
+            mark = " ≈" if row[number].mark == "level" else ""
+            lines += [width_of(row[number].text + mark, 8, bold=row[number].mark == "best")]
+            lines += [width_of(f"[{row[number].ends}]", 7)] if row[number].ends else []
+        widths.append(max(lines))
+    return sum(widths) + 2 * (3 if len(widths) <= 8 else 2) * (len(widths) - 1)
+
+
+def test_printed_tables_fit_the_page_whatever_their_numbers_and_names(made, made_up_figures):
+    rows = [dict(row) for row in summary_rows(made.data, "clean")]
+    for row in rows:
+        row["detector"] = f"dual_bank_synthetic_negatives_{row['detector']}"
+        row["baseline"] = "dual_bank_synthetic_negatives on wide_resnet50_2"
+        row["backbone"] = "wide_resnet50_2" if "sharp" in row["detector"] else "vit_base_patch16_224"
+        row["grade"], row["grade_low"] = "excellent", "good"
+        for metric in SHOWN if row["row"] != SPREAD else ():
+            # three decimals everywhere
+            row |= {metric: "0.985"} | (
+                {} if metric == "f1_floor" else {f"{metric}_low": "0.984", f"{metric}_high": "0.986"}
+            )
+        if row["gain"]:
+            row |= {"gain": "-0.013", "gain_low": "-0.014", "gain_high": "-0.012"}
+    names = [
+        "PatchCore, wide_resnet50_2, coreset 10 %",
+        "Dinomaly",
+        "Reverse distillation",
+        "UniAD",
+        "EfficientAD",
+        "CFA",
+    ]
+    figures = [
+        published(method=name, backbone="", coreset=None, category=name_of) for name in names for name_of in "ab"
+    ]
+    block = read_blocks(made.data, rows, figures)[0]
+    whole = metrics_grid(block, printed=True)
+    assert whole.header[1:] == [*SHOWN.values()]  # the table by category has the rest
+    alone = [row for row in rows if row["target_category"] != "b"]
+    single = metrics_grid(read_blocks(made.data, alone, [])[0], printed=True)
+    assert single.header[1:] == [*SHOWN.values(), "rank", "gain"]
+    by_category = split_published(published_grid(block))
+    for grid in (whole, single, *category_grids(block), *by_category):
+        assert grid_width(grid) < 516
+    assert grid_width(metrics_grid(block)) > 516  # what the page has room for
+    assert [len(grid.header) - 1 for grid in by_category] == [4, 2]
+    assert [bool(grid.notes) for grid in by_category] == [False, True]
 
 
 def test_latex_never_reads_a_bracket_as_the_height_of_a_line(made, made_up_figures):

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from patchshift.report.analyses.losses import category_positions, sample_metric
 from patchshift.report.analyses.rankings import grade_auroc
 from patchshift.report.analyses.transfer import COLUMNS, transfer_table
-from tests.report.wide_study import open_wide
+from tests.report.wide_study import EXPERIMENTS, WideStudy, open_wide, write_distances
 
 
 @pytest.fixture
@@ -15,6 +17,21 @@ def data(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def table(data):
     return transfer_table(data, "matrix")
+
+
+class OneClassStudy(WideStudy):
+    """Category b of dataset d has no defective test image: bank b has no image AUROC at home, and no bank there."""
+
+    one_class = ("d/b",)
+
+
+@pytest.fixture
+def one_class(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = OneClassStudy(camera=True, detectors=("sharp",), matrix=EXPERIMENTS["matrix"])
+    study.write()
+    write_distances(study.data)
+    return study.data
 
 
 def of_sharp(table, kind):
@@ -90,6 +107,62 @@ def test_without_a_home_there_is_no_gap(data):
     row = of_sharp(transfer_table(data, "pool"), "gap").loc["shifted"]
     assert np.isnan(row.gap)
     assert row.undefined == "no bank of these was scored in its own domain"
+
+
+def test_a_gap_is_of_banks_with_an_auroc_at_home_and_away(one_class):
+    table = transfer_table(one_class, "matrix")
+    pairs = table[table.kind == "pair"].set_index(["train_category", "target_dataset", "target_category"]).image_auroc
+    assert pairs.isna().sum() == 2  # every bank on d/b
+    assert pairs.notna()["b", "d", "a"]  # whose bank has nothing at home to compare with
+    gaps = of_sharp(table, "gap")
+    away = [pairs["a", "e", category] for category in "ab"]
+    assert gaps.gap["cross dataset"] == pytest.approx(pairs["a", "d", "a"] - np.mean(away))
+    assert gaps.pairs["cross dataset"] == 2
+    row = gaps.loc["cross category"]
+    assert np.isnan(row.gap)
+    assert row.undefined == "no anomalous image"
+
+
+def test_all_figures_of_a_mean_are_over_the_same_pairs(one_class):
+    path = one_class.folder / "distances.csv"
+    rows = path.read_text(encoding="utf-8").splitlines()
+    changed = [row.replace(",1.0,", ",9.0,") if row.startswith("d,a,clean,d,b,") else row for row in rows]
+    assert changed != rows
+    path.write_text("\n".join(changed) + "\n", encoding="utf-8")
+    table = transfer_table(one_class, "matrix")
+    pairs = table[(table.relation == "cross category") & (table.kind == "pair")]
+    (pair,) = pairs[pairs.image_auroc.notna()].itertuples()
+    mean = of_sharp(table, "mean").loc["cross category"]
+    for name in ("image_auroc", "pixel_auroc", "distance", "feature_drift"):
+        assert mean[name] == pytest.approx(getattr(pair, name))
+    assert (mean.pairs, mean.undefined) == (1, "")
+
+
+def test_a_mean_lacks_what_one_of_its_pairs_lacks(one_class):
+    path = one_class.folder / "distances.csv"
+    rows = path.read_text(encoding="utf-8").splitlines()
+    kept = [row for row in rows if not row.startswith("d,a,clean,e,b,")]
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    means = of_sharp(transfer_table(one_class, "matrix"), "mean")
+    assert means.loc["cross dataset", ["pixel_auroc", "distance", "feature_drift"]].isna().all()
+    assert (means.pairs["cross dataset"], means.undefined["cross dataset"]) == (4, "no map")
+    kept = [row for row in kept if not row.startswith("d,b,clean,d,b,")]  # no part in the mean, so nothing is missing
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    mean = of_sharp(transfer_table(one_class, "matrix"), "mean").loc["in domain"]
+    assert (mean.pairs, mean.distance, mean.undefined) == (1, pytest.approx(0.01), "")
+
+
+@pytest.mark.parametrize("lacking", ["d,a,clean,d,a,", "d,b,clean,d,b,"])
+def test_what_a_mean_lacks_is_said(data, tmp_path, lacking):
+    for name in ("metrics.csv", "predictions.csv"):
+        (tmp_path / name).write_bytes((data.folder / name).read_bytes())
+    rows = (data.folder / "distances.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "distances.csv").write_text(
+        "\n".join(row for row in rows if not row.startswith(lacking)) + "\n", encoding="utf-8"
+    )
+    mean = of_sharp(transfer_table(replace(data, folder=tmp_path), "matrix"), "mean").loc["in domain"]
+    assert np.isnan(mean.distance)
+    assert mean.undefined == "pairs without maximum_mean_discrepancy: 1 of 2"
 
 
 @pytest.mark.parametrize("experiment", ["clean", "adapted"])

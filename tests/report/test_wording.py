@@ -11,28 +11,16 @@ from patchshift.report.wording import (
     describe_difference,
     describe_ladder,
     describe_left_out,
-    describe_shift,
+    describe_single_losses,
     join_words,
     list_cautions,
-    list_changes,
+    saturated,
 )
 
 
 def summary(auroc, misses=(5, 0.02, 0.1), alarms=(5, 0.02, 0.1)):
     shares = [Share(count, 100, low, high) for count, low, high in (misses, alarms)]
     return Summary(Value(*auroc), *shares, categories=1, reason="")
-
-
-def test_overlapping_intervals_are_no_change():
-    assert list_changes(summary((0.9, 0.8, 1.0)), summary((0.7, 0.5, 0.85))) == []
-
-
-def test_separate_intervals_are_a_change_with_its_direction():
-    before, after = summary((0.9, 0.8, 1.0)), summary((0.6, 0.5, 0.7), alarms=(80, 0.7, 0.9))
-    assert list_changes(before, after) == [
-        "image AUROC falls from 0.900 to 0.600",
-        "false alarms rise from 5 to 80 of 100 good images",
-    ]
 
 
 def test_a_choice_that_works_needs_no_caution():
@@ -59,15 +47,6 @@ def test_few_test_images_are_said():
     assert list_cautions(few) == ["Only 3 defective images were tested: expect other figures with more."]
 
 
-def test_undefined_figures_do_not_change():
-    nothing = Summary(Value(None, undefined="no image"), None, None, 1, "no validation image")
-    assert list_changes(nothing, summary((0.9, 0.8, 1.0))) == []
-    assert describe_shift(nothing, {"no adaptation": nothing}) == [
-        "Used as it is, no figure is told apart from the one in domain.",
-        "Where misses and false alarms are undefined: no validation image.",
-    ]
-
-
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
@@ -79,6 +58,18 @@ def test_undefined_figures_do_not_change():
 )
 def test_difference_claims_no_more_than_its_interval(difference, words):
     assert describe_difference(difference, "A", "B", over="Here").endswith(words)
+
+
+def test_categories_that_a_shared_bank_serves_worse_or_better_are_named():
+    losses = {"weave": Value(0.11, 0.02, 0.23), "nut": Value(0.0, -0.1, 0.1), "disc": Value(-0.2, -0.3, -0.1)}
+    assert describe_single_losses(losses) == (
+        "On weave alone the shared bank's image AUROC is lower, by 0.11, 0.02 to 0.23. "
+        "On disc alone the shared bank's image AUROC is higher, by 0.20, 0.10 to 0.30. "
+        "Intervals of single categories are not corrected for their number."
+    )
+    assert describe_single_losses({"weave": losses["weave"]}) == ""  # the mean says it
+    level = {"nut": losses["nut"], "touching": Value(0.1, 0.0, 0.2), "none": Value(None, undefined="no image")}
+    assert describe_single_losses(level) == ""
 
 
 def test_images_left_out_are_counted_by_domain():
@@ -166,3 +157,8 @@ def test_changes_say_whether_images_are_the_same():
     other = "camera_b shows other images than clean, so both sides are resampled independently of each other."
     assert describe_changes("clean", paired=[], unpaired=["camera_b"]).endswith(f"clean. {other}")
     assert describe_changes("clean", paired=["dark"], unpaired=["camera_b"]) == f"{paired} But {other}"
+
+
+@pytest.mark.parametrize(("value", "certain"), [((1, 1, 1), True), ((0.5, 0.5, 0.5), False), ((1, 0.9, 1), False)])
+def test_equal_scores_are_not_a_perfect_ranking(value, certain):
+    assert saturated(Value(*value)) == certain

@@ -7,13 +7,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from patchshift.evaluation.evaluate import decide_target
 from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval
 from patchshift.evaluation.thresholds import calibrate
-from patchshift.evaluation.undefined import estimate, undefined
+from patchshift.evaluation.undefined import Interval, Undefined, estimate, undefined
 from patchshift.plan.cells import Cell
 from patchshift.plan.inspections import pair_domains
 from patchshift.report.analyses.cross_shift import cross_shift_table
@@ -43,7 +44,10 @@ class WideStudy(MadeStudy):
     """Only what its tables are made from: no images, no maps, and image scores in place of what a detector would give.
 
     Defective images score `gap` higher, less so away from home, where all score higher and thresholds no longer fit.
+    The test images of the categories in `one_class` (`dataset/category`) are all normal.
     """
+
+    one_class: tuple[str, ...] = ()
 
     def write(self) -> None:
         for cell in self.cells():
@@ -62,12 +66,14 @@ class WideStudy(MadeStudy):
         scores = generator.normal(0, 1, len(labels)) + gap * labels + 5 * away
         reference = scores[~test] - (5 * away if cell.calibration != cell.target else 0)
         calibration = calibrate("f1_max", reference, labels[~test])
-        interval = percentile_interval(
-            bootstrap_image_ranking(labels[test] == 1, scores[test], resamples=50, seed=0)["image_auroc"], 0.95
-        )
-        auroc = estimate(image_auroc(labels[test], scores[test]), interval)
+        if f"{cell.target.dataset}/{cell.target.category}" in self.one_class:
+            labels = np.where(test, 0, labels)
+        try:
+            auroc = estimate(image_auroc(labels[test], scores[test]), self._interval(labels[test], scores[test]))
+        except Undefined as error:
+            auroc = undefined(str(error))
         pixels = undefined("no map") if cell.target.dataset == "e" else estimate(0.9 - 0.2 * away, (0.5, 0.95))
-        counts = {"normal": IMAGES, "anomalous": IMAGES}
+        counts = {"normal": int((labels[test] == 0).sum()), "anomalous": int(labels[test].sum())}
         metrics = {"image_auroc": auroc, "pixel_auroc": pixels}
         write_json(Path(cell.metrics), {"metrics": metrics, "counts": counts, "facts": {}})
         images = [
@@ -77,6 +83,11 @@ class WideStudy(MadeStudy):
         ]  # fmt: skip
         decided = decide_target(labels[test], scores[test], calibration, SPEC)
         write_json(Path(cell.decisions), {**decided, "threshold": calibration.threshold, "images": images})
+
+    @staticmethod
+    def _interval(labels: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> Interval:
+        drawn = bootstrap_image_ranking(labels == 1, scores, resamples=50, seed=0)["image_auroc"]
+        return percentile_interval(drawn, 0.95)
 
 
 @functools.cache

@@ -50,6 +50,7 @@ def judge_images(calibration: Calibration, scores: Float32, maps: Float32, ignor
         decisions, fired = [bool(margin >= 0) for margin in verdict.margins], verdict.fired
     elif reason is None:
         decisions = [bool(score >= calibration.threshold) for score in scores]
+    strange = ~np.isfinite(scores)
     platt = isotonic = np.full(len(scores), np.nan)
     if calibration.probabilities:
         platt, isotonic = predict_probabilities(calibration.probabilities, scores)
@@ -58,8 +59,8 @@ def judge_images(calibration: Calibration, scores: Float32, maps: Float32, ignor
         Verdict(
             normalised_score=_finite(normalised[row]),
             threshold=None if zones else calibration.threshold,
-            decision=decisions[row],
-            undefined=reason,
+            decision=None if strange[row] else decisions[row],
+            undefined=reason or ("its score is not finite" if strange[row] else None),
             zone=fired[row],
             probability=_finite(platt[row]),
             probability_isotonic=_finite(isotonic[row]),

@@ -19,7 +19,6 @@ class PixelThreshold:
         normal: number of normal validation pixels that the policy saw.
         anomalous: number of defective validation pixels that it saw.
         criterion: value of what the policy optimises; None if it optimises nothing.
-        guarantee: what the policy promises, in words; None if nothing.
     """
 
     policy: str
@@ -28,7 +27,6 @@ class PixelThreshold:
     normal: int
     anomalous: int
     criterion: float | None = None
-    guarantee: str | None = None
 
 
 @dataclass(frozen=True)

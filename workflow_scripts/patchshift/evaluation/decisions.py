@@ -125,7 +125,8 @@ def _find_decisive(test: ScoredImages, calibration: Calibration, pack: Path) -> 
         verdict = judge_zones(calibration.zones, test.maps, ignored)
     except Undefined as error:
         return test.scores, replace(calibration, threshold=None, undefined=str(error)), nowhere
-    return verdict.margins, replace(calibration, threshold=0.0, undefined=None), verdict.fired
+    margins = np.where(np.isfinite(test.scores), verdict.margins, np.float32(np.nan))  # such an image is not decided
+    return margins, replace(calibration, threshold=0.0, undefined=None), verdict.fired
 
 
 def _count_pixels(test: ScoredImages, pixels: PixelThreshold | None, pack: Path, spec: EvaluationSpec) -> Int64:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import ndtri
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import binomtest, mannwhitneyu, rankdata
 
 from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.undefined import Interval, Undefined
@@ -19,6 +19,7 @@ Float64 = npt.NDArray[np.float64]
 
 SIZES = ("small", "medium", "large")
 LEAST_COMPARED = 3  # images on either side of a comparison
+MOST_EXACT = 10_000  # values of the smaller side times all values, up to which a rank test counts every division
 
 
 def classify_sizes(areas: Float64) -> list[str]:
@@ -76,7 +77,7 @@ class Contrast:
         effect: Cliff's delta: the share of pairs in which the failure's value is larger, minus that in which it is
             smaller; 0 for no difference, -1 or 1 for no overlap.
         interval: of the effect.
-        p: of the Mann-Whitney test of equal distributions, two-sided.
+        p: of `mann_whitney_p`.
     """
 
     effect: float
@@ -102,9 +103,35 @@ def contrast_values(failures: Float64, successes: Float64, confidence: float) ->
     values = np.concatenate([failures, successes])
     share = image_auroc(labels, values)
     low, high = superiority_interval(share, len(failures), len(successes), confidence)
-    # where all are equal nothing is to be ranked
-    p = 1.0 if np.ptp(values) == 0 else float(mannwhitneyu(failures, successes, alternative="two-sided").pvalue)
-    return Contrast(2 * share - 1, (2 * low - 1, 2 * high - 1), p)
+    return Contrast(2 * share - 1, (2 * low - 1, 2 * high - 1), mann_whitney_p(failures, successes))
+
+
+def mann_whitney_p(failures: Float64, successes: Float64, most_exact: int = MOST_EXACT) -> float:
+    """The Mann-Whitney test of equal distributions, two-sided, given the values that there are.
+
+    Of all divisions of the values into sides of these sizes, each as likely as any other, the share whose rank sum lies
+    at least as far from its mean as the observed one; equal values have their mean rank. The normal approximation is
+    far too sure where one side has few values of which many are equal, so it is left to large samples.
+
+    Args:
+        failures: [F] without NaN.
+        successes: [S] without NaN.
+        most_exact: min(F, S) (F + S) up to which the distribution is exact.
+    """
+    few, many = sorted((failures, successes), key=len)
+    ranks = np.rint(2 * rankdata(np.concatenate([few, many]))).astype(np.int64)  # doubled, so that they are whole
+    if len(few) * len(ranks) > most_exact:
+        # where all are equal nothing is to be ranked
+        result = mannwhitneyu(failures, successes, alternative="two-sided", method="asymptotic")
+        return 1.0 if np.ptp(ranks) == 0 else float(result.pvalue)
+    most = int(np.sort(ranks)[-len(few) :].sum())
+    ways = np.zeros((len(few) + 1, most + 1))  # [c, s]: choices of c values with the rank sum s
+    ways[0, 0] = 1
+    for rank in ranks:
+        ways[1:, rank:] += ways[:-1, : most + 1 - rank]
+    distances = np.abs(np.arange(most + 1) - len(few) * (len(ranks) + 1))
+    chosen = ways[-1]
+    return float(chosen[distances >= distances[ranks[: len(few)].sum()]].sum() / chosen.sum())
 
 
 @dataclass(frozen=True)

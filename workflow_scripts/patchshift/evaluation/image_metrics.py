@@ -89,15 +89,19 @@ def check_ranking(labels: Labels, scores: Scores) -> Bool:
     return anomalous
 
 
-def check_scores(scores: Scores) -> None:
+def check_scores(scores: Scores, images: str = "images") -> None:
     """Refuse NaN and infinity.
+
+    Args:
+        scores: [N] image scores.
+        images: what they are of, for the message.
 
     Raises:
         Undefined: with the number of images whose score is not finite.
     """
     missing = int((~np.isfinite(scores)).sum())
     if missing:
-        raise Undefined(f"the score of {missing} of {len(scores)} images is not finite")
+        raise Undefined(f"the score of {missing} of {len(scores)} {images} is not finite")
 
 
 def as_anomalous(labels: Labels) -> Bool:

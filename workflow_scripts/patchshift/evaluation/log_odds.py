@@ -37,7 +37,8 @@ def calibrate_combined(
 
     Returns:
         The calibration: of the combined scores and maps where there are weights, else of these as they are. Where the
-        weights are undefined, so is all of it. With zones its guarantee is theirs, since they decide.
+        weights are undefined, so is all of it. With zones its guarantee is theirs, since they decide. With weights
+        there is none: they were fitted to these very images, whose scores are therefore not those of new ones.
     """
     weights, reason = None, ""
     if is_calibrated(validation[0][0]):
@@ -56,7 +57,7 @@ def calibrate_combined(
     if policy.zones:
         zones, guarantee = calibrate_zones(policy, policy.zones, validation)
         calibration = replace(calibration, zones=zones, guarantee=guarantee)
-    return calibration, weights
+    return (replace(calibration, guarantee=None) if weights else calibration), weights
 
 
 def _without_scores(policy: ThresholdSpec, calibration: Calibration, reason: str) -> Calibration:

@@ -16,7 +16,7 @@ from patchshift.data.packs import Pack
 from patchshift.evaluation.anomaly_maps import upsample_map
 from patchshift.evaluation.calibration import PixelThreshold
 from patchshift.evaluation.pixel_pool import check_image
-from patchshift.evaluation.policies import POLICIES, Choice
+from patchshift.evaluation.policies import POLICIES, Choice, choose_step
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.threshold_specs import FROM_BOTH, PolicySpec
@@ -161,23 +161,7 @@ class PixelScores:
             raise Undefined("the validation scores do not differ")
         # [levels + 1] called defective from each level on, the highest first; before all levels: nothing is
         flagged, found = (np.concatenate([[0], np.cumsum(counts[::-1])]) for counts in self._counts)
-        if policy.policy == "f1_max":
-            f1 = 2 * found / (found + flagged + self.defect)
-            best = int(np.argmax(f1))
-            criterion = float(f1[best])
-        else:
-            miss, false_alarm = 1.0, 1.0
-            if policy.policy == "cost":
-                assert policy.prevalence is not None
-                assert policy.miss_cost is not None
-                assert policy.false_alarm_cost is not None
-                miss, false_alarm = (
-                    policy.prevalence * policy.miss_cost,
-                    (1 - policy.prevalence) * policy.false_alarm_cost,
-                )
-            sums = miss * (1 - found / self.defect) + false_alarm * flagged / self.normal
-            best = int(np.argmax(sums <= sums.min() + 1e-12 * sums.max()))
-            criterion = float(sums[best]) if policy.policy == "cost" else 1 - float(sums[best])
+        best, criterion = choose_step(policy, found, flagged)
         return Choice(self._lower_end(LEVELS - best), criterion)
 
     def _lower_end(self, level: int) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from patchshift.evaluation.ranking import counts_by_score
+from patchshift.evaluation.ranking import Counts, counts_by_score
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.threshold_specs import PolicySpec
 
@@ -53,15 +53,7 @@ def f1_max(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
     Raises:
         Undefined: if no validation image is anomalous, or the scores do not differ.
     """
-    if not anomalous.any():
-        raise Undefined("no anomalous validation image")
-    _check_spread(scores)
-    candidates = np.unique(scores)[::-1]
-    true = np.cumsum(counts_by_score(scores, anomalous))
-    false = np.cumsum(counts_by_score(scores, ~anomalous))
-    f1 = 2 * true / (true + false + anomalous.sum())  # correctly rounded ratios of integers: equal F1 are equal floats
-    best = int(np.argmax(f1))
-    return Choice(threshold=float(candidates[best]), criterion=float(f1[best]))
+    return _choose_score(spec, scores, anomalous)
 
 
 def youden(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
@@ -70,8 +62,7 @@ def youden(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
     Raises:
         Undefined: as `cost`.
     """
-    threshold, errors = _cheapest(scores, anomalous, miss=1.0, false_alarm=1.0)
-    return Choice(threshold, criterion=1 - errors)
+    return _choose_score(spec, scores, anomalous)
 
 
 def cost(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
@@ -83,12 +74,7 @@ def cost(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
     Raises:
         Undefined: if a class has no validation image, or the scores do not differ.
     """
-    assert spec.prevalence is not None
-    assert spec.miss_cost is not None
-    assert spec.false_alarm_cost is not None
-    miss, false_alarm = spec.prevalence * spec.miss_cost, (1 - spec.prevalence) * spec.false_alarm_cost
-    threshold, expected = _cheapest(scores, anomalous, miss=miss, false_alarm=false_alarm)
-    return Choice(threshold, criterion=expected)
+    return _choose_score(spec, scores, anomalous)
 
 
 def max_normal(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
@@ -109,8 +95,9 @@ def normal_quantile(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice
         Undefined: if no validation image is normal.
     """
     assert spec.quantile is not None
-    passing = np.quantile(_normal(scores, anomalous), spec.quantile, method="inverted_cdf")
-    return Choice(_next_above(scores.dtype.type(passing)))
+    normal = _normal(scores, anomalous)
+    last = math.ceil(len(normal) * _as_written(spec.quantile)) - 1
+    return Choice(_next_above(np.partition(normal, last)[last]))
 
 
 def mean_std(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
@@ -177,7 +164,7 @@ def evt(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
         raise Undefined(
             f"{count} of {len(normal)} normal validation scores are in the tail, and its fit needs {FEWEST_EXCESSES}"
         )
-    beyond = spec.false_alarm_rate * len(normal) / count  # share of the tail
+    beyond = _as_written(spec.false_alarm_rate) * len(normal) / count  # share of the tail
     if beyond >= 1:
         raise Undefined(
             f"a false-alarm rate of {_percent(spec.false_alarm_rate)} is not in the tail, which holds "
@@ -207,23 +194,57 @@ POLICIES: dict[str, Policy] = {
 """Name in `PolicySpec.policy` -> its function."""
 
 
-def _cheapest(scores: Scores, anomalous: Bool, *, miss: float, false_alarm: float) -> tuple[float, float]:
-    """The threshold of the lowest miss * FNR + false_alarm * FPR, and that sum; among equal sums the highest."""
-    if not anomalous.any():
-        raise Undefined("no anomalous validation image")
-    if anomalous.all():
-        raise Undefined("no normal validation image")
-    _check_spread(scores)
-    candidates = np.unique(scores)[::-1]
-    found = np.cumsum(np.concatenate([[0], counts_by_score(scores, anomalous)]))
-    flagged = np.cumsum(np.concatenate([[0], counts_by_score(scores, ~anomalous)]))
+def divide_rate(spec: PolicySpec, parts: int) -> PolicySpec:
+    """The same policy with its false-alarm rate, if it has one, divided by a number of parts.
+
+    The quotient is the exact fraction of the rate as it is written: a third of 0.1 is 1/30, which no float is, and
+    `conformal` needs 29 normal images for it and not 30.
+    """
+    if spec.false_alarm_rate is None:
+        return spec
+    return spec.model_copy(update={"false_alarm_rate": _as_written(spec.false_alarm_rate) / parts})
+
+
+def choose_step(spec: PolicySpec, found: Counts, flagged: Counts) -> tuple[int, float]:
+    """How many groups of equal scores, the highest first, a policy of both classes calls defective, and its criterion.
+
+    Args:
+        spec: `f1_max`, `youden` or `cost`.
+        found: [K + 1] positives in the first 0, 1, ..., K groups; at least one in all.
+        flagged: [K + 1] negatives in them; for `youden` and `cost` at least one in all.
+    """
     positives, negatives = found[-1], flagged[-1]
+    if spec.policy == "f1_max":
+        # correctly rounded ratios of integers: equal F1 are equal floats
+        f1 = 2 * found / (found + flagged + positives)
+        best = int(np.argmax(f1))
+        return best, float(f1[best])
+    miss = false_alarm = 1.0
+    if spec.policy == "cost":
+        assert spec.prevalence is not None
+        assert spec.miss_cost is not None
+        assert spec.false_alarm_cost is not None
+        miss, false_alarm = spec.prevalence * spec.miss_cost, (1 - spec.prevalence) * spec.false_alarm_cost
     # whole numbers where the prices are, so that equal sums are equal floats; else equal up to rounding
     least = min(miss, false_alarm)
     sums = miss / least * (positives - found) * negatives + false_alarm / least * flagged * positives
     best = int(np.flatnonzero(sums <= sums.min() + 1e-12 * sums.max())[0])
-    threshold = float(candidates[best - 1]) if best else _next_above(candidates[0])
-    return threshold, float(miss * (1 - found[best] / positives) + false_alarm * flagged[best] / negatives)
+    expected = float(miss * (1 - found[best] / positives) + false_alarm * flagged[best] / negatives)
+    return best, expected if spec.policy == "cost" else 1 - expected
+
+
+def _choose_score(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
+    if not anomalous.any():
+        raise Undefined("no anomalous validation image")
+    if anomalous.all() and spec.policy != "f1_max":
+        raise Undefined("no normal validation image")
+    _check_spread(scores)
+    found, flagged = (
+        np.cumsum(np.concatenate([[0], counts_by_score(scores, chosen)])) for chosen in (anomalous, ~anomalous)
+    )
+    best, criterion = choose_step(spec, found, flagged)
+    candidates = np.unique(scores)[::-1]
+    return Choice(float(candidates[best - 1]) if best else _next_above(candidates[0]), criterion)
 
 
 def _normal(scores: Scores, anomalous: Bool) -> Scores:
@@ -238,8 +259,8 @@ def _check_spread(scores: Scores) -> None:
         raise Undefined("the validation scores do not differ")
 
 
-def _as_written(share: float) -> Fraction:
-    """A setting as the decimal number that it was written as: 0.1 is one tenth."""
+def _as_written(share: float | Fraction) -> Fraction:
+    """A setting as the decimal number that it was written as, 0.1 as one tenth; a fraction as it is."""
     return Fraction(str(share))
 
 
@@ -263,5 +284,5 @@ def _round_up(value: float, dtype: np.dtype[Any]) -> float:
     return float(rounded)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+def _percent(share: float | Fraction) -> str:
+    return f"{100 * float(share):.3g} %"

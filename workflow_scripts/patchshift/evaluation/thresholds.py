@@ -43,7 +43,7 @@ def calibrate(policy: ThresholdSpec | str, scores: Scores, labels: Labels) -> Ca
     try:
         if not scores.size:
             raise Undefined("no validation image")
-        check_scores(scores)
+        check_scores(scores, "validation images")
         choice = POLICIES[spec.policy](spec, scores, anomalous)
     except Undefined as error:
         reason = str(error)

@@ -16,7 +16,7 @@ from patchshift.data.packs import Pack
 from patchshift.data.regions import measure_patch_shares, read_ignored_patches
 from patchshift.evaluation.calibration import Calibration, ZoneThresholds
 from patchshift.evaluation.image_metrics import check_scores
-from patchshift.evaluation.policies import POLICIES
+from patchshift.evaluation.policies import POLICIES, divide_rate
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.threshold_specs import FROM_BOTH, PolicySpec, ZonesSpec
@@ -91,8 +91,8 @@ def calibrate_zones(
     Where no defect touches a zone, such a policy has nothing to choose from: the zone then has the threshold that the
     policy gives the largest patch score of the whole image, so it raises no more false alarms than without zones.
 
-    Every zone may raise a false alarm, so each gets the policy's `false_alarm_rate` divided by the number of zones: by
-    Bonferroni's inequality all together stay below it.
+    Every zone may raise a false alarm, so each gets the policy's `false_alarm_rate` divided by the number of zones,
+    exactly: by Bonferroni's inequality all together stay below it.
 
     Args:
         policy: of the image.
@@ -103,8 +103,7 @@ def calibrate_zones(
         The thresholds, and what they promise together, in words (None: nothing).
     """
     count = zones.rows * zones.columns
-    rate = policy.false_alarm_rate
-    shared = policy if rate is None else policy.model_copy(update={"false_alarm_rate": rate / count})
+    shared = divide_rate(policy, count)
     thresholds: list[float | None] = []
     reasons: list[str | None] = []
     try:
@@ -122,7 +121,7 @@ def calibrate_zones(
                     raise Undefined("this zone is ignored in all validation images")
                 threshold = _choose(shared, images.scores[seen, zone], images.anomalous[seen])
         except Undefined as error:
-            divided = f" (the rate is divided by {count} zones)" if rate is not None and count > 1 else ""
+            divided = f" (the rate is divided by {count} zones)" if policy.false_alarm_rate and count > 1 else ""
             reason = f"{error}{divided}"
         thresholds.append(threshold)
         reasons.append(reason)

@@ -103,7 +103,7 @@ def check_references(catalog: Mapping[str, Any], where: str, mistakes: list[str]
             ]
     for threshold, entry in _entries(catalog, "thresholds"):
         name = entry.get("defects_from") if isinstance(entry, dict) else None
-        if name is not None and name not in domains:
+        if isinstance(name, str) and name not in domains:
             mistakes.append(
                 f"{where}.thresholds.{threshold}.defects_from: '{name}' is not in domains{did_you_mean(name, domains)}"
             )

@@ -33,9 +33,27 @@ REPRESENTATIONS = [
     for module in ("embedding", "fusion", "interpolation", "moments", "neighbourhoods", "parallel", "planning")
 ] + ["features/reduction.py", "features/representations.py", "features/store.py", "features/stored_maps.py"]
 
-COMBINED = ["evaluation", "data/packs.py", "data/regions.py", "data/splits.py"] + [
+
+def _modules(folder: str, names: str) -> list[str]:
+    return [f"{folder}/{name}.py" for name in names.split()]
+
+
+RANKED = [
+    *_modules(
+        "evaluation", "anomaly_maps aupimo calibrated calibration evaluate image_metrics pixel_metrics pixel_pool"
+    ),
+    *_modules("evaluation", "ranking scored statistics undefined"),
+]
+
+THRESHOLDS = _modules("evaluation", "pixel_thresholds policies probabilities thresholds zones")
+
+COMBINED = [*RANKED, *THRESHOLDS, "data/packs.py", "data/regions.py", "data/splits.py"] + [
     f"detectors/{module}.py" for module in ("combination", "image_scores", "reweighting")
 ]
+
+TABLES = ["report/analyses/digits.py", *_modules("report", "labels results tables")]
+
+SHOWN = [*TABLES, *_modules("evaluation", "image_metrics ranking undefined"), *_modules("report", "figures style")]
 
 ANALYSES = ["evaluation", "report/analyses", "report/published.csv"] + [
     f"report/{module}.py"
@@ -47,9 +65,19 @@ FIGURES = [*ANALYSES, "report/plots"] + [
     for module in ("distances", "experiments", "figures", "ladder", "shift_figure", "shift_gallery", "style")
 ]
 
+CARD = [
+    *SHOWN,
+    *_modules("evaluation", "anomaly_maps statistics"),
+    *_modules(
+        "report", "background conditions data_card data_figures data_wording experiments ladder pairing pictures"
+    ),
+    *_modules("report", "recommendation templating wording"),
+    "report/templates",
+]
+
 SOURCES = {
     "pack_images": ["data/image_facts.py", "data/packs.py", "data/images.py"],
-    "write_data_card": ["data/card.py", "data/card_measures.py", "data/splits.py", "report"],
+    "write_data_card": ["data/card.py", "data/card_measures.py", "data/splits.py", *CARD],
     "measure_distances": [
         *REPRESENTATIONS,
         "evaluation/distance_intervals.py",
@@ -61,10 +89,13 @@ SOURCES = {
         "data/splits.py",
         "data/streams.py",
     ],
-    "collect_distances": ["report", "plan/inspections.py"],
+    "collect_distances": [*SHOWN, "report/distances.py", "plan/inspections.py"],
     "inspect_features": [
         *REPRESENTATIONS,
-        "evaluation",
+        *_modules(
+            "evaluation", "inspection inspection_store patch_samples planar_maps ranking separability statistics"
+        ),
+        "evaluation/undefined.py",
         "features/activation.py",
         "data/index.py",
         "data/inspected.py",
@@ -74,20 +105,28 @@ SOURCES = {
         "data/streams.py",
     ],
     "plot_inspection": [
-        "report",
-        "evaluation/inspection_store.py",
-        "evaluation/separability.py",
+        *SHOWN,
+        *_modules("report", "examples inspection_figures overlays pictures shift_gallery"),
+        *_modules("evaluation", "anomaly_maps head_groups inspection_store patch_samples separability statistics"),
         "features/interpolation.py",
     ],
     "plot_attention": [
-        "report",
-        "evaluation/head_groups.py",
+        *SHOWN,
+        *_modules("report", "examples overlays pictures shift_gallery"),
+        *_modules("evaluation", "anomaly_maps head_groups"),
         "features/attention_store.py",
         "features/interpolation.py",
     ],
-    "calibrate_threshold": [*COMBINED, "features/interpolation.py"],
-    "evaluate": ["evaluation", "data/packs.py", "data/regions.py", "data/splits.py", "features/interpolation.py"],
-    "decide": [*COMBINED, "features/interpolation.py"],
+    "calibrate_threshold": [*COMBINED, "evaluation/log_odds.py", "features/interpolation.py"],
+    "evaluate": [
+        *RANKED,
+        "evaluation/pools.py",
+        "data/packs.py",
+        "data/regions.py",
+        "data/splits.py",
+        "features/interpolation.py",
+    ],
+    "decide": [*COMBINED, *_modules("evaluation", "decisions reliability"), "features/interpolation.py"],
     "collect_experiment": [
         "report/tables.py",
         "report/analyses/digits.py",
@@ -96,12 +135,16 @@ SOURCES = {
         "detectors/pace.py",
     ],
     "collect_study": ["report/tables.py", "report/analyses/digits.py", "report/timings.py", "detectors/pace.py"],
-    "compare_pools": ["report", "evaluation"],
+    "compare_pools": [
+        *SHOWN,
+        *_modules("evaluation", "pools scored statistics"),
+        *_modules("report", "conditions pairing pools recommendation shift shift_figure"),
+    ],
     "analyse_experiment": ANALYSES,
     "analyse_study": ANALYSES,
     "plot_experiment": FIGURES,
     "plot_study": FIGURES,
-    "plot_shifts": ["report"],
+    "plot_shifts": [*SHOWN, *_modules("report", "examples shift_gallery")],
     "export_model": [
         "app/export.py",
         "app/models.py",
@@ -120,7 +163,7 @@ SOURCES = {
         "features/interpolation.py",
         "report/pictures.py",
     ],
-    "write_report": ["report", "data/regions.py", "evaluation/calibrated.py"],
+    "write_report": ["report", "data/regions.py", "evaluation"],
 }
 
 

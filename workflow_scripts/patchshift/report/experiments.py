@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from patchshift.plan.cells import Cell
+from patchshift.report.analyses.digits import show_value
 from patchshift.report.figures import Bar
 from patchshift.report.labels import Keys, category_labels, group_labels
 from patchshift.report.results import Images, StudyResults, Value, as_value
@@ -34,13 +35,13 @@ class Entry:
 
     Attributes:
         value: the metric.
-        mark: `best`: no other row of the same target is higher; `level`: its interval overlaps the best one's.
+        is_best: whether no other row of the same target is seen to be higher.
         note: number of the note that says why it is undefined; 0 for none.
         has_interval: whether the value is uncertain at all.
     """
 
     value: Value
-    mark: str = ""
+    is_best: bool = False
     note: int = 0
     has_interval: bool = True
 
@@ -73,32 +74,30 @@ def results_table(results: StudyResults, cells: Sequence[Cell]) -> ResultsTable:
         entries = []
         for metric in METRICS:
             value = results.value(cell, metric)
-            mark, note = "", 0
+            is_best, note = False, 0
             if value.value is None:
                 if value.undefined not in table.notes:
                     table.notes.append(value.undefined)
                 note = table.notes.index(value.undefined) + 1
             elif metric not in PROPERTIES:
-                mark = _mark(value, [results.value(other, metric) for other in same_target])
-            entries.append(Entry(value, mark, note, metric not in PROPERTIES))
-            table.has_marks |= bool(mark)
+                is_best = _is_best(value, [results.value(other, metric) for other in same_target])
+            entries.append(Entry(value, is_best, note, metric not in PROPERTIES))
+            table.has_marks |= is_best
         table.lines.setdefault(category, []).append(Line(group, *results.sizes(cell), entries))
     return table
 
 
-def _mark(value: Value, all_values: Sequence[Value]) -> str:
-    """How a value compares with those of the same target (itself among them)."""
+def _is_best(value: Value, all_values: Sequence[Value]) -> bool:
+    """Whether none of those of the same target (itself among them) is seen to be higher, and some are lower."""
     defined = [other for other in all_values if other.value is not None]
     if len({f"{other.value:.3f}" for other in defined}) < 2 or value.value is None:
-        return ""
+        return False
     best = max(defined, key=lambda other: other.value or 0)
-    if f"{value.value:.3f}" == f"{best.value:.3f}":  # a reader sees no difference
-        return "best"
-    ends = (value.low, value.high, best.low, best.high)
-    if any(end is None for end in ends):
-        return ""
-    low, high, best_low, best_high = (end for end in ends if end is not None)
-    return "level" if low <= best_high and best_low <= high else ""
+    return value.value == best.value or _show(value) == _show(best)
+
+
+def _show(value: Value) -> str:
+    return "" if value.value is None else show_value(value.value, value.low, value.high)
 
 
 def bars_of_rows(rows: Sequence[Mapping[str, str]]) -> list[Bar]:

@@ -16,6 +16,7 @@ from patchshift.plan.specs import EvaluationSpec
 from patchshift.report import wording
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.background import describe_making, list_settings
+from patchshift.report.beside import STUDY_FILES, SavedFigure, list_tables, read_figure
 from patchshift.report.cases import Case, CellPictures, select_cases
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
 from patchshift.report.data_card import DatasetSection, describe_dataset
@@ -26,9 +27,8 @@ from patchshift.report.figures import draw_scores
 from patchshift.report.inside import arrange_looks
 from patchshift.report.labels import category_labels
 from patchshift.report.ladder import average_ladders
-from patchshift.report.pairing import Summary
 from patchshift.report.pictures import Scale, show_colours
-from patchshift.report.plots.drawn import ExperimentPlot, StudyPlot
+from patchshift.report.plots import recovery
 from patchshift.report.plots.registry import EXPERIMENT_PLOTS, STUDY_PLOTS
 from patchshift.report.pools import PoolComparison, compare_pools
 from patchshift.report.recommendation import Recommendation, recommend
@@ -41,31 +41,14 @@ from patchshift.report.shift import Outcome, ShiftComparison, compare_shifts, li
 from patchshift.report.shift_exhibits import choose_exhibits
 from patchshift.report.shift_figure import draw_shift
 from patchshift.report.tables import row_keys
-from patchshift.report.templating import Picture, draw_picture, read_picture, render
+from patchshift.report.templating import Picture, draw_picture, render
 
-SHOWN_ELSEWHERE = ("severity_ladder", "recovery")  # under shift
-
-
-@dataclass(frozen=True)
-class SavedFigure:
-    """A figure that was drawn before.
-
-    Attributes:
-        title: what it is.
-        drawn: the figure; None where it is but linked.
-        caption: what it shows.
-        files: its files, relative to the page: PNG, SVG, CSV.
-    """
-
-    title: str
-    drawn: Picture | None
-    caption: str
-    files: list[str]
+SHOWN_ELSEWHERE = ("severity_ladder",)  # under shift
 
 
 @dataclass(frozen=True)
 class ExperimentSection:
-    """One experiment on the page."""
+    """One experiment on the page; its tables are paths from the page."""
 
     name: str
     title: str
@@ -74,6 +57,7 @@ class ExperimentSection:
     comparisons: ComparisonsSection | None
     errors: ErrorsSection | None
     figures: list[SavedFigure]
+    tables: list[str]
 
 
 @dataclass(frozen=True)
@@ -96,19 +80,11 @@ class CasesSection:
 
 
 @dataclass(frozen=True)
-class ShiftLines:
-    """What is left in one shifted domain: condition -> figures, and what they say."""
-
-    conditions: dict[str, Summary]
-    sentences: list[str]
-
-
-@dataclass(frozen=True)
 class LadderSection:
     """One experiment's severity ladders."""
 
     title: str
-    drawn: Picture
+    figure: SavedFigure
     sentences: list[str]
 
 
@@ -129,7 +105,7 @@ def render_report(
     plan, results, spec, folder = data.plan, data.results, data.spec, data.folder
     recommendation = recommend(results, data.domains, spec)
     shifts = compare_shifts(results, recommendation.domain, spec) if recommendation else []
-    lines = _shift_lines(recommendation) if recommendation else {}
+    told = (recommendation.shift_setup, len(recommendation.cells)) if recommendation else (None, 0)
     context = {
         "study": plan.study,
         "datasets": _datasets(plan, results.all_cells()),
@@ -139,16 +115,17 @@ def render_report(
         "choice": wording.describe_choice(recommendation) if recommendation else [],
         "exports": wording.list_exports(recommendation) if recommendation else [],
         "rows": _per_category(results, recommendation, spec) if recommendation else [],
-        "shift_lines": lines,
-        "shift_words": _shift_words(lines),
-        "shifts": [(shift, _shift_figure(shift, position)) for position, shift in enumerate(shifts)],
+        "shifts": [(shift, _shift_figure(data, shift, position)) for position, shift in enumerate(shifts)],
         "ladders": _ladders(data),
-        "robustness": describe_robustness(data),
-        "study_figures": _study_figures(data),
+        "robustness": describe_robustness(data, *told),
+        "study_figures": _study_figures(
+            data, but=["recovery"] if any(_is_drawn(data, shift) for shift in shifts) else []
+        ),
         "exhibits": choose_exhibits(results, shifts[0], spec.smoothing_sigma) if shifts else [],
         "conditions": CONDITIONS,
         "pools": [(pool, _pool_sentence(pool)) for pool in compare_pools(results, plan, spec)],
         "experiments": [_experiment(data, name) for name in results.cells],
+        "tables": [*STUDY_FILES, *(table.name for table in distances)],
         "metrics": METRICS,
         "scores": _score_figure(results, recommendation) if recommendation else None,
         "cases": _cases(data, recommendation.cells) if recommendation else [],
@@ -167,57 +144,48 @@ def _per_category(results: StudyResults, recommendation: Recommendation, spec: E
     return list_outcomes(results, [(cell, IN_DOMAIN) for cell in recommendation.cells], spec)
 
 
-def _shift_lines(recommendation: Recommendation) -> dict[str, ShiftLines]:
-    lines = {}
-    for domain in dict.fromkeys(domain for domain, _ in recommendation.shifted):
-        conditions = {
-            condition: summary for (shifted, condition), summary in recommendation.shifted.items() if shifted == domain
-        }
-        start = recommendation.starts[domain]
-        sentences = wording.describe_shift(start, conditions)
-        if start.categories < recommendation.start.categories:
-            sentences.insert(0, f"Measured on {start.categories} of {recommendation.start.categories} categories.")
-        lines[domain] = ShiftLines(conditions, sentences)
-    return lines
+def _is_drawn(data: StudyData, shift: ShiftComparison) -> bool:
+    """Whether the figure of recovery, which is drawn before, is of this setup."""
+    setup = shift.setup
+    named = (setup.split, setup.backbone, setup.detector, str(setup.seed), setup.threshold)
+    first = next(iter(read_rows(data.folder / "robustness.csv")), {})
+    return tuple(first.get(name) for name in recovery.SETUP) == named
 
 
-def _shift_words(lines: Mapping[str, ShiftLines]) -> dict[str, str]:
-    """Domains of which the same is said, in words -> what that is."""
-    domains: dict[str, list[str]] = {}
-    for domain, shifted in lines.items():
-        domains.setdefault(" ".join(shifted.sentences), []).append(domain)
-    return {wording.join_words(names): said for said, names in domains.items()}
-
-
-def _shift_figure(shift: ShiftComparison, position: int) -> Picture:
-    return draw_picture(
-        draw_shift(shift.panels(), shift.conditions),
-        f"shift{position}",
+def _shift_figure(data: StudyData, shift: ShiftComparison, position: int) -> SavedFigure:
+    """What a setup keeps under shift: the figure that was drawn before, with the mean, or else one of the same kind."""
+    saved = read_figure(data.folder, "recovery", STUDY_PLOTS["recovery"], "study")
+    if saved and _is_drawn(data, shift):
+        return saved
+    caption = (
         "Image AUROC (dotted: chance), miss rate and false-alarm rate of each category in every shifted domain, with "
-        "intervals. Upright: in the reference domain; grey is its interval.",
+        "intervals. Upright: in the reference domain; grey is its interval."
     )
+    drawn = draw_picture(draw_shift(shift.panels(), shift.conditions), f"shift{position}", caption)
+    return SavedFigure(STUDY_PLOTS["recovery"].title, drawn, caption, [])
 
 
 def _ladders(data: StudyData) -> list[LadderSection]:
     sections = []
     for name, cells in data.results.cells.items():
-        drawn = _read_figure(data.experiment_folder(name), "severity_ladder", EXPERIMENT_PLOTS["severity_ladder"], name)
+        drawn = read_figure(data.experiment_folder(name), "severity_ladder", EXPERIMENT_PLOTS["severity_ladder"], name)
         if drawn and drawn.drawn:
             averaged = average_ladders(data.results, cells, data.domains, data.spec)
             sentences = [wording.describe_ladder(shift, steps) for shift, steps in averaged.items()]
-            sections.append(LadderSection(data.results.titles[name], drawn.drawn, sentences))
+            sections.append(LadderSection(data.results.titles[name], drawn, sentences))
     return sections
 
 
 def _pool_sentence(pool: PoolComparison) -> str:
     over = f"Over {len(pool.pairs)} categories," if len(pool.pairs) > 1 else "On the one category compared,"
-    return wording.describe_difference(pool.difference, "the shared bank", "a bank per category", over=over)
+    said = wording.describe_difference(pool.difference, "the shared bank", "a bank per category", over=over)
+    return f"{said} {wording.describe_single_losses(pool.losses)}".rstrip()
 
 
 def _experiment(data: StudyData, name: str) -> ExperimentSection:
     folder = data.experiment_folder(name)
     figures = (
-        _read_figure(folder, figure, plot, name)
+        read_figure(folder, figure, plot, name)
         for figure, plot in EXPERIMENT_PLOTS.items()
         if figure not in SHOWN_ELSEWHERE
     )
@@ -229,28 +197,13 @@ def _experiment(data: StudyData, name: str) -> ExperimentSection:
         describe_comparisons(data, name),
         describe_errors(data, name),
         [figure for figure in figures if figure],
+        list_tables(data, name),
     )
 
 
-def _study_figures(data: StudyData) -> list[SavedFigure]:
-    figures = (
-        _read_figure(data.folder, name, plot, "study")
-        for name, plot in STUDY_PLOTS.items()
-        if name not in SHOWN_ELSEWHERE
-    )
+def _study_figures(data: StudyData, but: Sequence[str]) -> list[SavedFigure]:
+    figures = (read_figure(data.folder, name, plot, "study") for name, plot in STUDY_PLOTS.items() if name not in but)
     return [figure for figure in figures if figure]
-
-
-def _read_figure(folder: Path, name: str, plot: ExperimentPlot | StudyPlot, owner: str) -> SavedFigure | None:
-    """A saved figure of an experiment or the study; None where there was nothing to draw."""
-    path = folder / "figures" / f"{name}.svg"
-    if not path.is_file():
-        return None
-    on_page = plot.on_page if isinstance(plot, ExperimentPlot) else True
-    drawn = read_picture(path, f"{owner}-{name}", plot.caption) if on_page else None
-    place = "" if owner == "study" else f"experiments/{owner}/"
-    files = [f"{place}figures/{name}.{kind}" for kind in ("png", "svg", "csv")]
-    return SavedFigure(plot.title, drawn, plot.caption, files)
 
 
 def _score_figure(results: StudyResults, recommendation: Recommendation) -> Picture:

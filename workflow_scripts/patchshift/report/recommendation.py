@@ -1,4 +1,4 @@
-"""Which detector and threshold to use on this data, what to expect of it, and what is left of it under shift.
+"""Which detector and threshold to use on this data, and what to expect of it.
 
 All words follow from the numbers; where intervals do not tell two setups apart, neither do the words.
 Tested in tests/report/test_recommendation.py.
@@ -25,6 +25,9 @@ from patchshift.report.pairing import Summary, count_left_out, mean_auroc, mean_
 from patchshift.report.results import StudyResults, Value
 
 CHANCE = 0.5  # image AUROC of a ranking that knows nothing
+
+UNDECIDED = 2.0
+"""Mistakes of a policy that does not decide: more than any can make."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,9 @@ class Recommendation:
         rivals: the other setups, best first.
         incomplete: setups left out because they do not cover the same categories.
         left_out: domain -> images left out of the rivals' comparison, since their defect is not to be seen.
-        policies: number of threshold policies that were compared for it.
+        policies: number of threshold policies that decide, which were compared for it.
         shift_setup: the setup whose loss under shift was measured: the recommended one, else the next best that was
             scored on shifted images; None if none was.
-        start: what `shift_setup` is worth in the reference domain.
-        starts: shifted domain -> the same, of the categories that were scored there.
-        shifted: (domain, condition) -> what is left of `shift_setup` there.
     """
 
     setup: Setup
@@ -76,9 +76,6 @@ class Recommendation:
     left_out: dict[str, int]
     policies: int
     shift_setup: Setup | None
-    start: Summary
-    starts: dict[str, Summary]
-    shifted: dict[tuple[str, str], Summary]
 
     @property
     def reaches_chance(self) -> bool:
@@ -132,7 +129,8 @@ def recommend(
         level = (setup for setup in trained if not _compare(results, candidates, leader, setup, spec).is_told_apart)
         leader = next(level, leader)
     policies = [setup for setup in candidates if _ranker(setup) == _ranker(leader)]
-    best = min(policies, key=lambda setup: _mistakes(summarise(results, candidates[setup], spec)))
+    mistakes = {setup: _mistakes(summarise(results, candidates[setup], spec)) for setup in policies}
+    best = min(policies, key=mistakes.__getitem__)
     chosen = candidates[best]
     others: dict[Setup, Setup] = {}
     for setup in candidates:
@@ -147,12 +145,6 @@ def recommend(
     measured = (
         setup for setup in (best, *(rival.setup for rival in rivals)) if shifted_cells(results, setup, reference)
     )
-    shift_setup = next(measured, None)
-    shifted = {} if shift_setup is None else shifted_cells(results, shift_setup, reference)
-    start = candidates[shift_setup or best]
-    concerned: dict[str, set[Target]] = defaultdict(set)
-    for (domain, _), cells in shifted.items():
-        concerned[domain] |= {replace(cell.origin, domain=reference) for cell in cells}
     return Recommendation(
         setup=best,
         domain=reference,
@@ -161,14 +153,8 @@ def recommend(
         rivals=rivals,
         incomplete=incomplete,
         left_out=count_left_out(results, dict(zip(chosen, chosen, strict=True))) if rivals else {},
-        policies=len(policies),
-        shift_setup=shift_setup,
-        start=summarise(results, start, spec),
-        starts={
-            domain: summarise(results, [cell for cell in start if cell.target in targets], spec)
-            for domain, targets in concerned.items()
-        },
-        shifted={key: summarise(results, cells, spec) for key, cells in shifted.items()},
+        policies=sum(value < UNDECIDED for value in mistakes.values()),
+        shift_setup=next(measured, None),
     )
 
 
@@ -217,7 +203,7 @@ def _ranker(setup: Setup) -> Setup:
 def _mistakes(summary: Summary) -> float:
     """Mean of miss rate and false-alarm rate; worse than any where one is undefined."""
     if summary.misses is None or summary.false_alarms is None:
-        return 2.0
+        return UNDECIDED
     return (summary.misses.value + summary.false_alarms.value) / 2
 
 

@@ -18,6 +18,10 @@ from patchshift.report.pairing import Share, hundredths
 from patchshift.report.results import Value
 from patchshift.report.style import inline_svg, to_svg
 
+PIXELS_PER_POINT = 1.58
+"""Of a figure's 9-point type, 14 pixels."""
+WIDEST = 980
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -25,6 +29,12 @@ class Picture:
 
     svg: Markup
     caption: str
+
+    @property
+    def width(self) -> int:
+        """How wide it is on the page, in CSS pixels: letters of figures are as large as those of tables."""
+        box = re.search(r'viewBox="[^"]*?([\d.]+) [\d.]+"', self.svg)
+        return round(PIXELS_PER_POINT * float(box[1])) if box else WIDEST
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:

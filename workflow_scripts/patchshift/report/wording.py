@@ -7,20 +7,14 @@ Tested in tests/report/test_wording.py.
 from collections.abc import Mapping, Sequence
 
 from patchshift.plan.cells import Cell
-from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED, Setup
+from patchshift.report.conditions import Setup
 from patchshift.report.ladder import MeanStep
-from patchshift.report.pairing import Summary, estimate_of, hundredths
+from patchshift.report.pairing import Summary
 from patchshift.report.recommendation import CHANCE, Recommendation
 from patchshift.report.results import Value
 
 USELESS_RATE = 0.5  # of misses or false alarms: as good as deciding by a coin
 FEW_IMAGES = 20
-
-_OPENINGS = {
-    NO_ADAPTATION: "Used as it is",
-    RECALIBRATED: "With a threshold from shifted images",
-    ADAPTED: "With bank and threshold from shifted images",
-}
 
 
 def name_setup(setup: Setup) -> str:
@@ -99,55 +93,6 @@ def list_cautions(summary: Summary) -> list[str]:
     return cautions
 
 
-def describe_shift(start: Summary, conditions: Mapping[str, Summary]) -> list[str]:
-    """What one shifted domain does to a setup: only changes whose intervals do not overlap count as changes.
-
-    Args:
-        start: the setup in the reference domain.
-        conditions: condition -> the setup in the shifted domain, each compared with the first, that with `start`.
-    """
-    sentences = []
-    before, than = start, "in domain"
-    for condition, after in conditions.items():
-        changes = list_changes(before, after)
-        said = join_words(changes) if changes else f"no figure is told apart from the one {than}"
-        sentences.append(f"{_OPENINGS[condition]}, {said}.")
-        if before is start:
-            before, than = after, "without"
-    reason = next((summary.reason for summary in conditions.values() if summary.reason), "")
-    if reason:
-        sentences.append(f"Where misses and false alarms are undefined: {reason}.")
-    return sentences
-
-
-def list_changes(before: Summary, after: Summary) -> list[str]:
-    """The figures whose intervals before and after do not overlap, in words."""
-    pairs = (
-        ("image AUROC", "s", "", before.auroc, after.auroc, _three_digits),
-        ("misses", "", " of 100 defective images", estimate_of(before.misses), estimate_of(after.misses), hundredths),
-        (
-            "false alarms",
-            "",
-            " of 100 good images",
-            estimate_of(before.false_alarms),
-            estimate_of(after.false_alarms),
-            hundredths,
-        ),
-    )
-    changes = []
-    for name, ending, unit, old, new, show in pairs:
-        if None in (old.value, new.value, old.low, old.high, new.low, new.high):
-            continue
-        verb = "rise" if _above(new, old) else "fall" if _above(old, new) else ""
-        if verb and old.value is not None and new.value is not None:
-            changes.append(f"{name} {verb}{ending} from {show(old.value)} to {show(new.value)}{unit}")
-    return changes
-
-
-def _above(one: Value, other: Value) -> bool:
-    return one.low is not None and other.high is not None and one.low > other.high
-
-
 def _three_digits(value: float) -> str:
     return f"{value:.3f}"
 
@@ -165,6 +110,27 @@ def describe_difference(difference: Value, first: str, second: str, *, over: str
         f"{over} these test images do not tell {first} from {second}: the difference in image AUROC is "
         f"{difference.plain}."
     )
+
+
+def describe_single_losses(losses: Mapping[str, Value]) -> str:
+    """The categories in which the interval of what the shared bank costs excludes zero; empty where none does.
+
+    Args:
+        losses: category -> image AUROC of its own bank minus that of the shared one. Of one category nothing is said
+            that the mean does not say.
+    """
+    if len(losses) < 2:
+        return ""
+    said = []
+    for category, loss in losses.items():
+        if loss.value is None or loss.low is None or loss.high is None or loss.low <= 0 <= loss.high:
+            continue
+        low, high = sorted((abs(loss.low), abs(loss.high)))
+        size, word = Value(abs(loss.value), low, high), "lower" if loss.value > 0 else "higher"
+        said.append(f"On {category} alone the shared bank's image AUROC is {word}, by {size.plain}.")
+    if said:
+        said.append("Intervals of single categories are not corrected for their number.")
+    return " ".join(said)
 
 
 def describe_ladder(name: str, steps: Sequence[MeanStep]) -> str:
@@ -261,8 +227,8 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
 
 
 def saturated(value: Value) -> bool:
-    """Whether the interval is a point, as where not one resample has an error."""
-    return value.low is not None and value.low == value.high
+    """Whether not one resample has an error."""
+    return value.low == value.high == 1
 
 
 def join_words(words: Sequence[str]) -> str:

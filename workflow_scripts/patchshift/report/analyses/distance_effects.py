@@ -123,9 +123,7 @@ def distance_effects_table(data: StudyData) -> pd.DataFrame:
 def correlate(data: StudyData, pairs: Sequence[Pair], distance: str) -> tuple[Value, int]:
     """Spearman's correlation of a distance with what is lost, over the pairs away from home; and how many they are."""
     x, y = lost_by_distance(pairs, distance)
-    spec = data.spec
-    found = spearman(x, y, resamples=spec.bootstrap_resamples, confidence=spec.confidence, seed=spec.bootstrap_seed)
-    return as_value(found), len(x)
+    return as_value(spearman(x, y, confidence=data.spec.confidence)), len(x)
 
 
 def lost_by_distance(pairs: Sequence[Pair], distance: str) -> tuple[list[float], list[float]]:
@@ -185,14 +183,16 @@ def _pair_row(data: StudyData, pair: Pair) -> dict[str, Any]:
 
 
 def _group_row(data: StudyData, closeness: str, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Means over the pairs with an image AUROC, of what all of them have; the loss is over those with a home."""
     results, distance = data.results, data.analysis.distance
-    columns = {
+    pairs = [pair for pair in pairs if results.value(pair.ranking.cell, "image_auroc").value is not None] or pairs
+    columns: dict[str, list[float | None]] = {
         "distance": [pair.distances.get(distance, Value(None)).value for pair in pairs],
         **{
             metric: [results.value(pair.ranking.cell, metric).value for pair in pairs]
             for metric in ("image_auroc", "pixel_auroc")
         },
-        "loss": [pair.loss.value for pair in pairs if pair.loss is not None],
+        "loss": [pair.loss.value for pair in pairs if pair.loss and pair.loss.value is not None],
         **{name: [pair.distances.get(name, Value(None)).value for pair in pairs] for name in DISTANCES},
     }
     return {
@@ -223,4 +223,4 @@ def _setup_columns(kind: str, pairs: Sequence[Pair]) -> dict[str, Any]:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
+    return float(np.mean(defined)) if defined and len(defined) == len(values) else None

@@ -99,13 +99,16 @@ def select_condition(data: StudyData, experiment: str) -> list[Cell]:
     """What is shown of an experiment: all its detectors, each once per target, in one condition.
 
     The condition (domains, split, threshold policy, whether banks are of the target's own category) is that of the
-    first row of the experiment's baseline, whose cells come first. Of several seeds the first is taken.
+    first row of the experiment's baseline that decides, or of its first where none does; its cells come first. Of
+    several seeds the first is taken.
     """
     cells, baseline = data.cells(experiment), data.baseline(experiment)
     ordered = sorted(cells, key=lambda cell: cell.bank.detector != baseline)  # stable
+    decided = (cell for cell in ordered if data.results.images(cell).decisions is not None)
+    condition = _condition(next(decided, ordered[0]))
     chosen: dict[tuple[object, ...], Cell] = {}
     for cell in ordered:
-        if _condition(cell) == _condition(ordered[0]):
+        if _condition(cell) == condition:
             chosen.setdefault((cell.bank.backbone, cell.bank.detector, cell.target), cell)
     return list(chosen.values())
 
@@ -269,5 +272,5 @@ def _read_scales(data: StudyData, cells: Sequence[Cell]) -> dict[tuple[str, ...]
     scales = {}
     for key, pairs in scored.items():
         (low, below), (high, above) = (min(pairs), max(pairs)) if pairs else ((0.0, 0.0), (0.0, 0.0))
-        scales[key] = (high - low) / (above - below) if above > below else float("nan")
+        scales[key] = (high - low) / (above - below) if high > low and above > below else float("nan")
     return scales

@@ -15,7 +15,7 @@ from patchshift.report.analyses.distance_effects import Pair, list_pairs, lost_b
 from patchshift.report.analyses.losses import as_columns, as_value, columns_of
 from patchshift.report.analyses.rankings import IN_DOMAIN, Ranking, Setup, list_rankings, lowest_seeds
 from patchshift.report.analyses.study_data import StudyData
-from patchshift.report.analyses.transfer import DRIFT, measure_gap, pair_homes
+from patchshift.report.analyses.transfer import DRIFT, Gap, measure_gap
 from patchshift.report.results import Value
 
 FEATURES = ("layers", "fusion", "neighbourhood", "normalise", "reduction")
@@ -48,10 +48,11 @@ def feature_robustness_table(data: StudyData) -> pd.DataFrame:
         if ranking.relation != IN_DOMAIN:
             away.setdefault(ranking.setup, []).append(ranking)
     pairs = list_pairs(data)
-    covered = {setup: {ranking.pair for ranking in group} for setup, group in away.items()}
+    gaps = {setup: measure_gap(data, group, at_home) for setup, group in away.items()}
+    covered = {setup: {ranking.pair for ranking in gap.rankings} for setup, gap in gaps.items()}
     largest = max(covered.values(), key=len, default=set())
     rows = [
-        _row(data, group, at_home, [pair for pair in pairs if pair.ranking.setup == setup and pair.is_away])
+        _row(data, group[0], gaps[setup], [pair for pair in pairs if pair.ranking.setup == setup and pair.is_away])
         for setup, group in away.items()
     ]
     compared = [_is_compared(covered[setup], largest) for setup in away]
@@ -97,19 +98,12 @@ def _is_compared(pairs: set[tuple[Target, Target]], largest: set[tuple[Target, T
     return pairs == largest
 
 
-def _row(
-    data: StudyData, rankings: Sequence[Ranking], at_home: Sequence[Ranking], pairs: Sequence[Pair]
-) -> dict[str, Any]:
-    found = measure_gap(data, *pair_homes(rankings, at_home))
-    keys = rankings[0].keys
+def _row(data: StudyData, ranking: Ranking, found: Gap, pairs: Sequence[Pair]) -> dict[str, Any]:
+    keys = ranking.keys
     x, y = lost_by_distance(pairs, data.analysis.distance)
-    spec = data.spec
-    options: dict[str, Any] = {
-        "resamples": spec.bootstrap_resamples,
-        "confidence": spec.confidence,
-        "seed": spec.bootstrap_seed,
-    }
-    lost = as_value(slope_through_origin(x, y, **options)) if pairs else Value(None, undefined=NOT_MEASURED)
+    lost = Value(None, undefined=NOT_MEASURED)
+    if pairs:
+        lost = as_value(slope_through_origin(x, y, confidence=data.spec.confidence))
     drifts = {
         pair.ranking.pair: pair.distances[DRIFT].value
         for pair in pairs
@@ -118,7 +112,7 @@ def _row(
     return {
         **{name: keys[name] for name in ("split", "backbone", "weights", "detector", "seed", "policy")},
         **describe_features(data.detectors.get(str(keys["detector"]))),
-        "pairs": found.pairs,
+        "pairs": len(found.rankings),
         **as_columns("home_image_auroc", found.home),
         **as_columns("away_image_auroc", found.mean),
         **as_columns("gap", found.gap),

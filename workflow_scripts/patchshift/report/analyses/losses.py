@@ -24,21 +24,26 @@ from patchshift.report.results import StudyResults, Value
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
+REFERENCE_IS_ZERO = "the reference is 0"
+NOT_ABOVE_CHANCE = "the reference is not above chance"
+
 
 @dataclass(frozen=True)
 class Sample:
     """A number, and what it is in each resample.
 
     Attributes:
-        value: of the images as they are.
+        value: of the images as they are; NaN where undefined.
         drawn: [R] of their resamples; NaN where one leaves it undefined.
     """
 
     value: float
     drawn: Float64
 
-    def estimate(self, confidence: float) -> Value:
-        """The number with its percentile interval."""
+    def estimate(self, confidence: float, undefined: str = "") -> Value:
+        """The number with its percentile interval; where it is undefined, neither, and the reason that is given."""
+        if np.isnan(self.value):
+            return Value(None, undefined=undefined)
         return Value(self.value, *percentile_interval(self.drawn, confidence))
 
 
@@ -88,9 +93,9 @@ def sample_metric(
 def combine(function: Callable[..., Any], *samples: Sample) -> Sample:
     """A function of numbers, of the numbers themselves and of each resample; NaN where it divides by nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = function(*(np.float64(sample.value) for sample in samples))
+        value = float(function(*(np.float64(sample.value) for sample in samples)))
         drawn = np.asarray(function(*(sample.drawn for sample in samples)), np.float64)
-    return Sample(float(values), np.where(np.isfinite(drawn), drawn, np.nan))
+    return Sample(value if np.isfinite(value) else np.nan, np.where(np.isfinite(drawn), drawn, np.nan))
 
 
 def mean_sample(samples: Sequence[Sample]) -> Sample:
@@ -122,7 +127,7 @@ def lost(reference: Sample, value: Sample) -> Sample:
 
 
 def relative_loss(reference: Sample, value: Sample) -> Sample:
-    """What is lost, as a share of the reference."""
+    """What is lost, as a share of the reference; only where that is not 0."""
     return combine(lambda before, after: (before - after) / before, reference, value)
 
 
@@ -195,9 +200,9 @@ def as_value(found: Estimate) -> Value:
 
 
 def as_columns(name: str, value: Value) -> dict[str, float | None]:
-    """An estimate as three columns; not a number is empty."""
+    """An estimate as three columns; what is not a finite number is empty."""
     numbers = {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
-    return {key: None if number is None or np.isnan(number) else number for key, number in numbers.items()}
+    return {key: None if number is None or not np.isfinite(number) else number for key, number in numbers.items()}
 
 
 def columns_of(name: str) -> list[str]:

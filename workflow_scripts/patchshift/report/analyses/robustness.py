@@ -13,6 +13,8 @@ from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.analyses.losses import (
+    NOT_ABOVE_CHANCE,
+    REFERENCE_IS_ZERO,
     Sample,
     are_paired,
     as_columns,
@@ -44,8 +46,8 @@ from patchshift.report.pairing import mean_auroc
 from patchshift.report.results import StudyResults, Value
 from patchshift.report.tables import row_keys
 
-METRICS = ("image_auroc", "f1", "specificity", "miss_rate", "false_alarm_rate")
-LOSSES = ("image_auroc", "f1", "specificity")
+METRICS = ("image_auroc", "f1", "f1_floor", "recall", "specificity", "miss_rate", "false_alarm_rate")
+LOSSES = ("image_auroc", "f1", "recall", "specificity")
 """Metrics whose loss and recovery are told; miss rate and false-alarm rate are the rest of recall and specificity."""
 
 UNMEASURED = {
@@ -101,7 +103,8 @@ class Balance:
     Attributes:
         loss: reference minus value; `relative` to the reference, `above_chance` to what that is above 0.5.
         recovery: value minus that without adaptation; `share` of the loss.
-        undefined: why the first of them that is missing is missing; of `no adaptation` nothing can recover.
+        undefined: why the first of them that is missing is missing; of `no adaptation` nothing can recover, and only
+            of image AUROC is there something above chance.
     """
 
     loss: Value
@@ -189,20 +192,23 @@ def _balance(
 ) -> Balance:
     start, value = mean_sample(before), mean_sample(after)
     empty = Value(None)
-    above = loss_above_chance(start, value).estimate(confidence) if metric == "image_auroc" else empty
-    loss, relative = (measure(start, value).estimate(confidence) for measure in (lost, relative_loss))
+    loss = lost(start, value).estimate(confidence)
+    relative = relative_loss(start, value).estimate(confidence, REFERENCE_IS_ZERO)
+    above = loss_above_chance(start, value).estimate(confidence, NOT_ABOVE_CHANCE) if metric == "image_auroc" else empty
+    reason = relative.undefined or above.undefined
     if condition == NO_ADAPTATION:
-        return Balance(loss, relative, above, empty, empty, "")
+        return Balance(loss, relative, above, empty, empty, reason)
     whole = [
         (first, middle, last) for first, middle, last in zip(before, between, after, strict=True) if middle is not None
     ]
     if not whole:
-        return Balance(loss, relative, above, empty, empty, UNMEASURED[NO_ADAPTATION])
+        return Balance(loss, relative, above, empty, empty, reason or UNMEASURED[NO_ADAPTATION])
     first, middle, last = (mean_sample(side) for side in zip(*whole, strict=True))
     recovery = lost(last, middle).estimate(confidence)
     if not is_above_zero(lost(first, middle).estimate(confidence)):
-        return Balance(loss, relative, above, recovery, empty, NO_LOSS)
-    return Balance(loss, relative, above, recovery, recovered_share(first, middle, last).estimate(confidence), "")
+        return Balance(loss, relative, above, recovery, empty, reason or NO_LOSS)
+    share = recovered_share(first, middle, last).estimate(confidence, NO_LOSS)
+    return Balance(loss, relative, above, recovery, share, reason or share.undefined)
 
 
 def _row(data: StudyData, kind: str, group: Sequence[Shifted], condition: str, reference: str) -> dict[str, Any]:

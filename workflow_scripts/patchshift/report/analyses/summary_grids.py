@@ -4,7 +4,7 @@ Tested in tests/report/test_summary.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from patchshift.report.analyses.summary_blocks import (
     SHOWN,
@@ -88,13 +88,20 @@ def _ends(block: Block, setups: Sequence[SetupLines]) -> list[list[Entry]]:
     return [*rows, [Entry("grade"), *(Entry(show_grade(setup.whole) or NOTHING) for setup in setups)]]
 
 
-def metrics_grid(block: Block) -> Grid:
-    """All metrics over the categories together, a setup a row, and below it what others published."""
+def metrics_grid(block: Block, *, printed: bool = False) -> Grid:
+    """The main metrics over the categories together, a setup a row, and below it what others published.
+
+    Args:
+        block: the setups.
+        printed: whether it must fit a printed page, so without what the table by category has, deviations and grades.
+    """
     several = len(block.categories) > 1
     wholes = [setup.whole for setup in block.setups]
     metrics = [name for name in SHOWN if any(row[name] for row in wholes)]
     extra = ["sd over categories"] * several + ["sd over seeds"] * (block.seeds > 1) + ["rank"] * block.is_ranked
     extra += ["gain"] * bool(block.baseline) + ["grade"]
+    if printed:
+        extra = [name for name in extra if name in ("rank", "gain") and not several]
     header = ["setup", *(SHOWN[name] for name in metrics), *extra]
     rows = []
     for setup in block.setups:
@@ -135,6 +142,16 @@ def published_grid(block: Block) -> Grid | None:
     ]
     header = ["published image AUROC", *(f"{label} [{number}]" for label, number in columns)]
     return Grid(header, [], rows, _source_notes(sources))
+
+
+def split_published(grid: Grid) -> list[Grid]:
+    """The grid of published figures in parts that fit a printed page; the last one has the notes."""
+    parts = []
+    for start in range(1, len(grid.header), MOST_COLUMNS):
+        chosen = slice(start, start + MOST_COLUMNS)
+        rows = [[line[0], *line[chosen]] for line in grid.published]
+        parts.append(Grid([grid.header[0], *grid.header[chosen]], [], rows))
+    return [*parts[:-1], replace(parts[-1], notes=grid.notes)]
 
 
 def mark_notes(block: Block) -> list[str]:

@@ -20,6 +20,7 @@ from patchshift.report.analyses.summary_grids import (
     mark_notes,
     metrics_grid,
     published_grid,
+    split_published,
 )
 
 
@@ -35,7 +36,7 @@ def summary_markdown(data: StudyData, experiment: str) -> str:
         if by_category is not None:
             parts += [PUBLISHED_OPENING, _markdown_grid(by_category), *_markdown_list(by_category.notes)]
         whole = metrics_grid(block)
-        parts += ["### All metrics", _markdown_grid(whole), *mark_notes(block)]
+        parts += ["### Main metrics", _markdown_grid(whole), *mark_notes(block)]
         if whole.published:
             parts += [PUBLISHED_OPENING, *_markdown_list(whole.notes)]
     return "\n\n".join(parts) + "\n"
@@ -44,7 +45,10 @@ def summary_markdown(data: StudyData, experiment: str) -> str:
 def summary_latex(data: StudyData, experiment: str) -> str:
     """The experiment's `summary.tex`: floats for a document that loads the package booktabs."""
     title = _one_line(data.results.titles[experiment])
-    parts = ["% Needs \\usepackage{booktabs}. Floats for a two-column page: table* is as wide as the page."]
+    parts = [
+        "% Needs \\usepackage{booktabs}. The floats span both columns of a two-column page: no table is wider than\n"
+        "% 516 pt, the text of IEEEtran. All other metrics: summary.csv."
+    ]
     for number, block in enumerate(read_blocks(data, summary_rows(data, experiment), read_published()), start=1):
         described = describe_block(block, data.spec.confidence)
         label = f"tab:{data.plan.study}-{experiment}-{number}"
@@ -53,10 +57,10 @@ def summary_latex(data: StudyData, experiment: str) -> str:
         by_category = published_grid(block)
         if grids:
             caption = " ".join(filter(None, (f"{title}. {block.heading}: image AUROC by category. {described}", marks)))
-            shown = [*grids, *([by_category] if by_category else [])]
+            shown = [*grids, *(split_published(by_category) if by_category else [])]
             parts.append(_latex_float(shown, caption, f"{label}-categories"))
-        caption = " ".join(filter(None, (f"{title}. {block.heading}: all metrics. {described}", marks)))
-        parts.append(_latex_float([metrics_grid(block)], caption, f"{label}-metrics"))
+        caption = " ".join(filter(None, (f"{title}. {block.heading}: main metrics. {described}", marks)))
+        parts.append(_latex_float([metrics_grid(block, printed=True)], caption, f"{label}-metrics"))
     return "\n\n".join(parts) + "\n"
 
 
@@ -111,8 +115,9 @@ def _latex_float(grids: Sequence[Grid], caption: str, label: str) -> str:
     lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape_latex(caption)}}}", rf"\label{{{label}}}"]
     notes: list[str] = []
     for grid in grids:
-        lines += [r"\footnotesize", r"\setlength{\tabcolsep}{4pt}", *_latex_grid(grid), r"\par\medskip"]
-        notes += [PUBLISHED_OPENING, *grid.notes] if grid.published else []
+        gap = 3 if len(grid.header) <= 8 else 2
+        lines += [r"\footnotesize", rf"\setlength{{\tabcolsep}}{{{gap}pt}}", *_latex_grid(grid), r"\par\medskip"]
+        notes += [PUBLISHED_OPENING, *grid.notes] if grid.notes else []
     if notes:
         lines += [r"\parbox{\textwidth}{\scriptsize " + BREAK.join(escape_latex(note) for note in notes) + "}"]
     return "\n".join([*lines, r"\end{table*}"])
@@ -120,8 +125,9 @@ def _latex_float(grids: Sequence[Grid], caption: str, label: str) -> str:
 
 def _latex_grid(grid: Grid) -> list[str]:
     width = len(grid.header)
-    lines = [rf"\begin{{tabular}}{{@{{}}l{'r' * (width - 1)}@{{}}}}", r"\toprule"]
-    lines += [" & ".join(_latex_stack(text) for text in grid.header) + r" \\"]
+    lines = [rf"\begin{{tabular}}{{@{{}}p{{{FIRST_COLUMN}pt}}{'r' * (width - 1)}@{{}}}}", r"\toprule"]
+    headings = [_latex_stack(stack_heading(text, width)) for text in grid.header]
+    lines += [" & ".join(headings) + r" \\"]
     for section in grid.sections:
         lines += [r"\midrule", *(_latex_row(row) for row in section)]
     if grid.published:
@@ -129,13 +135,14 @@ def _latex_grid(grid: Grid) -> list[str]:
         if grid.sections:
             lines.append(rf"\multicolumn{{{width}}}{{@{{}}l}}{{\emph{{published}}}} \\")
         for row in grid.published:
-            fields = (rf"\emph{{{escape_latex(entry.text)}}}" if entry.text else "" for entry in row)
-            lines.append(" & ".join(fields) + r" \\")
+            fields = [rf"\emph{{{escape_latex(entry.text)}}}" if entry.text else "" for entry in row]
+            lines.append(" & ".join([rf"\raggedright {fields[0]}", *fields[1:]]) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _latex_row(row: Sequence[Entry]) -> str:
-    return " & ".join(_latex_entry(entry) for entry in row) + r" \\"
+    name, *fields = row
+    return " & ".join([rf"\raggedright {escape_latex(name.text)}", *map(_latex_entry, fields)]) + r" \\"
 
 
 def _latex_entry(entry: Entry) -> str:
@@ -147,15 +154,25 @@ def _latex_entry(entry: Entry) -> str:
     return rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{marked} \\ {ends}\end{{tabular}}"
 
 
-def _latex_stack(text: str) -> str:
-    """A heading whose parts stand below each other: columns are as wide as numbers, not as names."""
-    parts = [escape_latex(part) for part in re.split(r"(?<=,) | (?=over |\[)", text)]
-    if len(parts) == 1:
-        return parts[0]
-    stacked = BREAK.join(parts)
-    return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{stacked}\end{{tabular}}"
+def stack_heading(text: str, columns: int) -> list[str]:
+    """A heading in lines that stand below each other: columns are as wide as numbers, not as names."""
+    letters = min(20, max(9, 80 // columns))
+    lines = [""]
+    for word in re.split(r"(?<=[_ ])", text):
+        if lines[-1] and len((lines[-1] + word).rstrip()) > letters:
+            lines.append("")
+        lines[-1] += word
+    return [line.rstrip() for line in lines]
 
 
+def _latex_stack(lines: Sequence[str]) -> str:
+    if len(lines) == 1:
+        return escape_latex(lines[0])
+    return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{BREAK.join(map(escape_latex, lines))}\end{{tabular}}"
+
+
+FIRST_COLUMN = 76
+"""Points of the column of names, which break into lines."""
 BREAK = r" \\{} "  # braces, since a bracket after a line break would be read as its height
 SPECIAL = {
     "\\": r"\textbackslash{}",

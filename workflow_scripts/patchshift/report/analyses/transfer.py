@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from patchshift.evaluation.undefined import Undefined
+from patchshift.plan.cells import Target
 from patchshift.report.analyses.losses import (
+    REFERENCE_IS_ZERO,
     Sample,
     as_columns,
     category_positions,
@@ -58,13 +60,14 @@ class Gap:
     """What rankings of one setup are worth on average, and how much less than at home.
 
     Attributes:
-        pairs: rankings with an image AUROC.
+        rankings: those of `mean`: with an image AUROC of their own and one at home; all with one of their own where
+            none has one at home, and then there is no gap.
         mean: their mean image AUROC.
         home: mean image AUROC of the same banks in their own domains.
         gap: `home` minus `mean`; `relative` to `home`.
     """
 
-    pairs: int
+    rankings: list[Ranking]
     mean: Value
     home: Value
     gap: Value
@@ -90,8 +93,7 @@ def transfer_table(data: StudyData, experiment: str) -> pd.DataFrame:
         by_relation[IN_DOMAIN] = homes
         for relation, chosen in by_relation.items():
             if chosen:
-                found = [distances_of(each, known) for each in chosen]
-                rows.append(_mean_row(data, relation, chosen, found))
+                rows.append(_mean_row(data, relation, chosen, known))
         for relation in RELATIONS[1:]:
             if by_relation[relation]:
                 rows.append(_gap_row(data, relation, by_relation[relation], at_home))
@@ -112,44 +114,51 @@ def home_rankings(rankings: Sequence[Ranking], at_home: Sequence[Ranking]) -> li
     return list(found.values())
 
 
-def pair_homes(rankings: Sequence[Ranking], at_home: Sequence[Ranking]) -> tuple[list[Ranking], list[Ranking]]:
-    """The rankings whose banks were scored at home, and their homes; all rankings and none, where no bank was."""
-    homes = home_rankings(rankings, at_home)
-    return [ranking for ranking in rankings if find_homes(ranking, at_home)] or list(rankings), homes
-
-
-def measure_gap(data: StudyData, rankings: Sequence[Ranking], homes: Sequence[Ranking]) -> Gap:
+def measure_gap(data: StudyData, rankings: Sequence[Ranking], at_home: Sequence[Ranking]) -> Gap:
     """The mean image AUROC of rankings, and the gap to that of their banks at home.
 
-    A category's test images are drawn once and serve every bank that is scored on them, so the interval covers the
-    choice of the test images of all targets together: not that of the targets, the split or the seed.
+    Only rankings that have both take part, so the same banks stand on both sides. A category's test images are drawn
+    once and serve every bank that is scored on them, so the interval covers the choice of the test images of all
+    targets together: not that of the targets, the split or the seed.
     """
-    away, home = (_samples(data, side) for side in (rankings, homes))
     confidence = data.spec.confidence
+    away, reason = _sample_defined(data, rankings)
     if not away:
-        empty = Value(None, undefined="no image AUROC is defined")
-        return Gap(0, empty, empty, empty, empty)
-    mean = mean_sample(away)
-    if not home:
-        empty = Value(None, undefined=NO_HOME)
-        return Gap(len(away), mean.estimate(confidence), empty, empty, empty)
-    start = mean_sample(home)
-    estimates = (each.estimate(confidence) for each in (mean, start, lost(start, mean), relative_loss(start, mean)))
-    return Gap(len(away), *estimates)
+        empty = Value(None, undefined=reason)
+        return Gap([], empty, empty, empty, empty)
+    scored = [ranking for ranking, _ in away]
+    homes, reason = _sample_defined(data, home_rankings(scored, at_home))
+    known = {id(home): sample for home, sample in homes}
+    found = [[home for home in find_homes(ranking, at_home) if id(home) in known] for ranking in scored]
+    paired = [each for each, its in zip(away, found, strict=True) if its]
+    mean = mean_sample([sample for _, sample in paired or away])
+    if not paired:
+        empty = Value(None, undefined=reason or NO_HOME)
+        return Gap(scored, mean.estimate(confidence), empty, empty, empty)
+    start = mean_sample([known[number] for number in dict.fromkeys(id(home) for its in found for home in its)])
+    return Gap(
+        rankings=[ranking for ranking, _ in paired],
+        mean=mean.estimate(confidence),
+        home=start.estimate(confidence),
+        gap=lost(start, mean).estimate(confidence),
+        relative=relative_loss(start, mean).estimate(confidence, REFERENCE_IS_ZERO),
+    )
 
 
-def _samples(data: StudyData, rankings: Sequence[Ranking]) -> list[Sample]:
-    """Those that are defined."""
+def _sample_defined(data: StudyData, rankings: Sequence[Ranking]) -> tuple[list[tuple[Ranking, Sample]], str]:
+    """Those with an image AUROC, and it; and why the first of the others has none (empty: all have one)."""
     positions = category_positions(data.results)
-    samples = []
+    samples, reason = [], ""
     for ranking in rankings:
         target = ranking.cell.target
         position = positions[target.dataset, target.category]
         try:
-            samples.append(sample_metric(data.results, ranking.cell, "image_auroc", data.spec, position=position))
-        except Undefined:
+            sample = sample_metric(data.results, ranking.cell, "image_auroc", data.spec, position=position)
+        except Undefined as error:
+            reason = reason or str(error)
             continue
-    return samples
+        samples.append((ranking, sample))
+    return samples, reason
 
 
 def _pair_row(data: StudyData, ranking: Ranking, distances: Distances) -> dict[str, Any]:
@@ -172,29 +181,37 @@ def _pair_row(data: StudyData, ranking: Ranking, distances: Distances) -> dict[s
 
 
 def _mean_row(
-    data: StudyData, relation: str, rankings: Sequence[Ranking], distances: Sequence[Distances]
+    data: StudyData,
+    relation: str,
+    rankings: Sequence[Ranking],
+    known: Mapping[tuple[Target, str, str, Target], Distances],
 ) -> dict[str, Any]:
+    """Means over the rankings with an image AUROC; of what one of them lacks there is none."""
     found = measure_gap(data, rankings, [])
-    pixels = [data.results.value(ranking.cell, "pixel_auroc").value for ranking in rankings]
+    cells = [ranking.cell for ranking in found.rankings]
+    pixels = _mean_number("pixel AUROC", [data.results.value(cell, "pixel_auroc") for cell in cells])
+    away = [distances_of(ranking, known) for ranking in found.rankings]
+    names = (data.analysis.distance, DRIFT)
+    distance, drift = (_mean_number(name, [each.get(name, Value(None)) for each in away]) for name in names)
     return {
-        **_shared_keys("mean", relation, rankings, found.pairs),
+        **_shared_keys("mean", relation, rankings, len(found.rankings)),
         **as_columns("image_auroc", found.mean),
         "grade": grade_auroc(found.mean.value),
-        "pixel_auroc": _mean_number(pixels),
+        "pixel_auroc": pixels.value,
         "distance_name": data.analysis.distance,
-        "distance": _mean_number([each[data.analysis.distance].value for each in distances if each]),
-        DRIFT: _mean_number([each[DRIFT].value for each in distances if each]),
-        "undefined": found.mean.undefined,
+        "distance": distance.value,
+        DRIFT: drift.value,
+        "undefined": next((each.undefined for each in (found.mean, pixels, distance, drift) if each.undefined), ""),
     }
 
 
 def _gap_row(data: StudyData, relation: str, rankings: Sequence[Ranking], at_home: Sequence[Ranking]) -> dict[str, Any]:
-    found = measure_gap(data, *pair_homes(rankings, at_home))
+    found = measure_gap(data, rankings, at_home)
     return {
-        **_shared_keys("gap", relation, rankings, found.pairs),
+        **_shared_keys("gap", relation, rankings, len(found.rankings)),
         **as_columns("gap", found.gap),
         **as_columns("gap_relative", found.relative),
-        "undefined": found.gap.undefined,
+        "undefined": found.gap.undefined or found.relative.undefined,
     }
 
 
@@ -207,6 +224,12 @@ def _shared_keys(kind: str, relation: str, rankings: Sequence[Ranking], pairs: i
     return {"kind": kind, "relation": relation, "pairs": pairs, **dict.fromkeys(KEY_COLUMNS, ""), **setup}
 
 
-def _mean_number(numbers: Sequence[float | None]) -> float | None:
-    defined = [number for number in numbers if number is not None]
-    return float(np.mean(defined)) if defined else None
+def _mean_number(name: str, values: Sequence[Value]) -> Value:
+    """The mean of all; undefined where one is missing, since it would be a mean over other pairs."""
+    missing = [value for value in values if value.value is None]
+    if not values or missing:
+        reason = next((value.undefined for value in missing if value.undefined), "")
+        if 0 < len(missing) < len(values):
+            reason = f"pairs without {name}: {len(missing)} of {len(values)}" + (f" ({reason})" if reason else "")
+        return Value(None, undefined=reason)
+    return Value(float(np.mean([value.value for value in values])))

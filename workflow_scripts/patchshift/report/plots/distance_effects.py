@@ -102,8 +102,9 @@ def _draw(
                     said += textwrap.wrap(words, _LETTERS // across, subsequent_indent="    ")
             name = detector if len(groups) > 1 else f"{detector} on {groups[0]}"
             axes.set_title("\n".join([name, *said]), fontsize=7.5, fontweight="normal", linespacing=1.35)
-            axes.set_xlim(left=0)
             axes.tick_params(labelbottom=True)
+        farthest = grid.flat[0].get_xlim()[1]  # of all panels; once they are drawn, or it would stay the first one's
+        grid.flat[0].set_xlim(-0.02 * farthest, farthest)
         measure = HEADINGS[distance].replace("\n", " ")
         for number, axes in enumerate(grid.flat[: len(panels)]):
             if number + across >= len(panels):  # the lowest of its column

@@ -15,14 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from patchshift.plan.cells import POOLS
+from patchshift.report.analyses.digits import show_value
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.distances import HEADINGS
 from patchshift.report.figures import WIDTH, wrap_title
 from patchshift.report.labels import name_backbone, split_labels
 from patchshift.report.plots.drawn import Drawn
-from patchshift.report.plots.heatmap import COLOURS
+from patchshift.report.plots.heatmap import COLOURS, choose_ink
 from patchshift.report.results import Value, as_value, read_rows
-from patchshift.report.style import INK, MUTED, figure_style
+from patchshift.report.style import MUTED, figure_style
 
 TRANSFER_CAPTION = (
     "Rows: what banks are fitted on. Columns: what is tested. Framed: a bank's own domain. Image AUROC and pixel AUROC "
@@ -213,12 +214,13 @@ def _draw_matrix(axes: Axes, matrix: Matrix, setup: str, *, names: bool, slanted
             values[matrix.rows.index(row), matrix.columns.index(column)] = value.value
     low, high = matrix.limits
     axes.set_visible(True)
-    axes.imshow(values, cmap=COLOURS, vmin=low, vmax=high, aspect="auto")
-    digits = 3 if high <= 1 else 2
+    image = axes.imshow(values, cmap=COLOURS, vmin=low, vmax=high, aspect="auto")
     for (y, x), number in np.ndenumerate(values):
-        text = "\N{EN DASH}" if np.isnan(number) else f"{number:.{digits}f}"
-        shade = MUTED if np.isnan(number) else "white" if number > (low + high) / 2 else INK
-        home = (matrix.rows[y], matrix.columns[x]) in matrix.home
+        place = matrix.rows[y], matrix.columns[x]
+        text, shade = "\N{EN DASH}", MUTED
+        if not np.isnan(number):
+            text, shade = _show(matrix, place), choose_ink(image, number)
+        home = place in matrix.home
         axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color=shade,
                   fontweight="bold" if home else "normal")  # fmt: skip
         if home:
@@ -232,6 +234,14 @@ def _draw_matrix(axes: Axes, matrix: Matrix, setup: str, *, names: bool, slanted
     axes.spines[:].set_visible(False)
     measure = _NAMES.get(matrix.measure) or HEADINGS[matrix.measure].replace("\n", " ")
     axes.set_title(f"{setup}\n{measure}" if setup else measure, fontsize=9)
+
+
+def _show(matrix: Matrix, place: tuple[str, str]) -> str:
+    """A metric with the digits that its interval supports; a distance, which is on no common scale, with its own."""
+    value = matrix.values[place]
+    if matrix.measure in _NAMES and matrix.measure != "feature_drift":
+        return show_value(value.value or 0.0, value.low, value.high)
+    return f"{value.value:.{3 if matrix.limits[1] <= 1 else 2}f}"
 
 
 def _shorten(name: str) -> str:

@@ -22,7 +22,8 @@ from patchshift.report.tables import row_keys
 
 CAPTION = (
     "What each threshold policy does on the test images of all categories: misses against false alarms, with Wilson's "
-    "intervals (left), and the mean F1 beside that of calling every image defective (black line, right)."
+    "intervals (left), and the mean F1 beside that of calling every image defective (black line, right). "
+    "Rings around a mark are policies that decide alike."
 )
 PANELS = 6  # setups, at most
 
@@ -72,12 +73,18 @@ def _draw(table: pd.DataFrame) -> Figure:
 
 
 def _draw_rates(axes: Axes, marks: pd.DataFrame, policies: Sequence[str]) -> None:
+    drawn: list[tuple[float, float]] = []
     for mark in marks.dropna(subset=["miss_rate", "false_alarm_rate"]).to_dict("records"):
         position = policies.index(mark["policy"])
         x, y = mark["false_alarm_rate"], mark["miss_rate"]
+        earlier = drawn.count((x, y))  # marks that would hide this one: it is drawn around them
+        drawn.append((x, y))
         axes.plot([mark["false_alarm_rate_low"], mark["false_alarm_rate_high"]], [y, y], **whisker(position))
         axes.plot([x, x], [mark["miss_rate_low"], mark["miss_rate_high"]], **whisker(position))
-        axes.plot(x, y, **{**dot(position), "markersize": 6.5}, zorder=3, clip_on=False)
+        look = {**dot(position), "markersize": 6.5 + 4 * earlier}
+        if earlier:
+            look |= {"fillstyle": "none", "markeredgecolor": colour(position), "markeredgewidth": 1.4}
+        axes.plot(x, y, **look, zorder=3, clip_on=False)
     axes.set(xlabel="false-alarm rate", ylabel="miss rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 

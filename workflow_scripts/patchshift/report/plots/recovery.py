@@ -15,7 +15,8 @@ from patchshift.report.shift_figure import SHIFT_METRICS, draw_shift
 
 CAPTION = (
     "Image AUROC (dotted: chance), miss rate and false-alarm rate in every shifted domain, with intervals, of the "
-    "first setup of robustness.csv. Upright: in the reference domain; grey is its interval."
+    "first setup of robustness.csv. Upright: in the reference domain; grey is its interval. A mean of rates weighs the "
+    "categories alike, with an interval from theirs (MOVER)."
 )
 MOST = 6
 """Categories beside their mean; of more, the mean alone is drawn."""

@@ -27,10 +27,10 @@ from patchshift.report.style import MUTED, colour, dot, figure_style
 from patchshift.report.tables import cell_keys, row_keys
 
 CAPTION = (
-    "Share of defective test images against the probability that they are, in bins of it, of all categories together, "
-    "in domain: on the diagonal, probabilities are right. Large marks are of many images, which bars below count; thin "
-    "upright lines are Wilson's intervals. Probabilities are fitted to the validation images and have their share of "
-    "defective ones: where the test images have another, marks are off the diagonal for that alone."
+    "Share of defective test images against the probability that they are, in bins of it, of all categories together: "
+    "on the diagonal, probabilities are right. The title names the domains. Large marks are of many images, which bars "
+    "below count; thin upright lines are Wilson's intervals. Probabilities are fitted to the validation images and "
+    "have their share of defective ones: where the test images have another, marks are off the diagonal for that alone."
 )
 PANELS = 8  # setups, at most
 COLUMNS = {"Platt": "probability", "isotonic": "probability_isotonic"}
@@ -43,17 +43,22 @@ Predicted = dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
 
 def draw_reliability(data: StudyData, experiment: str) -> Drawn | None:
     """One panel for each setup; None where no image has a probability."""
-    groups = _gather(data, _choose_cells(data, experiment))
+    cells = _choose_cells(data, experiment)
+    groups = _gather(data, cells)
     if not groups:
         return None
+    domains = dict(zip(("fitted_on", "scored_on", "calibrated_on"), _domains(cells[0]), strict=True))
     marks = [
         mark
         for group, (categories, methods) in list(groups.items())[:PANELS]
         for method, (labels, probabilities) in methods.items()
-        for mark in _measure(data, labels, probabilities, {"group": group, "method": method, "categories": categories})
+        for mark in _measure(
+            data, labels, probabilities, {"group": group, **domains, "method": method, "categories": categories}
+        )
     ]
     table = pd.DataFrame(marks)
-    return Drawn(_draw(table), table)
+    others = len({_domains(cell) for cell in data.cells(experiment)}) - 1
+    return Drawn(_draw(table, _describe_domains(*_domains(cells[0]), others)), table)
 
 
 def _choose_cells(data: StudyData, experiment: str) -> list[Cell]:
@@ -67,7 +72,22 @@ def _choose_cells(data: StudyData, experiment: str) -> list[Cell]:
 
 
 def _domains(cell: Cell) -> tuple[str, str, str]:
+    """What the bank was fitted on, what is scored, and whose validation images the probabilities are fitted to."""
+    if cell.calibration == cell.target:
+        return cell.bank.training.domain, cell.domain, cell.domain
     return cell.bank.training.domain, cell.domain, cell.calibration.domain
+
+
+def _describe_domains(fitted: str, scored: str, calibrated: str, others: int) -> str:
+    """The domains in words, and how many the experiment has beside them."""
+    both = fitted == calibrated
+    said = (
+        f"Bank and probabilities fitted on {fitted}"
+        if both
+        else f"Bank fitted on {fitted}, probabilities on {calibrated}"
+    )
+    beside = f"; of {others + 1} combinations of domains in this experiment, one is shown" if others else ""
+    return f"{said}, scored on {scored}{beside}"
 
 
 def _gather(data: StudyData, cells: Sequence[Cell]) -> dict[str, tuple[int, Predicted]]:
@@ -107,7 +127,7 @@ def _measure(
     return marks
 
 
-def _draw(table: pd.DataFrame) -> Figure:
+def _draw(table: pd.DataFrame, domains: str) -> Figure:
     groups, methods = list(dict.fromkeys(table["group"])), list(COLUMNS)
     shared, own = split_labels(groups)
     columns = min(4, max(3, len(groups)))
@@ -115,7 +135,10 @@ def _draw(table: pd.DataFrame) -> Figure:
     with figure_style():
         titles = [_wrap_name(name or shared, 96 // columns) for name in own]
         lines = max(name.count("\n") + 1 for name in titles)
-        figure = Figure(figsize=(WIDTH, 0.5 + bands * (0.4 + 0.14 * lines + 1.25 * WIDTH / columns)))
+        heading = wrap_title(f"{shared}. {domains}" if shared and len(groups) > 1 else domains, 110)
+        figure = Figure(
+            figsize=(WIDTH, 0.5 + 0.15 * len(heading) + bands * (0.4 + 0.14 * lines + 1.25 * WIDTH / columns))
+        )
         grid = figure.subplots(2 * bands, columns, squeeze=False, sharex=True, height_ratios=[4, 1] * bands)
         for axes in grid.flat:
             axes.set_visible(False)
@@ -136,8 +159,7 @@ def _draw(table: pd.DataFrame) -> Figure:
                 diagram.set_ylabel("share defective")
                 counts.set_ylabel("images")
             counts.set_xlabel("probability")
-        if shared and len(groups) > 1:
-            figure.suptitle("\n".join(wrap_title(shared, 110)), x=0.01, ha="left", fontsize=9)
+        figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=9)
         add_legend(figure, [Line2D([], [], **{**dot(n), "linestyle": _LINES[n]}) for n in range(len(methods))], methods)
     return figure
 

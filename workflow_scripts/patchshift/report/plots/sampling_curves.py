@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from patchshift.plan.cells import Bank, Cell
 from patchshift.report.analyses.study_data import StudyData
@@ -19,8 +20,9 @@ from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import colour, dashes, dot, figure_style, scale_axis, whisker
 
 SAMPLING_CAPTION = (
-    "Mean image AUROC over the categories against the vectors that the bank keeps, with intervals. Detectors on one "
-    "line differ in nothing but the size of their coreset."
+    "Coreset fraction curve: mean image AUROC over the categories against the vectors that the bank keeps, with "
+    "intervals; above, where it is known of all, the share of the training patches. Detectors on one line differ in "
+    "nothing but the size of their coreset."
 )
 REDUCTION_CAPTION = (
     "Mean image AUROC over the categories against the numbers of an embedding, with intervals. Detectors on one line "
@@ -65,8 +67,30 @@ def _draw_curves(
         key = Bank(bank.training, bank.split, bank.backbone, bank.detector, bank.seed)
         lines.setdefault(line, {}).setdefault(key, []).append(cell)
     marks = [mark for line in lines.values() for mark in _measure(data, line, size)]
-    table = pd.DataFrame(marks, columns=["line", "detector", size, "image_auroc", "low", "high"])
+    columns = ["line", "detector", size, "image_auroc", "low", "high"]
+    if size == "bank_vectors":
+        marks = [{**mark, "share": _share_of(data.detectors.get(mark["detector"], {}))} for mark in marks]
+        columns.insert(2, "share")
+    table = pd.DataFrame(marks, columns=columns)
     return Drawn(_draw(table, size, words), table) if len(table) else None
+
+
+def _share_of(settings: Settings) -> float | None:
+    """The share of the training patches that a bank keeps; None where the settings do not name one."""
+    sampler = settings.get("sampler", {})
+    share: float | None = 1.0 if sampler.get("method") == "none" else sampler.get("share")
+    return share
+
+
+def _mean_sizes(table: pd.DataFrame) -> dict[float, float]:
+    """Share -> vectors, for an axis of shares; empty unless each has one size, whichever line it is on."""
+    if "share" not in table or table["share"].isna().any():
+        return {}
+    sizes: dict[float, list[float]] = {}
+    for share, size in zip(table["share"], table["bank_vectors"], strict=True):
+        sizes.setdefault(float(share), []).append(float(size))
+    alike = all(max(found) < 1.1 * min(found) for found in sizes.values())
+    return {share: sum(found) / len(found) for share, found in sizes.items()} if alike else {}
 
 
 def _measure(data: StudyData, line: Mapping[Bank, list[Cell]], size: str) -> list[dict[str, Any]]:
@@ -117,5 +141,12 @@ def _draw(table: pd.DataFrame, size: str, words: str) -> Figure:
                 axes.plot(mark[size], mark["image_auroc"], **{**dot(position), "markersize": 6}, zorder=3)
         axes.set(xlabel=words, ylabel="mean image AUROC")
         scale_axis(axes.xaxis, table[size])
+        shares = _mean_sizes(table)
+        if shares:
+            above = axes.secondary_xaxis("top")
+            ticks = [f"{100 * share:.3g}\N{NO-BREAK SPACE}%" for share in shares]
+            above.set_xticks(list(shares.values()), ticks, minor=False)
+            above.xaxis.set_minor_locator(NullLocator())
+            above.set_xlabel("share of the training patches")
         add_legend(figure, [Line2D([], [], **{**dot(n), "linestyle": dashes(n)}) for n in range(len(names))], names)
     return figure

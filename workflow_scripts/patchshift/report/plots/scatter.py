@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -19,11 +20,15 @@ from patchshift.report.results import as_value, read_rows
 from patchshift.report.style import INK, MUTED, dot, figure_style, whisker
 
 CAPTION = (
-    "Image AUROC against pixel AUROC: one mark for each category and setup, thin lines are intervals. Marks far below "
-    "the diagonal find defective images without finding the defect; far above it, the other way round."
+    "Image AUROC against pixel AUROC: one mark for each category and setup, thin lines are intervals. The two are on "
+    "no common scale: good pixels are many and easy."
 )
 
 METRICS = ("image_auroc", "pixel_auroc")
+_NAME_STEP = 0.035  # of the axes' height: a line of names
+
+MOST_NAMES = 12
+"""Categories that are named; of more, names would be no help."""
 
 
 def draw_auroc_scatter(data: StudyData, experiment: str) -> Drawn | None:
@@ -45,15 +50,16 @@ def draw_auroc_scatter(data: StudyData, experiment: str) -> Drawn | None:
 def _draw(marks: list[dict[str, Any]]) -> Figure:
     groups = list(dict.fromkeys(str(mark["group"]) for mark in marks))
     shared, own = split_labels(groups)
-    ends = [float(mark[f"{name}_low"] or mark[name] or 0) for mark in marks for name in METRICS]
-    lowest = float(np.floor(min(ends) * 20) / 20)
-    # of each category one mark bears its name: that furthest to the right
+    left, bottom = (
+        float(np.floor(min(float(mark[f"{name}_low"] or mark[name] or 0) for mark in marks) * 20) / 20)
+        for name in METRICS
+    )
+    # of each category one mark bears its name: that furthest to the right, where the names stand
     named = {mark["category"]: mark for mark in sorted(marks, key=lambda mark: float(mark["image_auroc"] or 0))}
     with figure_style():
         rows = -(-len(groups) // count_columns(own))
         figure = Figure(figsize=(WIDTH * 0.72, WIDTH * 0.62 + 0.2 * rows))
         axes = figure.add_subplot()
-        axes.plot([lowest, 1], [lowest, 1], color=MUTED, linewidth=0.8, linestyle=":")
         for mark in marks:
             position = groups.index(str(mark["group"]))
             x, y = (float(mark[name] or 0) for name in METRICS)
@@ -62,14 +68,29 @@ def _draw(marks: list[dict[str, Any]]) -> Figure:
             if mark["pixel_auroc_low"] is not None:
                 axes.plot([x, x], [mark["pixel_auroc_low"], mark["pixel_auroc_high"]], **whisker(position))
             axes.plot(x, y, **{**dot(position), "markersize": 6.5}, zorder=3)
-        for category, mark in named.items():
-            if 1 < len(named) <= 12:
-                at = (float(mark["image_auroc"] or 0), float(mark["pixel_auroc"] or 0))
-                axes.annotate(str(category), at, (5, 5), textcoords="offset points", fontsize=7.5, color=INK)
-        axes.set(xlabel="image AUROC", ylabel="pixel AUROC", xlim=(lowest, 1.01), ylim=(lowest, 1.01))
+        if 1 < len(named) <= MOST_NAMES:
+            _name_categories(axes, named, bottom)
+        axes.set(xlabel="image AUROC", ylabel="pixel AUROC")
+        for set_limits, lowest in ((axes.set_xlim, left), (axes.set_ylim, bottom)):
+            set_limits(lowest, 1 + 0.02 * (1 - lowest))
         if shared:
             axes.set_title("\n".join(wrap_title(shared, 80)), fontsize=9, fontweight="normal")
         if len(groups) > 1:
             handles = [Line2D([], [], **dot(position)) for position in range(len(groups))]
             add_legend(figure, handles, own)
     return figure
+
+
+def _name_categories(axes: Axes, named: dict[str, dict[str, Any]], bottom: float) -> None:
+    """Each name beside the axes, in the order of the marks from the top, with a line to its mark: it hides nothing."""
+    ordered = sorted(named.items(), key=lambda entry: -float(entry[1]["pixel_auroc"]))
+    top = 1 + 0.02 * (1 - bottom)
+    heights = [(float(mark["pixel_auroc"]) - bottom) / (top - bottom) for _, mark in ordered]
+    for number in range(1, len(heights)):
+        heights[number] = min(heights[number], heights[number - 1] - _NAME_STEP)
+    lifted = max(0.0, _NAME_STEP / 2 - heights[-1])
+    line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "linestyle": ":", "shrinkA": 1, "shrinkB": 4}
+    for (category, mark), height in zip(ordered, heights, strict=True):
+        at = float(mark["image_auroc"]), float(mark["pixel_auroc"])
+        axes.annotate(category, at, (1.03, height + lifted), textcoords="axes fraction", va="center", fontsize=7.5,
+                      color=INK, arrowprops=line)  # fmt: skip

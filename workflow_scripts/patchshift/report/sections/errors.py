@@ -7,19 +7,13 @@ Tested in tests/report/test_errors_section.py.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from patchshift.evaluation.comparisons import correct_holm, find_level
 from patchshift.evaluation.failures import SIZES, SharedErrors
 from patchshift.evaluation.statistics import wilson_interval
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.co_failures import COUNTS, PAIR
 from patchshift.report.analyses.defects import ALL, BORDER, CENTRE, DEFECT, POSITION, SIZE
-from patchshift.report.analyses.failures import (
-    DEFECTIVE,
-    GOOD,
-    name_condition,
-    read_table,
-    row_names,
-    select_baseline,
-)  # fmt: skip
+from patchshift.report.analyses.failures import DEFECTIVE, GOOD, name_condition, read_table, row_names, select_baseline
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, MISSED
 from patchshift.report.labels import category_labels, group_labels
@@ -48,14 +42,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class DefectRow:
-    """One defect type of one category.
-
-    Attributes:
-        category: the category.
-        defect: the type.
-        found: found among its images, with Wilson's interval.
-        auroc: of its images against the good ones.
-    """
+    """One defect type of one category: how many of its images are found, and their AUROC against the good ones."""
 
     category: str
     defect: str
@@ -65,11 +52,19 @@ class DefectRow:
 
 @dataclass(frozen=True)
 class SharedRow:
-    """Errors of the detector shown and of another one on the same images, over the categories."""
+    """Errors of the detector shown and of another one on the same images, over the categories.
+
+    Attributes:
+        other: the other detector.
+        kind: of error.
+        shared: the counts.
+        p: McNemar's, corrected over all rows of the section.
+    """
 
     other: str
     kind: str
     shared: SharedErrors
+    p: float
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ def describe_errors(data: StudyData, experiment: str) -> ErrorsSection | None:
     confidence = data.spec.confidence
     types = [group for group in groups if group.row["by"] == DEFECT]
     rows = sorted((_as_row(group, confidence) for group in types), key=lambda row: row.found.value)
-    shared = _count_shared(data, experiment, cells)
+    shared, alpha = _count_shared(data, experiment, cells), find_level(confidence)
     names = ("failures.csv", "defects.csv", "failure_factors.csv", "co_failures.csv")
     folder = data.experiment_folder(experiment).relative_to(data.folder)
     return ErrorsSection(
@@ -114,8 +109,8 @@ def describe_errors(data: StudyData, experiment: str) -> ErrorsSection | None:
             *_tell_mistakes(groups, confidence),
             *_tell_types(types, confidence),
             *_tell_classes(groups, confidence),
-            *_tell_facts(data, experiment, cells, categories),
-            *_tell_shared(shared, 1 - confidence),
+            *_tell_facts(data, experiment, cells, categories, alpha),
+            *_tell_shared(shared, cells[0].bank.detector, alpha),
         ],
         rows=rows[:SHOWN],
         hidden=len(rows[SHOWN:]),
@@ -211,29 +206,47 @@ def _tell_classes(groups: Sequence[_Group], confidence: float) -> list[str]:
     return sentences
 
 
-def _tell_facts(data: StudyData, experiment: str, cells: Sequence[Cell], categories: Sequence[str]) -> list[str]:
-    """Facts whose corrected p is below 1 - confidence."""
-    table, alpha = read_table(data, experiment, "failure_factors.csv"), 1 - data.spec.confidence
-    sentences, tested = [], 0
-    for cell, category in zip(cells, categories, strict=True):
-        for row in table[row_names(cell)]:
-            tested += bool(row["p_corrected"])
-            if row["p_corrected"] and float(row["p_corrected"]) < alpha:
-                kind, others = _SIDES[row["kind"]]
-                size = "larger" if float(row["effect"]) > 0 else "smaller"
-                medians = [f"{float(row[f'median_{side}']):.2g}" for side in ("failures", "successes")]
-                sentences.append(
-                    f"{category}: {kind} tend to have a {size} {FACT_NAMES[row['fact']]} than {others} (median "
-                    f"{medians[0]} against {medians[1]}, p = {float(row['p_corrected']):.2g}, corrected)."
-                )
-    if not sentences and tested:
-        return [f"In no fact of the images do failures differ from successes with a corrected p below {alpha:.2g}."]
-    return sentences
+def _tell_facts(
+    data: StudyData, experiment: str, cells: Sequence[Cell], categories: Sequence[str], alpha: float
+) -> list[str]:
+    """Facts whose p is below alpha, corrected over all that are tested here: those of every category."""
+    table = read_table(data, experiment, "failure_factors.csv")
+    tested = [
+        (category, row)
+        for cell, category in zip(cells, categories, strict=True)
+        for row in table[row_names(cell)]
+        if row["p"]
+    ]
+    corrected = correct_holm([float(row["p"]) for _, row in tested])
+    sentences = [
+        _tell_fact(category, row, p)
+        for (category, row), p in zip(tested, corrected, strict=True)
+        if p is not None and p < alpha
+    ]
+    if not tested:
+        return []
+    count = f"{len(tested)} {'test' if len(tested) == 1 else 'tests'}"
+    if not sentences:
+        return [
+            f"In no fact of the images do failures differ from successes with a p below {alpha:g}, corrected for "
+            f"{count}."
+        ]
+    return [*sentences, f"These p are corrected for all {count} of facts in these categories."]
+
+
+def _tell_fact(category: str, row: Row, p: float) -> str:
+    deed, others, done, undone = _SIDES[row["kind"]]
+    size = "larger" if float(row["effect"]) > 0 else "smaller"
+    medians = [f"{float(row[f'median_{side}']):.2g}" for side in ("failures", "successes")]
+    return (
+        f"{category}: {deed} tend to have a {size} {FACT_NAMES[row['fact']]} than {others} ({row['failures']} {done}, "
+        f"{row['successes']} {undone}; median {medians[0]} against {medians[1]}, p = {p:.2g})."
+    )
 
 
 _SIDES = {
-    MISSED: ("images whose defect is missed", "those whose defect is found"),
-    FALSE_ALARM: ("good images called defective", "those called good"),
+    MISSED: ("images whose defect is missed", "those whose defect is found", "missed", "found"),
+    FALSE_ALARM: ("good images called defective", "those called good", "called defective", "called good"),
 }
 
 
@@ -247,15 +260,32 @@ def _count_shared(data: StudyData, experiment: str, cells: Sequence[Cell]) -> li
                 summed = counts.setdefault((row["other_detector"], row["kind"]), [0] * 4)
                 for place, name in enumerate(COUNTS[1:]):
                     summed[place] += int(row[name])
-    return [SharedRow(other, kind, SharedErrors(*summed)) for (other, kind), summed in counts.items()]
+    shared = [SharedErrors(*summed) for summed in counts.values()]
+    corrected = correct_holm([errors.p for errors in shared])
+    return [
+        SharedRow(other, kind, errors, 1.0 if p is None else p)
+        for (other, kind), errors, p in zip(counts, shared, corrected, strict=True)
+    ]
 
 
-def _tell_shared(rows: Sequence[SharedRow], alpha: float) -> list[str]:
+def _tell_shared(rows: Sequence[SharedRow], own: str, alpha: float) -> list[str]:
+    """Which other detectors make more or fewer errors of a kind, and which are not told apart."""
     sentences = []
     for kind, said in ((MISSED, "missed defects"), (FALSE_ALARM, "false alarms")):
         of_kind = [row for row in rows if row.kind == kind]
-        level = [row.other for row in of_kind if row.shared.p >= alpha]
-        if of_kind and len(level) == len(of_kind):
+        apart = [row for row in of_kind if row.p < alpha]
+        for row in apart:
+            shared = row.shared
+            count = "fewer" if shared.second_wrong < shared.first_wrong else "more"
+            sentences.append(
+                f"{row.other} has {count} {said} than {own}: of {shared.total} images {shared.second_wrong} are wrong "
+                f"there alone, {shared.first_wrong} here alone (McNemar's test, p = {row.p:.2g}, corrected for "
+                f"{len(rows)} comparisons)."
+            )
+        level = [row.other for row in of_kind if row.p >= alpha]
+        if level and apart:
+            sentences.append(f"The {said} of {join_words(level)} are not told from its own in number.")
+        elif level:
             sentences.append(f"No other detector's {said} are told from its own in number (McNemar's test).")
     return sentences
 

@@ -1,45 +1,38 @@
 """The report's section on robustness: what shifts cost, what comes back, and what foretells it, read from the tables.
 
-It adds to "Under shift", which has every category: means, losses and recovery, correlation, ranking of features.
-Plain text: the template escapes it. Tested in tests/report/test_robustness.py.
+It adds to "Under shift", which has every category: means, changes and recovery, correlation, ranking of features. What
+shifts do to the setup that the page recommends stands under the recommendation. Every difference is told as a change:
+value minus what it is measured against. Plain text: the template escapes it. Tested in tests/report/test_robustness.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from patchshift.report.analyses.digits import show_ends, show_value
-from patchshift.report.analyses.losses import is_above_zero
 from patchshift.report.analyses.study_data import StudyData
-from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED
+from patchshift.report.conditions import IN_DOMAIN, Setup
 from patchshift.report.labels import name_backbone
 from patchshift.report.plots.distance_effects import describe_correlation
 from patchshift.report.results import Value, as_value, read_rows
+from patchshift.report.sections.changes import Row, read_estimate, show_range, turn, word_domain
+from patchshift.report.wording import join_words
 
 SHOWN = 4
 """Setups on a page; the table has all."""
 TABLES = ("robustness.csv", "cross_shift.csv", "distance_effects.csv", "feature_robustness.csv")
 
 _SETUP = ("split", "backbone", "detector", "seed", "policy")
-_OPENINGS = {
-    NO_ADAPTATION: "Used as it is",
-    RECALIBRATED: "With a threshold from shifted images",
-    ADAPTED: "With bank and threshold from shifted images",
-}
-_NAMES = {"image_auroc": "image AUROC", "f1": "F1", "specificity": "specificity"}
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
 class ConditionRow:
-    """Means over the categories in a shifted domain under one condition.
+    """Means over the categories in a shifted domain under one condition, or in the reference domain.
 
     Attributes:
         domain: as the config calls it.
-        condition: one of the three.
+        condition: one of the three, or in domain.
         categories: how many of them.
-        auroc, f1, specificity: the figures.
-        loss: image AUROC of the reference domain minus this one, on the same images.
+        auroc, f1, floor, misses, alarms: the figures; `floor` is F1's.
+        change: image AUROC minus that of the reference domain, on the same images.
         above_chance: that as a share of what the reference is above 0.5.
         recovery: image AUROC minus that without adaptation.
         share: that as a share of what was lost.
@@ -51,8 +44,10 @@ class ConditionRow:
     categories: int
     auroc: Value
     f1: Value
-    specificity: Value
-    loss: Value
+    floor: Value
+    misses: Value
+    alarms: Value
+    change: Value
     above_chance: Value
     recovery: Value
     share: Value
@@ -61,11 +56,31 @@ class ConditionRow:
 
 @dataclass(frozen=True)
 class SetupRobustness:
-    """One setup: domain -> its three rows, and what they say."""
+    """One setup.
+
+    Attributes:
+        name: the setup in words.
+        start: the reference domain, with most of its categories; None where it was not scored there.
+        categories: the most that were scored in one domain.
+        domains: domain -> its three rows.
+        sentences: domain -> what they say.
+        is_told: whether the sentences stand under the recommendation.
+    """
 
     name: str
+    start: ConditionRow | None
+    categories: int
     domains: dict[str, list[ConditionRow]]
-    sentences: list[str]
+    sentences: dict[str, list[str]]
+    is_told: bool
+
+    @property
+    def paragraphs(self) -> dict[str, list[str]]:
+        """Domains of which the same is said, in words -> what that is."""
+        domains: dict[tuple[str, ...], list[str]] = {}
+        for domain, said in self.sentences.items():
+            domains.setdefault(tuple(said), []).append(domain)
+        return {join_words(names): list(said) for said, names in domains.items()}
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,7 @@ class RobustnessSection:
 
     Attributes:
         reference: the domain that losses are measured against; empty where nothing is shifted.
-        setups: the setups that were scored in shifted domains, at most `SHOWN`.
+        setups: the setups that were scored in shifted domains, at most `SHOWN`, first the one that is told above.
         hidden: number of setups that are not among them.
         distance: the one that the study plots losses against, in words.
         correlations: what it foretells, one sentence for each setup.
@@ -107,9 +122,20 @@ class RobustnessSection:
     ranking: list[str]
     tables: list[str]
 
+    @property
+    def told(self) -> SetupRobustness | None:
+        """The setup whose sentences stand under the recommendation."""
+        return next((setup for setup in self.setups if setup.is_told), None)
 
-def describe_robustness(data: StudyData) -> RobustnessSection | None:
-    """What the study's tables say; None where no bank is scored away from the domain that it was fitted on."""
+
+def describe_robustness(data: StudyData, told: Setup | None = None, categories: int = 0) -> RobustnessSection | None:
+    """What the study's tables say; None where no bank is scored away from the domain that it was fitted on.
+
+    Args:
+        data: the study, with its tables.
+        told: the setup whose sentences stand under the recommendation.
+        categories: how many it was scored on in the reference domain.
+    """
     tables = {name: read_rows(data.folder / name) for name in TABLES}
     if not any(tables.values()):
         return None
@@ -118,7 +144,12 @@ def describe_robustness(data: StudyData) -> RobustnessSection | None:
         if row["kind"] == "mean":
             groups.setdefault(tuple(row[name] for name in _SETUP), []).append(row)
     named = [rows[0] for rows in groups.values()]
-    setups = [_describe_setup(rows, _name(rows[0], named)) for rows in list(groups.values())[:SHOWN]]
+    key = (told.split, told.backbone, told.detector, str(told.seed), told.threshold) if told else ()
+    ordered = sorted(groups, key=lambda group: group != key)  # stable
+    setups = [
+        _describe_setup(groups[group], _name(groups[group][0], named), group == key, categories if group == key else 0)
+        for group in ordered[:SHOWN]
+    ]
     features = tables["feature_robustness.csv"]
     shown = [_feature_row(row, features) for row in features]
     return RobustnessSection(
@@ -142,16 +173,20 @@ def _name(row: Row, others: Sequence[Row]) -> str:
     return ", ".join(parts)
 
 
-def _describe_setup(rows: Sequence[Row], name: str) -> SetupRobustness:
-    domains: dict[str, list[ConditionRow]] = {}
-    sentences = []
+def _describe_setup(rows: Sequence[Row], name: str, is_told: bool, categories: int) -> SetupRobustness:
+    domains: dict[str, list[Row]] = {}
     for row in rows:
-        domains.setdefault(row["domain"], []).append(_condition_row(row))
-    for domain in domains:
-        said = [words for row in rows if row["domain"] == domain if (words := _word_condition(row))]
-        if said:
-            sentences.append(f"{domain}: {' '.join(said)}")
-    return SetupRobustness(name, domains, sentences)
+        domains.setdefault(row["domain"], []).append(row)
+    most = max(categories, *(int(row["categories"]) for row in rows))
+    start = max(rows, key=lambda row: int(row["categories"]) if row["image_auroc_reference"] else 0)
+    return SetupRobustness(
+        name,
+        _reference_row(start) if start["image_auroc_reference"] else None,
+        most,
+        {domain: [_condition_row(row) for row in found] for domain, found in domains.items()},
+        {domain: said for domain, found in domains.items() if (said := word_domain(found, most))},
+        is_told,
+    )
 
 
 def _condition_row(row: Row) -> ConditionRow:
@@ -159,48 +194,25 @@ def _condition_row(row: Row) -> ConditionRow:
         domain=row["domain"],
         condition=row["condition"],
         categories=int(row["categories"]),
-        auroc=_read(row, "image_auroc"),
-        f1=_read(row, "f1"),
-        specificity=_read(row, "specificity"),
-        loss=_read(row, "image_auroc_loss"),
-        above_chance=_read(row, "image_auroc_loss_above_chance"),
-        recovery=_read(row, "image_auroc_recovery"),
-        share=_read(row, "image_auroc_recovery_relative"),
+        auroc=read_estimate(row, "image_auroc"),
+        f1=read_estimate(row, "f1"),
+        floor=read_estimate(row, "f1_floor"),
+        misses=read_estimate(row, "miss_rate"),
+        alarms=read_estimate(row, "false_alarm_rate"),
+        change=turn(read_estimate(row, "image_auroc_loss")),
+        above_chance=turn(read_estimate(row, "image_auroc_loss_above_chance")),
+        recovery=read_estimate(row, "image_auroc_recovery"),
+        share=read_estimate(row, "image_auroc_recovery_relative"),
         undefined=row["undefined"] or row["image_auroc_undefined"],
     )
 
 
-def _word_condition(row: Row) -> str:
-    """What one condition costs or brings back, as far as intervals tell; empty where it was not measured."""
-    if not int(row["categories"]):
-        return ""
-    metrics = list(_NAMES)
-    if row["condition"] == NO_ADAPTATION:
-        said = [_word_loss(row, metric) for metric in metrics]
-        nothing = "nothing is told apart from the reference domain"
-    else:
-        said = [_word_recovery(row, metric) for metric in metrics]
-        nothing = "no figure is told apart from the one without adaptation"
-    return f"{_OPENINGS[row['condition']]}, {'; '.join(filter(None, said)) or nothing}."
-
-
-def _word_loss(row: Row, metric: str) -> str:
-    loss = _read(row, f"{metric}_loss")
-    if is_above_zero(loss):
-        share = _read(row, f"{metric}_loss_above_chance") if metric == "image_auroc" else Value(None)
-        lost = f", {100 * share.value:.0f} % of what it was above chance" if share.value is not None else ""
-        return f"{_NAMES[metric]} falls by {_show(loss)}{lost}"
-    return f"{_NAMES[metric]} rises by {_show(_turn(loss))}" if is_above_zero(_turn(loss)) else ""
-
-
-def _word_recovery(row: Row, metric: str) -> str:
-    change = _read(row, f"{metric}_recovery")
-    if is_above_zero(change):
-        share = _read(row, f"{metric}_recovery_relative")
-        if share.value is None:
-            return f"{_NAMES[metric]} rises by {_show(change)}"
-        return f"{_NAMES[metric]} regains {_show(change)}, {100 * share.value:.0f} % of what was lost"
-    return f"{_NAMES[metric]} falls by another {_show(_turn(change))}" if is_above_zero(_turn(change)) else ""
+def _reference_row(row: Row) -> ConditionRow:
+    """The reference domain, which a row of a shifted one holds too."""
+    reference = {name.replace("_reference", ""): value for name, value in row.items() if "_reference" in name}
+    empty = dict.fromkeys((name for name in row if "_loss" in name or "_recovery" in name), "")
+    start = {"domain": row["reference_domain"], "condition": IN_DOMAIN, "undefined": "", "image_auroc_undefined": ""}
+    return _condition_row({**row, **reference, **empty, **start})
 
 
 def _word_correlations(rows: Sequence[Row], distance: str) -> list[str]:
@@ -219,10 +231,10 @@ def _feature_row(row: Row, others: Sequence[Row]) -> FeatureRow:
         name=_name(row, others),
         drift=float(row["feature_drift"]) if row["feature_drift"] else None,
         drift_rank=row["drift_rank"],
-        slope=_read(row, "lost_per_distance"),
+        slope=read_estimate(row, "lost_per_distance"),
         slope_rank=row["lost_per_distance_rank"],
-        gap=_read(row, "gap"),
-        gap_relative=_read(row, "gap_relative"),
+        gap=read_estimate(row, "gap"),
+        gap_relative=read_estimate(row, "gap_relative"),
         gap_rank=row["gap_rank"],
         undefined=row["undefined"],
     )
@@ -241,24 +253,5 @@ def _word_ranking(rows: Sequence[FeatureRow]) -> list[str]:
         first, second = (getattr(row, value) for row in ranked[:2])
         apart = first.high is not None and second.low is not None and first.high < second.low
         told = "its interval lies below that of the next" if apart else "its interval overlaps that of the next"
-        sentences.append(f"{title[0].upper()}{title[1:]}: {ranked[0].name}, {_show(first)}; {told}.")
+        sentences.append(f"{title[0].upper()}{title[1:]}: {ranked[0].name}, {show_range(first)}; {told}.")
     return sentences
-
-
-def _show(value: Value) -> str:
-    """`0.213 (0.088 to 0.347)`."""
-    assert value.value is not None
-    shown = show_value(value.value, value.low, value.high)
-    if value.low is None or value.high is None:
-        return shown
-    return f"{shown} ({' to '.join(show_ends(value.value, value.low, value.high))})"
-
-
-def _turn(value: Value) -> Value:
-    """Minus a value."""
-    turned = [None if end is None else -end for end in (value.value, value.high, value.low)]
-    return Value(turned[0], turned[1], turned[2])
-
-
-def _read(row: Row, name: str) -> Value:
-    return as_value(row, name, f"{name}_low", f"{name}_high")
