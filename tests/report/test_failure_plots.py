@@ -84,6 +84,21 @@ def test_the_gallery_shows_as_many_of_each_kind_as_asked_for_and_categories_take
     assert set(shown["image"]) <= {row["image"] for row in listed}
 
 
+def test_the_gallery_shows_failures_that_other_detectors_share_and_names_them(data: StudyData) -> None:
+    def miss_all(frame: pd.DataFrame) -> None:
+        frame.loc[frame["label"] == 1, "decision"] = "0"
+
+    assert not draw("failure_gallery", data)["band"].str.startswith("Failures that other").any()
+    edit_predictions(data, miss_all)
+    again = replace(data)
+    write_tables(again, "clean")
+    shown = draw("failure_gallery", again)
+    band = shown[shown["band"].str.startswith("Failures that other")]
+    assert len(band) == again.analysis.cases
+    assert set(band["also_wrong_for"]) == {"sharp"}
+    assert set(band["kind"]) == {"missed"}
+
+
 def test_the_gallery_has_an_image_a_map_and_an_outline_for_each_case(data: StudyData) -> None:
     drawn = draw_failure_gallery(replace(data, analysis=AnalysisSpec(cases=1)), "clean")
     assert drawn is not None

@@ -16,6 +16,7 @@ from PIL import Image
 
 from patchshift.data.packs import Pack
 from patchshift.plan.cells import Cell
+from patchshift.report.analyses.co_failures import IMAGE
 from patchshift.report.analyses.failures import (
     BEST,
     DEFECTIVE,
@@ -40,12 +41,16 @@ Bool = npt.NDArray[np.bool_]
 
 CAPTION = (
     "The worst failures and the clearest successes of the first detector: each image with its defect outlined, and its "
-    "anomaly map. Categories take turns; colours are those of each category's scores."
+    "anomaly map. Failures that other detectors share name them. Categories take turns; colours are those of each "
+    "category's scores."
 )
+
+SHARED, ALSO = "shared", "also_wrong_for"
 
 BANDS = {
     (MISSED, FAILURE): "Missed defects, the lowest scores first",
     (FALSE_ALARM, FAILURE): "False alarms, the highest scores first",
+    (SHARED, FAILURE): "Failures that other detectors share, those of most first",
     (FOUND, BEST): "Defects found most clearly",
     (PASSED, BEST): "Good images passed most clearly",
     (DEFECTIVE, WORST): "Defective images with the lowest scores (no threshold)",
@@ -53,7 +58,7 @@ BANDS = {
     (DEFECTIVE, BEST): "Defective images with the highest scores",
     (GOOD, BEST): "Good images with the lowest scores",
 }
-"""(kind, choice) of `failures.csv` -> its heading."""
+"""(kind, choice) of `failures.csv`, and failures that `co_failures.csv` names -> heading."""
 
 _ACROSS = 4  # cases side by side
 _MARGIN, _GAP, _TITLE, _HEADING, _WORDS = 0.08, 0.04, 0.3, 0.3, 0.5  # inches
@@ -80,12 +85,19 @@ def draw_failure_gallery(data: StudyData, experiment: str) -> Drawn | None:
     """
     cells = select_baseline(data, experiment)
     keys = [row_keys(cell) for cell in cells]
-    table = read_table(data, experiment, "failures.csv")
+    table, shared = (read_table(data, experiment, name) for name in ("failures.csv", "co_failures.csv"))
     chosen: dict[tuple[str, str], list[tuple[int, int, dict[str, str]]]] = {band: [] for band in BANDS}
     for number, cell in enumerate(cells):
+        others: dict[str, list[str]] = {}
+        for row in shared[row_names(cell)]:
+            if row["record"] == IMAGE:
+                others.setdefault(row["image"], []).append(row["other_detector"])
         for row in table[row_names(cell)]:
             if (row["kind"], row["choice"]) in chosen:
-                chosen[row["kind"], row["choice"]].append((int(row["rank"]), number, row))
+                chosen[row["kind"], row["choice"]].append((int(row["rank"]), number, {**row, ALSO: ""}))
+            if row["choice"] == FAILURE and row["image"] in others:
+                also = others[row["image"]]
+                chosen[SHARED, FAILURE].append((-len(also), number, {**row, ALSO: ", ".join(also)}))
     taken = {
         band: sorted(rows, key=lambda row: row[:2])[: data.analysis.cases] for band, rows in chosen.items() if rows
     }
@@ -151,7 +163,7 @@ def _draw_case(figure: Figure, shown: _Shown, corner: tuple[float, float], heigh
     words = (
         (f"{shown.category}, {case.defect or GOOD}", INK),
         (f"{case.verdict or 'score'}: {case.score:.3g}{threshold}", INK),
-        (case.image, MUTED),
+        (f"also {shown.row[ALSO]}" if shown.row[ALSO] else case.image, MUTED),
     )
     for line, (text, ink) in enumerate(words):
         y = (below - 0.13 - 0.125 * line) / total
