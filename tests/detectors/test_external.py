@@ -123,7 +123,7 @@ def test_maps_of_every_kind_keep_their_values(tmp_path: Path, name: str, pixels:
 
 
 def test_rows_of_images_that_are_not_asked_for_need_not_be_right(read: Read) -> None:
-    assert read("test/a.png,1", "test/c.png,2", "test/b.png,nan").scores.image_scores.tolist() == [2, 1]
+    assert read("test/a.png,1", "test/c.png,2", "test/b.png,inf").scores.image_scores.tolist() == [2, 1]
 
 
 def test_unknown_images_are_counted_and_ignored(read: Read, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,10 +151,10 @@ def test_ignored_regions_are_said_not_to_change_image_scores(
     ("lines", "message"),
     [
         (["test/c.png,1"], r"has no score of test/a\.png \(1 in all\): add a row for each validation and test image"),
-        (["test/a.png,1", "test/c.png,high"], "line 3: score 'high' is not a finite number"),
-        (["test/a.png,inf", "test/c.png,1"], "line 2: score 'inf' is not a finite number"),
-        (["test/a.png,nan", "test/c.png,"], "2 mistakes:\n  line 2: score 'nan' .*\n  line 3: score '' is not"),
-        (["test/a.png,1e300", "test/c.png,1"], "line 2: score '1e300' is not a finite number"),
+        (["test/a.png,1", "test/c.png,high"], "line 3: score 'high' is neither a finite number nor nan"),
+        (["test/a.png,inf", "test/c.png,1"], "line 2: score 'inf' is neither a finite number nor nan"),
+        (["test/a.png,inf", "test/c.png,"], "2 mistakes:\n  line 2: score 'inf' .*\n  line 3: score '' is neither"),
+        (["test/a.png,1e300", "test/c.png,1"], "line 2: score '1e300' is neither a finite number nor nan"),
         (["test/a.png,1", "test/c.png,2", "test/a.png,1"], "line 4: image 'test/a.png' stands in line 2 already"),
         (["test/a.png,1,5", "test/c.png,2"], "line 2: 3 values for 2 columns"),
     ],
@@ -229,3 +229,10 @@ def test_maps_that_are_no_maps_are_named(tmp_path: Path, name: str, save: Callab
     save(tmp_path / name)
     with pytest.raises(UserError, match=rf"{name}: .*{message}"):
         read_map(tmp_path / name)
+
+
+def test_an_image_without_a_score_is_counted_and_has_none(read: Read, caplog: pytest.LogCaptureFixture) -> None:
+    scores = read("test/a.png,1", "test/c.png,NaN").scores.image_scores
+    assert sorted(scores.tolist(), key=np.isnan)[0] == 1
+    assert np.isnan(scores).sum() == 1
+    assert "1 images have no score" in caplog.text

@@ -15,11 +15,12 @@ from patchshift.report.analyses import summary, summary_texts
 from patchshift.report.analyses.published import Figure
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.summary import BELOW, BEST, CATEGORY, COLUMNS, MACRO, SPREAD, summary_table
-from patchshift.report.analyses.summary_blocks import SHOWN, read_blocks
+from patchshift.report.analyses.summary_blocks import SHOWN, Block, SetupLines, read_blocks
 from patchshift.report.analyses.summary_grids import (
     MOST_COLUMNS,
     Grid,
     category_grids,
+    mark_notes,
     metrics_grid,
     published_grid,
     split_published,
@@ -397,3 +398,11 @@ def test_a_table_without_rows_makes_an_empty_section(made, tmp_path):
 
 def test_equal_studies_give_equal_texts(made):
     assert summary_markdown(made.data, "clean") == summary_markdown(made.data, "clean")
+
+
+def test_means_of_some_categories_say_of_how_many():
+    filled = {**dict.fromkeys(SHOWN, "0.9"), "standing": "", "gain": ""}
+    lines = SetupLines("one", filled, filled, {"a": filled, "b": {**filled, "f1": "", "pro": ""}})
+    block = Block("", ["d"], "", [lines])
+    assert mark_notes(block) == ["Not all 2 categories have every metric; means are: PRO of 1, F1 of 1."]
+    assert mark_notes(Block("", ["d"], "", [SetupLines("one", filled, filled, {"a": filled, "b": filled})])) == []

@@ -65,9 +65,9 @@ def read_external(table: Path, rows: Sequence[ImageRow], root: Path, wanted: Seq
         wanted: keys of the n images whose scores are read.
 
     Raises:
-        UserError: naming all lines with mistakes (a score that is no finite number, an image that stands there twice, a
-            map that is missing or lies outside the table's folder), or the images that have no score, or all maps that
-            cannot be read or are of another shape than the first.
+        UserError: naming all lines with mistakes (a score that is neither a finite number nor nan, an image that stands
+            there twice, a map that is missing or lies outside the table's folder), or the images that have no score, or
+            all maps that cannot be read or are of another shape than the first.
     """
     lines, columns, mistakes = read_lines(table, ["image", "score"])
     unused = [name for name in columns if name not in COLUMNS]
@@ -88,6 +88,8 @@ def read_external(table: Path, rows: Sequence[ImageRow], root: Path, wanted: Seq
         log.warning("%s: %d rows are ignored, because the image index does not have their images", table, unknown)
     _warn_of_ignored_regions([row for row in rows if row.key in used])
     scores = np.array([float(line.values["score"]) for line in used.values()], np.float32)
+    if np.isnan(scores).any():
+        log.warning("%s: %d images have no score (nan): their metrics are undefined", table, np.isnan(scores).sum())
     files = [table.parent / name for line in used.values() if (name := line.values.get("map"))]
     maps = _read_maps(files) if files else np.zeros((len(used), 0, 0), np.float32)
     log.info("scores of %d images, maps of %d", len(used), len(files))
@@ -130,17 +132,19 @@ def _find_images(lines: Sequence[Line], names: Mapping[str, str]) -> tuple[dict[
 
 def _find_bad_scores(lines: Iterable[Line]) -> list[Mistake]:
     return [
-        (line.number, f"score '{line.values['score']}' is not a finite number")
+        (line.number, f"score '{line.values['score']}' is neither a finite number nor nan")
         for line in lines
-        if not _is_finite(line.values["score"])
+        if not _is_score(line.values["score"])
     ]
 
 
-def _is_finite(text: str) -> bool:
+def _is_score(text: str) -> bool:
+    """Whether it is a number that single precision holds, or `nan`: the method gave the image none."""
     try:
-        return abs(float(text)) <= float(np.finfo(np.float32).max)  # NaN is not
+        value = float(text)
     except ValueError:
         return False
+    return math.isnan(value) or abs(value) <= float(np.finfo(np.float32).max)
 
 
 def _find_bad_maps(lines: Collection[Line], folder: Path) -> Iterator[Mistake]:

@@ -220,7 +220,8 @@ class _Comparison:
         if self.baseline is None:
             return {}
         named = {"baseline": self.baseline.setup.name}
-        gain = None if self.baseline is group else self.resampled.difference(group, self.baseline, pairs)
+        same = self.baseline.setup.ranker == group.setup.ranker  # another policy ranks no image otherwise
+        gain = None if same else self.resampled.difference(group, self.baseline, pairs)
         return named | ({} if gain is None else {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high})
 
     def _standing(self, group: Group, rivals: Sequence[tuple[Group, float]], pairs: Sequence[Pair]) -> str:

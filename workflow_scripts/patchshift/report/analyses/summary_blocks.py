@@ -106,6 +106,16 @@ class Block:
         return any(row["standing"] == "level" for row in rows)
 
     @property
+    def coverage(self) -> dict[str, int]:
+        """Heading of a metric that some category lacks -> the categories that a setup's mean of it is of, at least."""
+        found = {}
+        for metric, heading in SHOWN.items():
+            counts = [sum(bool(row[metric]) for row in setup.categories.values()) for setup in self.setups]
+            if 0 < min(counts) < len(self.categories):
+                found[heading] = min(counts)
+        return found
+
+    @property
     def seeds(self) -> int:
         """The most seeds that a setup has."""
         return max(int(setup.whole["seeds"] or 1) for setup in self.setups)

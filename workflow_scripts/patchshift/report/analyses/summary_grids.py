@@ -155,11 +155,14 @@ def split_published(grid: Grid) -> list[Grid]:
 
 
 def mark_notes(block: Block) -> list[str]:
-    """What the marks of a block mean; empty where it has none."""
+    """What the marks of a block mean, and of how many categories its means are where these differ."""
+    total = len(block.categories)
+    parts = ", ".join(f"{heading} of {count}" for heading, count in block.coverage.items())
+    notes = [f"Not all {total} categories have every metric; means are: {parts}."] if parts else []
     if not block.is_ranked:
-        return []
+        return notes
     level = " ≈: these test images do not tell it from the best (paired difference)." if block.has_level else ""
-    return [f"Bold: the highest image AUROC.{level}"]
+    return [f"Bold: the highest image AUROC.{level}", *notes]
 
 
 def _source_notes(sources: dict[str, int]) -> list[str]:
