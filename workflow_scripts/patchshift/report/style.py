@@ -146,7 +146,10 @@ def inline_svg(text: str, name: str) -> str:
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure at print size, nothing of it cut off; equal figures give equal bytes."""
     with atomic_path(path) as partial, figure_style():
-        figure.savefig(partial, format="png", dpi=PRINT_DPI, bbox_inches="tight", metadata={"Software": None})
+        options: dict[str, Any] = {"compress_level": 1}  # photographs take half the time, and a tenth more room
+        figure.savefig(
+            partial, format="png", dpi=PRINT_DPI, bbox_inches="tight", metadata={"Software": None}, pil_kwargs=options
+        )
 
 
 def save_svg(figure: Figure, path: Path) -> None:
