@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from patchshift.evaluation.image_metrics import image_auroc
-from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval
+from patchshift.evaluation.statistics import bootstrap_image_auroc, percentile_interval
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -80,7 +80,7 @@ def resample_auroc(
         Undefined: if a class is missing or a score is not finite.
     """
     values = [image_auroc(anomalous, row) for row in scores]
-    drawn = [bootstrap_image_ranking(anomalous, row, resamples=resamples, seed=seed)["image_auroc"] for row in scores]
+    drawn = [bootstrap_image_auroc(anomalous, row, resamples=resamples, seed=seed) for row in scores]
     return ResampledAuroc(np.array(values), np.array(drawn))
 
 

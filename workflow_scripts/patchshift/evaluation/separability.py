@@ -18,7 +18,7 @@ from patchshift.data.streams import draw_stream
 from patchshift.data.tables import write_table
 from patchshift.evaluation.patch_samples import ImageContents, PatchLabels, gather_patches
 from patchshift.evaluation.ranking import auroc, counts_by_score
-from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval
+from patchshift.evaluation.statistics import bootstrap_image_auroc, percentile_interval
 from patchshift.features.representations import CHUNK_MB, Representation, fit_representation
 from patchshift.features.store import FeatureRows
 from patchshift.plan.representation_specs import RepresentationSpec
@@ -162,8 +162,8 @@ def _separate(
         chosen = of_type | good
         anomalous = of_type[chosen]
         values["image_auroc"] = _auroc(scores[good], scores[of_type])
-        drawn = bootstrap_image_ranking(anomalous, scores[chosen], resamples=resamples, seed=seed)
-        values["low"], values["high"] = percentile_interval(drawn["image_auroc"], confidence)
+        drawn = bootstrap_image_auroc(anomalous, scores[chosen], resamples=resamples, seed=seed)
+        values["low"], values["high"] = percentile_interval(drawn, confidence)
         if defective.any():
             normal = distances[good][~labels.ignored[good]]
             values["patch_auroc"] = _auroc(normal, distances[of_type][defective])

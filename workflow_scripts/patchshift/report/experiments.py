@@ -10,7 +10,7 @@ from patchshift.plan.cells import Cell
 from patchshift.report.analyses.digits import show_value
 from patchshift.report.figures import Bar
 from patchshift.report.labels import Keys, category_labels, group_labels
-from patchshift.report.results import Images, StudyResults, Value, as_value
+from patchshift.report.results import Images, StudyResults, Value, read_estimate
 from patchshift.report.tables import row_keys
 
 METRICS = {
@@ -103,7 +103,7 @@ def _show(value: Value) -> str:
 def bars_of_rows(rows: Sequence[Mapping[str, str]]) -> list[Bar]:
     """Image AUROC per category and group of an experiment's `results.csv`."""
     ranked = rank_rows(rows)
-    values = [as_value(dict(row), "image_auroc", "image_auroc_low", "image_auroc_high") for row in ranked]
+    values = [read_estimate(row, "image_auroc") for row in ranked]
     return [
         Bar(*labels) for labels in zip(category_labels(ranked), group_labels(ranked), values, strict=True)
     ]  # fmt: skip

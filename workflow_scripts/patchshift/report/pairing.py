@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.evaluation.image_metrics import image_auroc
-from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval, wilson_interval
+from patchshift.evaluation.statistics import bootstrap_image_auroc, percentile_interval, wilson_interval
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
@@ -177,8 +177,7 @@ def _resample_mean(results: StudyResults, cells: Sequence[Cell], spec: Evaluatio
 def _resample_auroc(anomalous: Bool, scores: Float64, spec: EvaluationSpec, position: int) -> Float64:
     """[R] image AUROC of each resample; the draws depend on the category's position and its labels only."""
     seed = spec.bootstrap_seed + position  # categories are drawn independently of each other
-    draws = bootstrap_image_ranking(anomalous, scores, resamples=spec.bootstrap_resamples, seed=seed)
-    return draws["image_auroc"]
+    return bootstrap_image_auroc(anomalous, scores, resamples=spec.bootstrap_resamples, seed=seed)
 
 
 def _share(count: int, total: int, confidence: float) -> Share | None:

@@ -5,7 +5,7 @@ Tested in tests/report/test_results.py.
 
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,10 +115,15 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def as_value(row: dict[str, str], name: str = "value", low: str = "low", high: str = "high") -> Value:
+def as_value(row: Mapping[str, str], name: str = "value", low: str = "low", high: str = "high") -> Value:
     """The estimate in three of a row's columns; empty fields are None."""
     value, lowest, highest = (float(row[key]) if row.get(key) else None for key in (name, low, high))
     return Value(value, lowest, highest, row.get("undefined", ""))
+
+
+def read_estimate(row: Mapping[str, str], metric: str) -> Value:
+    """A metric of a row with its interval, `{metric}_low` and `{metric}_high`."""
+    return as_value(row, metric, f"{metric}_low", f"{metric}_high")
 
 
 def _key(cell: Cell, *, ranking: bool = False) -> KeyTuple:

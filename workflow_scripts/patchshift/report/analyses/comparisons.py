@@ -22,7 +22,7 @@ from patchshift.evaluation.comparisons import (
     find_level,
 )
 from patchshift.evaluation.image_metrics import image_auroc
-from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile_interval
+from patchshift.evaluation.statistics import bootstrap_image_auroc, percentile_interval
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
@@ -216,8 +216,8 @@ class Comparer:
             key = cell, position, kept.tobytes()
             if key not in self._drawn:
                 seed = self.spec.bootstrap_seed + position  # categories are drawn independently of each other
-                resampled = bootstrap_image_ranking(labels, of_side, resamples=self.spec.bootstrap_resamples, seed=seed)
-                self._drawn[key] = resampled["image_auroc"]
+                resamples = self.spec.bootstrap_resamples
+                self._drawn[key] = bootstrap_image_auroc(labels, of_side, resamples=resamples, seed=seed)
             sides.append(self._drawn[key])
         difference: Float64 = sides[0] - sides[1]
         return difference

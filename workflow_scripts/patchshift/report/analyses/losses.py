@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.evaluation.image_metrics import DECISION_METRICS, Confusion, count_decisions, image_auroc
-from patchshift.evaluation.ranking import auroc, counts_by_score
-from patchshift.evaluation.statistics import draw_images, percentile_interval
+from patchshift.evaluation.statistics import bootstrap_image_auroc, draw_images, percentile_interval
 from patchshift.evaluation.undefined import Estimate, Undefined
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
@@ -69,10 +68,8 @@ def sample_metric(
     if metric == "image_auroc":
         scores = images.scores[chosen]
         value = image_auroc(anomalous, scores)
-        draws = draw_images(anomalous, spec.bootstrap_resamples, seed=spec.bootstrap_seed + position)
-        return Sample(
-            value, auroc(counts_by_score(scores, draws * ~anomalous), counts_by_score(scores, draws * anomalous))
-        )
+        seed = spec.bootstrap_seed + position
+        return Sample(value, bootstrap_image_auroc(anomalous, scores, resamples=spec.bootstrap_resamples, seed=seed))
     if images.decisions is None:
         raise Undefined(results.value(cell, metric).undefined or "no decision")
     called = images.decisions[chosen] == 1

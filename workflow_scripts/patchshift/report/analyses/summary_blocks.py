@@ -13,7 +13,7 @@ from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.summary import CATEGORY, MACRO
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
 from patchshift.report.labels import name_backbone
-from patchshift.report.results import Value, as_value
+from patchshift.report.results import Value, read_estimate
 
 Row = Mapping[str, str]
 
@@ -224,11 +224,6 @@ def span(figure: Figure) -> str:
     return " to ".join(round_off(value, figure.decimals) for value in ends)
 
 
-def estimate_of(row: Row, metric: str) -> Value:
-    """A metric of a row with its interval."""
-    return as_value(dict(row), metric, f"{metric}_low", f"{metric}_high")
-
-
 def split_text(value: Value, *, signed: bool = False) -> tuple[str, str]:
     """A number and its interval, `0.91` and `0.86, 0.95`; the second is empty where it has none."""
     if value.value is None:
@@ -241,7 +236,7 @@ def split_text(value: Value, *, signed: bool = False) -> tuple[str, str]:
 
 def show_deviation(row: Row, beside: Row, metric: str, part: str = "") -> str:
     """A standard deviation, with the decimals of the mean that it belongs to; a dash where there is none."""
-    text, mean = row[f"{metric}{part}"], estimate_of(beside, metric)
+    text, mean = row[f"{metric}{part}"], read_estimate(beside, metric)
     if not text or mean.value is None:
         return "-"
     return round_off(float(text), count_decimals(mean.value, mean.low, mean.high))
@@ -255,4 +250,4 @@ def show_grade(row: Row) -> str:
 
 def gain_of(row: Row) -> Value | None:
     """The gain over the baseline; None of the baseline itself, or where there is none."""
-    return as_value(dict(row), "gain", "gain_low", "gain_high") if row["gain"] else None
+    return read_estimate(row, "gain") if row["gain"] else None

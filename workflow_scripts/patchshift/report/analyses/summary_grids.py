@@ -11,12 +11,12 @@ from patchshift.report.analyses.summary_blocks import (
     Block,
     Row,
     SetupLines,
-    estimate_of,
     gain_of,
     show_deviation,
     show_grade,
     split_text,
 )
+from patchshift.report.results import read_estimate
 
 MOST_COLUMNS = 4
 """Setups side by side; more would not fit a printed page."""
@@ -174,7 +174,7 @@ def _auroc(row: Row | None) -> Entry:
 
 
 def _metric(row: Row, name: str) -> Entry:
-    return Entry(*split_text(estimate_of(row, name)), row["standing"] if name == "image_auroc" else "")
+    return Entry(*split_text(read_estimate(row, name)), row["standing"] if name == "image_auroc" else "")
 
 
 def _gain(row: Row) -> Entry:

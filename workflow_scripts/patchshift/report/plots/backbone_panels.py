@@ -18,7 +18,7 @@ from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH, add_legend
 from patchshift.report.labels import category_labels, name_backbone, split_labels
 from patchshift.report.plots.drawn import Drawn
-from patchshift.report.results import Value, as_value, read_rows
+from patchshift.report.results import Value, read_estimate, read_rows
 from patchshift.report.style import MUTED, RULE, colour, figure_style, marker
 
 CAPTION = (
@@ -62,14 +62,16 @@ def draw_backbone_panels(data: StudyData, experiment: str) -> Drawn | None:
     for row in rows:
         if row["kind"] == "mean":
             panel = "home" if row["relation"] == IN_DOMAIN else "away"
-            marks.append(Mark(panel, named[id(row)], named[id(row)], row["relation"], _read(row, "image_auroc")))
+            marks.append(
+                Mark(panel, named[id(row)], named[id(row)], row["relation"], read_estimate(row, "image_auroc"))
+            )
         elif row["kind"] == "gap":
-            marks.append(Mark("gap", named[id(row)], named[id(row)], row["relation"], _read(row, "gap")))
+            marks.append(Mark("gap", named[id(row)], named[id(row)], row["relation"], read_estimate(row, "gap")))
     everywhere = category_labels([row for row in rows if row["kind"] == "pair"])
     order = {category: number for number, category in enumerate(dict.fromkeys(everywhere))}
     found: dict[tuple[str, str, str], list[Value]] = {}
     for row, category in sorted(zip(pairs, category_labels(pairs), strict=True), key=lambda each: order[each[1]]):
-        found.setdefault((category, named[id(row)], row["relation"]), []).append(_read(row, "image_auroc"))
+        found.setdefault((category, named[id(row)], row["relation"]), []).append(read_estimate(row, "image_auroc"))
     for (category, setup, relation), values in found.items():
         marks.append(Mark("category", category, setup, relation, _average(values)))
     return Drawn(_draw(marks), _tabulate(marks))
@@ -172,10 +174,6 @@ def _look(position: int, shape: str) -> dict[str, Any]:
         "color": colour(position), "marker": shape, "markersize": 5.5, "linestyle": "", "markeredgecolor": "white",
         "markeredgewidth": 0.5,
     }  # fmt: skip
-
-
-def _read(row: Row, name: str) -> Value:
-    return as_value(dict(row), name, f"{name}_low", f"{name}_high")
 
 
 def _tabulate(marks: Sequence[Mark]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from patchshift.report.distances import HEADINGS
 from patchshift.report.figures import WIDTH, add_legend
 from patchshift.report.labels import name_backbone
 from patchshift.report.plots.drawn import Drawn
-from patchshift.report.results import Value, as_value, read_rows
+from patchshift.report.results import Value, as_value, read_estimate, read_rows
 from patchshift.report.style import INK, MUTED, colour, figure_style, marker
 
 CAPTION = (
@@ -130,8 +130,8 @@ _ENDS = ("correlation", "correlation_low", "correlation_high")
 
 def _draw_points(axes: Axes, rows: Sequence[Row], number: int) -> None:
     for row in rows:
-        x = as_value(dict(row), "distance", "distance_low", "distance_high")
-        y = as_value(dict(row), "loss", "loss_low", "loss_high")
+        x = read_estimate(row, "distance")
+        y = read_estimate(row, "loss")
         assert x.value is not None
         assert y.value is not None
         thin: dict[str, Any] = {"color": colour(number), "linewidth": 0.8, "alpha": 0.45, "solid_capstyle": "butt"}

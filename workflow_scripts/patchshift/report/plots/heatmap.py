@@ -19,7 +19,7 @@ from patchshift.report.experiments import rank_rows
 from patchshift.report.figures import WIDTH, wrap_title
 from patchshift.report.labels import Keys, as_called, category_labels, group_labels, split_labels, trained_on
 from patchshift.report.plots.drawn import Drawn
-from patchshift.report.results import Value, as_value, read_rows
+from patchshift.report.results import Value, read_estimate, read_rows
 from patchshift.report.style import MUTED, figure_style
 
 CAPTION = (
@@ -38,7 +38,7 @@ def draw_auroc_heatmap(data: StudyData, experiment: str) -> Drawn | None:
     groups, categories = group_labels(rows), category_labels(rows)
     if len(set(map(_setup, rows))) < 2 or len(set(categories)) < 2:
         return None
-    values = [as_value(dict(row), "image_auroc", "image_auroc_low", "image_auroc_high") for row in rows]
+    values = [read_estimate(row, "image_auroc") for row in rows]
     places = [_place(row) for row in rows]
     fields = [
         {"group": group, "category": category, "fitted_on": place[0], "scored_on": place[1],

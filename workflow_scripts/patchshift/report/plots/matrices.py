@@ -22,7 +22,7 @@ from patchshift.report.figures import WIDTH, wrap_title
 from patchshift.report.labels import name_backbone, split_labels
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.plots.heatmap import COLOURS, choose_ink
-from patchshift.report.results import Value, as_value, read_rows
+from patchshift.report.results import Value, as_value, read_estimate, read_rows
 from patchshift.report.style import MUTED, figure_style
 
 TRANSFER_CAPTION = (
@@ -121,7 +121,7 @@ def draw_cross_shift(data: StudyData) -> Drawn | None:
             values: dict[tuple[str, str], Value] = {}
             for each in chosen:
                 place = each["trained_on"], each["tested_on"]
-                values.setdefault(place, as_value(dict(each), measure, f"{measure}_low", f"{measure}_high"))
+                values.setdefault(place, read_estimate(each, measure))
             home = {place for place in values if place[0] == place[1]}
             if any(value.value is not None for value in values.values()):
                 matrices.append(Matrix(setup, measure, values, home, rows, columns, (0.0, 1.0)))

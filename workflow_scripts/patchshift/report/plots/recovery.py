@@ -10,7 +10,7 @@ import pandas as pd
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
 from patchshift.report.plots.drawn import Drawn
-from patchshift.report.results import Value, as_value, read_rows
+from patchshift.report.results import Value, read_estimate, read_rows
 from patchshift.report.shift_figure import SHIFT_METRICS, draw_shift
 
 CAPTION = (
@@ -52,15 +52,11 @@ def _panels(rows: Sequence[dict[str, str]], categories: Sequence[str]) -> Panels
         if not int(row["categories"]):
             continue
         domain = panels.setdefault(name, {}).setdefault(row["domain"], {})
-        start = {metric: _read(row, f"{metric}_reference") for metric in SHIFT_METRICS}
+        start = {metric: read_estimate(row, f"{metric}_reference") for metric in SHIFT_METRICS}
         if any(value.value is not None for value in start.values()):
             domain.setdefault(IN_DOMAIN, start)
-        domain[row["condition"]] = {metric: _read(row, metric) for metric in SHIFT_METRICS}
+        domain[row["condition"]] = {metric: read_estimate(row, metric) for metric in SHIFT_METRICS}
     return panels
-
-
-def _read(row: dict[str, str], name: str) -> Value:
-    return as_value(row, name, f"{name}_low", f"{name}_high")
 
 
 def _tabulate(panels: Panels) -> pd.DataFrame:

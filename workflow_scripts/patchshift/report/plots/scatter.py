@@ -16,7 +16,7 @@ from patchshift.report.experiments import rank_rows
 from patchshift.report.figures import WIDTH, add_legend, count_columns, wrap_title
 from patchshift.report.labels import category_labels, group_labels, split_labels
 from patchshift.report.plots.drawn import Drawn
-from patchshift.report.results import as_value, read_rows
+from patchshift.report.results import read_estimate, read_rows
 from patchshift.report.style import INK, MUTED, dot, figure_style, whisker
 
 CAPTION = (
@@ -36,7 +36,7 @@ def draw_auroc_scatter(data: StudyData, experiment: str) -> Drawn | None:
     rows = rank_rows(read_rows(data.experiment_folder(experiment) / "results.csv"))
     marks = []
     for category, group, row in zip(category_labels(rows), group_labels(rows), rows, strict=True):
-        values = [as_value(dict(row), name, f"{name}_low", f"{name}_high") for name in METRICS]
+        values = [read_estimate(row, name) for name in METRICS]
         if all(value.value is not None for value in values):
             ends = {f"{name}{end}": getattr(value, field)
                     for name, value in zip(METRICS, values, strict=True)

@@ -10,7 +10,7 @@ from patchshift.report.analyses.losses import is_above_zero
 from patchshift.report.analyses.robustness import LOSSES
 from patchshift.report.conditions import ADAPTED, NO_ADAPTATION, RECALIBRATED
 from patchshift.report.pairing import hundredths
-from patchshift.report.results import Value, as_value
+from patchshift.report.results import Value, read_estimate
 
 _OPENINGS = {
     NO_ADAPTATION: "Used as it is",
@@ -99,8 +99,3 @@ def turn(value: Value) -> Value:
     """Minus a value."""
     turned = [None if end is None else 0.0 - end for end in (value.value, value.high, value.low)]  # never -0.0
     return Value(turned[0], turned[1], turned[2])
-
-
-def read_estimate(row: Row, name: str) -> Value:
-    """A column of a row, with its interval."""
-    return as_value(row, name, f"{name}_low", f"{name}_high")

@@ -12,8 +12,8 @@ from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.conditions import IN_DOMAIN, Setup
 from patchshift.report.labels import name_backbone
 from patchshift.report.plots.distance_effects import describe_correlation
-from patchshift.report.results import Value, as_value, read_rows
-from patchshift.report.sections.changes import Row, read_estimate, show_range, turn, word_domain
+from patchshift.report.results import Value, read_estimate, read_rows
+from patchshift.report.sections.changes import Row, show_range, turn, word_domain
 from patchshift.report.wording import join_words
 
 SHOWN = 4
@@ -219,7 +219,7 @@ def _word_correlations(rows: Sequence[Row], distance: str) -> list[str]:
     found = [row for row in rows if row["kind"] == "correlation" and row["distance_name"] == distance]
     sentences = []
     for row in found:
-        correlation = as_value(row, "correlation", "correlation_low", "correlation_high")
+        correlation = read_estimate(row, "correlation")
         said = describe_correlation(correlation, int(row["pairs"]))
         name = f"{_name(row, found)}: " if len(found) > 1 else ""
         sentences.append(f"{name}{said}." if name else f"{said[0].upper()}{said[1:]}.")
