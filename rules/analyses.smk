@@ -2,7 +2,7 @@
 #
 # Needs  results/studies/{study}/{metrics,predictions}.csv, results/studies/{study}/experiments/{experiment}/{results,costs}.csv,
 #        results/packs, results/scores, results/splits, results/thresholds  (of the study's cells, for what is known of
-#        images and for pictures), results/studies/{study}/distances.csv  (where the study measures distances)
+#        images and for pictures), results/studies/{study}/{distances,feature_drifts}.csv  (where distances are measured)
 # Makes  results/studies/{study}/experiments/{experiment}/*.csv, summary.md, summary.tex  (plan.analyses)
 #        results/studies/{study}/experiments/{experiment}/figures/, results/studies/{study}/figures/
 #        results/studies/{study}/{robustness,cross_shift,distance_effects,feature_robustness}.csv
@@ -43,6 +43,7 @@ rule analyse_study:
         metrics=f"{study.folder}/metrics.csv",
         predictions=f"{study.folder}/predictions.csv",
         distances=exhibits.list_distance_tables(study),
+        drifts=exhibits.list_drift_tables(study),
     output:
         tables=expand(f"{study.folder}/{{table}}", table=analyses.STUDY_TABLES),
     log:

@@ -39,7 +39,7 @@ rule fit_detector:
         detector=external.name_detectors(study, fitted=True),
     conda:
         "../envs/numeric.yaml"
-    threads: 2
+    threads: lambda wildcards: study.catalog.detectors[wildcards.detector].threads
     resources:
         mem_mb=lambda wildcards: training_inputs.fit_memory(study, wildcards.detector),
         runtime=60,

@@ -3,7 +3,7 @@
 # Needs  results/features/{dataset}/{category}/{domain}/{backbone}.h5, results/splits/{dataset}/{category}/{split}.csv
 #        (of what is trained on, each member of a pool, and of the target)
 # Makes  results/distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/<target>.json,
-#        results/studies/{study}/distances.csv and distances.png
+#        results/studies/{study}/{distances,feature_drifts}.csv and distances.png
 
 
 rule measure_distances:
@@ -24,7 +24,7 @@ rule measure_distances:
         mem_mb=3000,
         runtime=60,
     params:
-        spec=lambda wildcards: inspections.distance_spec(study),
+        spec=lambda wildcards: inspections.distance_spec(study, wildcards.backbone),
         stage=stage_version("measure_distances"),
     shell:
         "python workflow_scripts/measure_distances.py"
@@ -38,6 +38,7 @@ rule collect_distances:
         distances=[pair.path for pair in inspections.list_distances(study)],
     output:
         table=f"{study.folder}/distances.csv",
+        drifts=f"{study.folder}/feature_drifts.csv",
         figure=report(
             f"{study.folder}/distances.png",
             category="Features",
@@ -58,4 +59,4 @@ rule collect_distances:
         stage=stage_version("collect_distances"),
     shell:
         "python workflow_scripts/collect_distances.py --plan {params.plan:q} --backbones {params.backbones:q}"
-        " --table {output.table:q} --figure {output.figure:q} > {log:q} 2>&1"
+        " --table {output.table:q} --drifts {output.drifts:q} --figure {output.figure:q} > {log:q} 2>&1"

@@ -68,7 +68,7 @@ rule predict_images:
         "results/benchmarks/predict_images/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}/from/{calibration_dataset}/{calibration_category}/{calibration_domain}/{policy}.tsv"
     conda:
         "../envs/predict.yaml"
-    threads: 2
+    threads: lambda wildcards: study.catalog.detectors[wildcards.detector].threads
     resources:
         mem_mb=4000,
         gpu=EXTRACTION_CARDS,

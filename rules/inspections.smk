@@ -47,7 +47,7 @@ rule trace_attention:
         "results/benchmarks/trace_attention/{dataset}/{category}/{domain}/{split}/{backbone}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: 2
+    threads: lambda wildcards: study.catalog.backbones[wildcards.backbone].threads
     resources:
         mem_mb=4000,
         runtime=60,

@@ -27,7 +27,7 @@ rule score_images:
         detector=external.name_detectors(study, fitted=True),
     conda:
         "../envs/numeric.yaml"
-    threads: 2
+    threads: lambda wildcards: study.catalog.detectors[wildcards.detector].threads
     resources:
         mem_mb=4000,
         runtime=60,

@@ -26,6 +26,12 @@ def test_images_are_shared_among_as_many_threads_as_blas_may_use(threads: int) -
         assert threads_of_numpy() == threads
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_to_share_out_is_nothing(threads: int) -> None:
+    with threadpool_limits(threads, "blas"):
+        assert map_in_threads(lambda image: image, 0) == []
+
+
 def test_one_blas_thread_is_left_as_it_was_after_an_error() -> None:
     before = thread_count()
     with pytest.raises(RuntimeError), one_blas_thread():

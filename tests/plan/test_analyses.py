@@ -43,7 +43,7 @@ def test_every_experiment_has_its_tables_and_figures_and_the_study_has_its_own(s
 
 def test_no_table_has_the_name_of_one_that_is_collected() -> None:
     collected = {"results.csv", "costs.csv", "pools.csv", "metrics.csv", "predictions.csv", "timings.csv"}
-    collected |= {"distances.csv", "results.txt"}
+    collected |= {"distances.csv", "feature_drifts.csv", "results.txt"}
     names = [*EXPERIMENT_TABLES, *STUDY_TABLES]
     assert len(set(names)) == len(names)
     assert not collected & set(names)

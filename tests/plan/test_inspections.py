@@ -7,7 +7,13 @@ import pytest
 from patchshift.errors import UserError
 from patchshift.plan import Study
 from patchshift.plan.exhibits import list_figures
-from patchshift.plan.inspections import distance_spec, inspected_backbones, list_distances, pair_domains
+from patchshift.plan.inspections import (
+    distance_spec,
+    inspected_backbones,
+    list_distances,
+    list_fusions,
+    pair_domains,
+)
 
 Settings = dict[str, Any]
 Load = Callable[[], Study]
@@ -118,9 +124,59 @@ def test_the_collecting_script_finds_the_same_pairs_from_the_plan_it_gets(load: 
 def test_distances_depend_on_resamples_seed_and_confidence(study: Settings, catalog: Settings, load: Load) -> None:
     study["inspection"] = {"resamples": 50, "seed": 3, "images": 2}
     catalog["evaluation"]["confidence"] = 0.8
-    assert json.loads(distance_spec(load())) == {"resamples": 50, "seed": 3, "confidence": 0.8}
+    expected = {"resamples": 50, "seed": 3, "confidence": 0.8, "fusions": []}
+    assert json.loads(distance_spec(load(), "waves")) == expected
     study["inspection"] = None  # one pair may be asked for all the same
-    assert json.loads(distance_spec(load())) == {"resamples": 200, "seed": 0, "confidence": 0.8}
+    assert json.loads(distance_spec(load(), "waves")) == expected | {"resamples": 200, "seed": 0}
+
+
+def detect(**representation: object) -> Settings:
+    return {"method": "patchcore", "representation": representation}
+
+
+def test_distances_depend_on_how_the_detectors_of_a_backbone_join_its_layers(
+    study: Settings, catalog: Settings, load: Load
+) -> None:
+    weights = {"layer2": 1, "layer3": 2}
+    catalog["detectors"] |= {
+        "weighted": detect(fusion="weighted", weights=weights),
+        "reduced": detect(fusion="weighted", weights=weights, reduction={"method": "pca", "dimension": 4}),
+        "turned": detect(layers=["layer3", "layer2"], fusion="adaptive", normalise="standardise"),
+        "unused": detect(fusion="adaptive", inverse=True),
+        "waves": detect(layers=["first_order", "second_order"], fusion="concat"),
+        "other": {"method": "external", "folder": "other"},
+    }
+    study["select"] |= {"backbones": ["resnet"], "detectors": ["plain", "weighted", "reduced", "turned", "other"]}
+    study["experiments"]["waves"] = {
+        "title": "", "train": ["parts"], "backbones": ["waves"], "detectors": ["plain", "waves"]
+    }  # fmt: skip
+    loaded = load()
+    assert [(fusion.layers, fusion.words) for fusion in list_fusions(loaded, "resnet")] == [
+        (["layer2", "layer3"], "adaptive"),
+        (["layer2", "layer3"], "weighted (1 layer2 + 2 layer3)"),
+    ]
+    assert [(fusion.layers, fusion.words) for fusion in list_fusions(loaded, "waves")] == [
+        (["first_order", "second_order"], "concat")
+    ]
+    assert [fusion["fusion"] for fusion in json.loads(distance_spec(loaded, "resnet"))["fusions"]] == [
+        "adaptive", "weighted"
+    ]  # fmt: skip
+    before = distance_spec(loaded, "resnet")
+    study["select"]["detectors"].reverse()
+    study["experiments"] = dict(reversed(study["experiments"].items()))
+    assert distance_spec(load(), "resnet") == before
+
+
+def test_single_layers_and_all_of_them_are_measured_always_and_no_reason_to_measure_anew(
+    study: Settings, catalog: Settings, load: Load
+) -> None:
+    before = distance_spec(load(), "resnet")
+    catalog["detectors"] |= {
+        "deep": detect(layers=["layer3"], fusion="single"), "official": {"method": "patchcore", "compat": "official"}
+    }  # fmt: skip
+    study["select"] |= {"backbones": ["resnet"], "detectors": ["plain", "deep", "official"]}
+    assert list_fusions(load(), "resnet") == []
+    assert distance_spec(load(), "resnet") == before
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from patchshift.evaluation.distance_intervals import DISTANCES
 from patchshift.plan.cells import Target
 from patchshift.plan.experiments import Experiment, Selection, StudyPlan
 from patchshift.plan.inspections import DomainPair, pair_domains
-from patchshift.report.distances import HEADINGS, draw_distances, is_at_home, tidy_distances
+from patchshift.report.distances import HEADINGS, draw_distances, is_at_home, tidy_distances, tidy_drifts
 from patchshift.report.results import read_rows
 from patchshift.report.style import PALETTE, RULE
 from patchshift.runtime.files import write_json, write_text
@@ -49,7 +49,17 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[StudyP
                 distances[name] = {"value": value, "low": value - 0.05, "high": value + 0.1, "plug_in": value + 0.01}
                 if name in undefined:
                     distances[name] = {"undefined": "a mean vector is zero"}
-            write_json(Path(pair.path), {"distances": distances, "counts": {"training_images": 9, "target_images": 4}})
+            drifts = [
+                {"layers": ["one"], "fusion": "single", "undefined": "a mean vector is zero"},
+                {"layers": ["one", "two"], "fusion": "weighted", "weights": {"one": 1, "two": 3}, "width": 4}
+                | {"value": 0.1 * number, "plug_in": 0.1 * number + 0.01, "undefined": "no interval: few images"},
+                {"layers": ["one", "two"], "fusion": "adaptive", "inverse": True}
+                | {"value": 0.2, "low": 0.1, "high": 0.3, "plug_in": 0.2},
+            ]
+            write_json(
+                Path(pair.path),
+                {"distances": distances, "drifts": drifts, "counts": {"training_images": 9, "target_images": 4}},
+            )
         return pairs
 
     return measure
@@ -99,6 +109,24 @@ def test_an_undefined_distance_has_its_reason_and_no_value(measure) -> None:
     assert {(row["value"], row["low"], row["undefined"]) for row in found} == {("", "", "a mean vector is zero")}
     drift = draw_distances(rows).axes[list(HEADINGS).index("feature_drift")]
     assert {text.get_text() for text in drift.texts} == {"undefined"}
+
+
+def test_the_table_of_drifts_has_a_row_for_each_pair_and_fusion(measure) -> None:
+    plan = plan_study()
+    pairs = measure(plan)
+    table = tidy_drifts(pairs, plan.weights)
+    distances = tidy_distances(pairs, plan.weights)
+    assert len(table) == 3 * len(pairs)
+    place = list(distances.columns).index("distance")
+    columns = list(distances.columns)
+    assert list(table.columns) == [*columns[:place], "layers", "fusion", *columns[place + 1 :]]
+    single, weighted, adaptive = table.iloc[3:6].to_dict("records")
+    assert (single["layers"], single["fusion"], single["value"], single["undefined"]) == (
+        "one", "single", "", "a mean vector is zero"
+    )  # fmt: skip
+    assert (weighted["layers"], weighted["fusion"]) == ("one two", "weighted (1 one + 3 two, width 4)")
+    assert (weighted["value"], weighted["low"]) == (pytest.approx(0.1), "")
+    assert (adaptive["fusion"], adaptive["low"], adaptive["target_images"]) == ("adaptive (inverse)", 0.1, 4)
 
 
 def test_targets_are_named_as_seen_from_what_is_trained_on(measure) -> None:
@@ -203,15 +231,18 @@ def test_script_draws_equal_bytes_from_the_plan(measure, tmp_path: Path) -> None
     measure(plan)
     for name in ("one", "two"):
         outputs = ["--table", str(tmp_path / f"{name}.csv"), "--figure", str(tmp_path / f"{name}.png")]
+        outputs += ["--drifts", str(tmp_path / f"{name}.drifts")]
         collect_distances.main(["--plan", plan.canonical(), "--backbones", "net", "waves", *outputs])
-    for ending in ("csv", "png"):
+    for ending in ("csv", "png", "drifts"):
         assert (tmp_path / f"one.{ending}").read_bytes() == (tmp_path / f"two.{ending}").read_bytes()
     assert len(pd.read_csv(tmp_path / "one.csv")) == 30
+    assert len(pd.read_csv(tmp_path / "one.drifts")) == 18
 
 
 def test_a_study_that_looks_into_no_backbone_is_told_so(tmp_path: Path) -> None:
     import collect_distances
 
     outputs = ["--table", str(tmp_path / "one.csv"), "--figure", str(tmp_path / "one.png")]
+    outputs += ["--drifts", str(tmp_path / "two.csv")]
     with pytest.raises(UserError, match=r"study 'made' has no distances: .*`distances: true`$"):
         collect_distances.main(["--plan", plan_study().canonical(), "--backbones", *outputs])

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,8 @@ def data(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def table(data):
-    return pd.read_csv(data.folder / "feature_robustness.csv").set_index("detector")
+    found = pd.read_csv(data.folder / "feature_robustness.csv")
+    return found[found.kind == "setup"].set_index("detector")
 
 
 @pytest.fixture
@@ -37,9 +39,70 @@ def test_loss_per_distance_is_the_slope_through_the_origin(table, pairs):
         assert row.lost_per_distance_low < slope < row.lost_per_distance_high
 
 
-def test_drift_is_the_mean_over_targets_and_shared_by_detectors(table, pairs):
-    assert table.feature_drift["sharp"] == pytest.approx(pairs[pairs.detector == "sharp"].feature_drift.mean())
-    assert list(table.drift_rank) == [1, 1]
+def test_drift_is_the_mean_over_targets_of_the_detectors_own_layers_and_fusion(data, table, pairs):
+    drifts = pd.read_csv(data.folder / "feature_drifts.csv")
+    places = [f"{role}_{part}" for role in ("train", "target") for part in ("dataset", "category", "domain")]
+    for detector, layers in (("sharp", "fine coarse"), ("blunt", "coarse")):
+        own = drifts[drifts.layers == layers]
+        met = pairs[pairs.detector == detector][places].drop_duplicates().merge(own)
+        assert len(met) > 3
+        assert table.feature_drift[detector] == pytest.approx(met.value.mean())
+        trained = met[places[:3]].drop_duplicates().merge(own[own.at_home == 1])
+        assert table.home_feature_drift[detector] == pytest.approx(trained.value.mean())
+    assert table.drift_rank.to_dict() == {"sharp": 2, "blunt": 1}
+
+
+def test_detectors_of_the_same_layers_and_fusion_share_drift_and_rank(data):
+    same = {"representation": {"layers": ["coarse", "fine"], "normalise": "standardise"}}
+    detectors = {name: data.detectors[name] | same for name in data.detectors}
+    table = feature_robustness_table(replace(data, detectors=detectors))
+    setups = table[table.kind == "setup"]
+    assert setups.feature_drift.nunique() == 1
+    assert list(setups.drift_rank) == [1, 1]
+    unmeasured = {"representation": {"fusion": "adaptive"}}
+    table = feature_robustness_table(replace(data, detectors=dict.fromkeys(data.detectors, unmeasured)))
+    assert table[table.kind == "setup"].feature_drift.isna().all()
+
+
+def test_layers_and_fusions_are_ranked_by_their_own_drift(data):
+    found = pd.read_csv(data.folder / "feature_robustness.csv")
+    features = found[found.kind == "features"]
+    assert list(found.kind) == ["setup"] * 2 + ["features"] * 3  # once, however many detectors and seeds
+    assert dict(zip(features.layers, features.drift_rank, strict=True)) == {"coarse": 1, "fine coarse": 2, "fine": 3}
+    drifts = pd.read_csv(data.folder / "feature_drifts.csv")
+    away = drifts[drifts.at_home == 0].groupby("layers").value
+    for row in features.to_dict("records"):
+        assert row["feature_drift"] == pytest.approx(away.mean()[row["layers"]])
+        assert row["pairs"] == away.count()[row["layers"]]
+        home = drifts[(drifts.at_home == 1) & (drifts.layers == row["layers"])].value
+        assert row["home_feature_drift"] == pytest.approx(home.mean())
+    empty = [
+        name for name in COLUMNS if name.startswith(("detector", "seed", "policy", "gap", "lost", "away_", "home_i"))
+    ]
+    assert features[empty].isna().all(axis=None)
+
+
+def test_features_of_fewer_pairs_have_a_mean_and_no_rank(data, tmp_path):
+    for path in data.folder.glob("*.csv"):
+        shutil.copy(path, tmp_path)
+    drifts = pd.read_csv(tmp_path / "feature_drifts.csv", keep_default_na=False, dtype=str)
+    lost = drifts.index[(drifts.at_home == "0") & (drifts.layers == "fine")]
+    none = drifts.index[(drifts.at_home == "0") & (drifts.layers == "coarse")]
+    drifts.loc[[lost[0], *none], ["value", "low", "high", "undefined"]] = ["", "", "", "a mean vector is zero"]
+    drifts.to_csv(tmp_path / "feature_drifts.csv", index=False)
+    table = feature_robustness_table(replace(data, folder=tmp_path))
+    fine, coarse, every = table[table.kind == "features"].to_dict("records")
+    assert fine["pairs"] == len(lost) - 1
+    assert fine["feature_drift"] > 0
+    assert fine["undefined"] == "not ranked: other features were measured on more or other pairs"
+    assert (coarse["pairs"], coarse["undefined"]) == (0, "a mean vector is zero")
+    assert all(pd.isna(value) for value in (coarse["feature_drift"], coarse["home_feature_drift"]))
+    assert all(pd.isna(row["drift_rank"]) for row in (fine, coarse, every))  # one alone has no rank
+
+
+def test_the_table_is_the_same_bytes_when_it_is_made_again(data):
+    first, second = (feature_robustness_table(data).to_csv(index=False) for _ in range(2))
+    assert first == second == (data.folder / "feature_robustness.csv").read_text(encoding="utf-8")
 
 
 def test_gaps_are_home_minus_away(table):

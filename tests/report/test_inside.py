@@ -9,7 +9,7 @@ from PIL import Image
 
 from patchshift.evaluation.distance_intervals import DISTANCES
 from patchshift.plan import open_study
-from patchshift.plan.exhibits import list_distance_tables
+from patchshift.plan.exhibits import list_distance_tables, list_drift_tables
 from patchshift.plan.inspections import list_inspection_figures, pair_domains
 from patchshift.report.distances import tidy_distances
 from patchshift.report.inside import TITLES, WIDTH, arrange_looks
@@ -65,6 +65,8 @@ def test_the_page_shows_what_looks_inside_have_drawn_and_says_what_each_is(make_
     for name in TITLES:
         assert f'href="inspections/d/a/net/{name}"' in section
     assert '<a href="#inside">' in page
+    for name in ("distances.csv", "feature_drifts.csv"):
+        assert f'<a href="{name}">' in page
 
 
 def test_a_study_that_does_not_look_inside_says_nothing_of_it(made_page: str) -> None:
@@ -75,6 +77,7 @@ def test_the_report_waits_for_all_that_it_shows() -> None:
     config = ROOT / "configs/small/fusions.yaml"
     study = open_study(yaml.safe_load(config.read_text(encoding="utf-8")), [config])
     assert list_distance_tables(study) == [f"{study.folder}/distances.csv"]
+    assert list_drift_tables(study) == [f"{study.folder}/feature_drifts.csv"]
     assert {Path(path).name for path in list_inspection_figures(study)} <= set(TITLES)
     rule = (ROOT / "rules/studies.smk").read_text(encoding="utf-8").split("rule write_report:")[1]
     for asked in ("inspections.list_inspection_figures(study)", "exhibits.list_distance_tables(study)"):

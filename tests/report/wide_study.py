@@ -4,6 +4,7 @@ of its robustness; written once for all tests."""
 import csv
 import functools
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,12 @@ EXPERIMENTS: dict[str, object] = {
     "matrix": {"title": "", "train": ["d"], "targets": ["d", "e"]},
     "pool": {"title": "", "train": ["pools/all"], "target_domains": ["dark"]},
 }
+REPRESENTATIONS: dict[str, object] = {
+    "sharp": {"fusion": "concat"},
+    "blunt": {"layers": ["coarse"], "fusion": "single"},
+}
+DRIFTS = {("fine", "single"): 2.0, ("coarse", "single"): 0.5, ("fine coarse", "concat"): 1.0}
+"""Layers and fusion -> drift, in multiples of the domain's distance."""
 IMAGES = 12  # of each label, in test and in validation
 AWAY = {"dark": 0.4, "dim": 0.1}
 
@@ -48,6 +55,13 @@ class WideStudy(MadeStudy):
     """
 
     one_class: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> StudyData:
+        """Its detectors have a representation each, `sharp` of all layers and `blunt` of one."""
+        data = super().data
+        detectors = {name: {**data.detectors[name], "representation": REPRESENTATIONS[name]} for name in data.detectors}
+        return replace(data, detectors=detectors)
 
     def write(self) -> None:
         for cell in self.cells():
@@ -112,8 +126,8 @@ def open_wide(factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Stu
 
 
 def write_distances(data: StudyData) -> None:
-    """Distances that grow with the domain, and are large between categories."""
-    rows = []
+    """Distances and drifts that grow with the domain, and are large between categories."""
+    rows, drifts = [], []
     for pair in pair_domains(data.plan, ["net"]):
         far = AWAY.get(pair.target.domain, 0.0) + AWAY.get(pair.training.domain, 0.0)
         if pair.training.category not in (pair.target.category, "all"):
@@ -123,13 +137,22 @@ def write_distances(data: StudyData) -> None:
             for role, place in (("train", pair.training), ("target", pair.target))
             for part in ("dataset", "category", "domain")
         }
+        keys |= {"at_home": int(pair.at_home), "split": pair.split, "backbone": "net", "weights": "net"}
         for number, name in enumerate(DISTANCES):
-            value = 0.01 if pair.at_home else far * (number + 1)
-            rows.append(
-                {**keys, "at_home": int(pair.at_home), "split": pair.split, "backbone": "net", "weights": "net",
-                 "distance": name, "value": value, "low": value * 0.9, "high": value * 1.1, "undefined": ""}
-            )  # fmt: skip
-    with (data.folder / "distances.csv").open("w", encoding="utf-8", newline="") as file:
+            rows.append({**keys, "distance": name, **_estimate(0.01 if pair.at_home else far * (number + 1))})
+        for (layers, fusion), factor in DRIFTS.items():
+            estimate = _estimate((0.01 if pair.at_home else far) * factor)
+            drifts.append({**keys, "layers": layers, "fusion": fusion, **estimate})
+    _write_rows(data.folder / "distances.csv", rows)
+    _write_rows(data.folder / "feature_drifts.csv", drifts)
+
+
+def _estimate(value: float) -> dict[str, float | str]:
+    return {"value": value, "low": value * 0.9, "high": value * 1.1, "undefined": ""}
+
+
+def _write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -103,6 +103,19 @@ def test_jobs_ask_for_the_cores_that_decode_and_for_the_card(single: Any) -> Non
     assert "gpu=1" in with_cuda
 
 
+def test_fitting_and_scoring_ask_for_as_many_cores_as_the_detector_has_threads(single: Any) -> None:
+    old, new = "sampler: {share: 0.1}, threads: 1", "sampler: {share: 0.1}, threads: 3"
+    asked = []
+    for before, after in ((old, new), (new, old)):
+        asked.append(single.run("--cores", "4", "--dry-run", "--forceall", METRICS).stdout)
+        single.edit("config.yaml", before, after)
+    as_it_is, with_three = asked
+    assert "threads:" not in as_it_is
+    for rule in ("fit_detector", "score_images"):
+        job = with_three.split(f"rule {rule}:")[1].split("rule ")[0]
+        assert "threads: 3" in job, job
+
+
 def test_an_edit_of_the_backbone_makes_the_whole_batch_anew(batched: Any) -> None:
     batched.edit("config.yaml", "octaves: 3", "octaves: 2")
     try:

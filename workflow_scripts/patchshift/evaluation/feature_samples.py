@@ -21,6 +21,7 @@ from patchshift.data.streams import draw_stream
 from patchshift.errors import UserError
 from patchshift.evaluation.distance_intervals import DISTANCES, estimate_distance
 from patchshift.evaluation.domain_distances import takes_linear_time
+from patchshift.evaluation.fusion_drifts import measure_drifts
 from patchshift.features.representations import CHUNK_MB, Representation, fit_representation
 from patchshift.features.store import FeatureRows, warn_of_differences
 from patchshift.plan.inspections import DistanceSpec
@@ -97,10 +98,11 @@ def measure_domains(training: FeatureRows, target: FeatureRows, spec: DistanceSp
     Args:
         training: the normal training images.
         target: the target's normal test images.
-        spec: resamples, confidence and seed.
+        spec: resamples, confidence and seed, and fusions beside the plain ones.
 
     Returns:
-        `distances`: name -> value with interval, or the reason why it is undefined; `counts`: `training_images`,
+        `distances`: name -> value with interval, or the reason why it is undefined; `drifts`: the drift of single
+        layers and of fusions (`evaluation.fusion_drifts`); `counts`: `training_images`,
         `target_images`, `sampled_training_images` and `sampled_target_images` whose single vectors were taken,
         `positions` per image, `dimension`, `components`; `kept_variance`: the share of the pooled variance in these
         components; `estimator` of the MMD: `linear` time, or `quadratic` (of all sampled images, or of a choice where
@@ -117,8 +119,9 @@ def measure_domains(training: FeatureRows, target: FeatureRows, spec: DistanceSp
     warn_of_differences(str(training.parts[0][0].path), training.made, [store for store, _ in target.parts])
     representation = fit_representation(RepresentationSpec(neighbourhood="none"), training)
     x, y = (sample_features(representation, features, seed=spec.seed) for features in (training, target))
+    factors = equalise(representation, x.powers)
     for side in (x, y):
-        side.scale(equalise(representation, x.powers))
+        side.scale(factors)
     (reduced_x, reduced_y), kept = project(x.vectors, y.vectors)
     views = dict.fromkeys(DISTANCES, (x.vectors, y.vectors)) | {
         "frechet_distance": (reduced_x, reduced_y),
@@ -127,6 +130,7 @@ def measure_domains(training: FeatureRows, target: FeatureRows, spec: DistanceSp
     options: Mapping[str, Any] = {"resamples": spec.resamples, "confidence": spec.confidence, "seed": spec.seed}
     return {
         "distances": {name: estimate_distance(DISTANCES[name], *views[name], **options) for name in DISTANCES},
+        "drifts": measure_drifts(x.means, y.means, factors, training, spec),
         "counts": {
             "training_images": len(training),
             "target_images": len(target),

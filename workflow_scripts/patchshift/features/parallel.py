@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 def map_in_threads(function: Callable[[int], Result], count: int) -> list[Result]:
     """`function(0)`, ..., `function(count - 1)`, in as many threads as BLAS may use, which meanwhile uses one."""
     with one_blas_thread() as threads:
-        if threads == 1 or count == 1:
+        if threads == 1 or count <= 1:
             return [function(number) for number in range(count)]
         with ThreadPoolExecutor(min(threads, count)) as pool:
             return list(pool.map(function, range(count)))

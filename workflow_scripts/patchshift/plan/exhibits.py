@@ -26,6 +26,11 @@ def list_distance_tables(study: Study) -> list[str]:
     return [f"{study.folder}/distances.csv"] if inspections.list_distances(study) else []
 
 
+def list_drift_tables(study: Study) -> list[str]:
+    """The table of the drift of layers and fusions, where the study measures distances."""
+    return [f"{study.folder}/feature_drifts.csv"] if inspections.list_distances(study) else []
+
+
 def list_pool_tables(study: Study) -> list[str]:
     """The tables of the experiments that fit a bank on a pool."""
     pooled = [name for name, cells in study.cells.items() if any(cell.bank.training.dataset == POOLS for cell in cells)]

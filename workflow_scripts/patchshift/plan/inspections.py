@@ -14,7 +14,9 @@ from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import ORIGIN, PretrainedSpec
 from patchshift.plan.base import Seed, Spec
 from patchshift.plan.cells import CLEAN, Target
+from patchshift.plan.detector_specs import ExternalSpec
 from patchshift.plan.experiments import StudyPlan
+from patchshift.plan.fusions import FusionSpec, plain_fusions
 from patchshift.plan.inspection_specs import Images, InspectionSpec, Maps, Patches, Resamples
 from patchshift.plan.study import Study
 
@@ -24,11 +26,16 @@ UNTRACED = {"batch_size", "precision"}
 
 
 class DistanceSpec(Spec):
-    """What the distances between two sets of features depend on."""
+    """What the distances between two sets of features depend on.
+
+    Attributes:
+        fusions: how detectors join layers, whose drift is measured, too; not those of `plain_fusions`, whose always is.
+    """
 
     resamples: Resamples
     confidence: Confidence
     seed: Seed
+    fusions: list[FusionSpec] = Field([])
 
 
 class LookSpec(Spec):
@@ -107,11 +114,31 @@ def list_distances(study: Study) -> list[DomainPair]:
     return pair_domains(study.plan, inspected_backbones(study)) if inspection and inspection.distances else []
 
 
-def distance_spec(study: Study) -> str:
+def distance_spec(study: Study, backbone: str) -> str:
     """What distances depend on, as canonical JSON; a study that does not ask for them may still be asked for one."""
     inspection = study.config.inspection or InspectionSpec()
-    confidence = study.catalog.evaluation.confidence
-    return DistanceSpec(resamples=inspection.resamples, confidence=confidence, seed=inspection.seed).canonical()
+    return DistanceSpec(
+        resamples=inspection.resamples,
+        confidence=study.catalog.evaluation.confidence,
+        seed=inspection.seed,
+        fusions=list_fusions(study, backbone),
+    ).canonical()
+
+
+def list_fusions(study: Study, backbone: str) -> list[FusionSpec]:
+    """How the study's detectors on a backbone join its layers, each way once, in an order that no config changes.
+
+    Left out are `plain_fusions`, so that another layer or another detector alone is no reason to measure anew.
+    """
+    cached = study.catalog.backbones[backbone].layers
+    used = {cell.bank.detector for cell in study.all_cells() if cell.bank.backbone == backbone}
+    found = {}
+    for spec in (study.catalog.detectors[name] for name in used):
+        if not isinstance(spec, ExternalSpec):
+            fusion = FusionSpec.of(spec.representation, cached)
+            found[fusion.canonical()] = fusion
+    plain = {fusion.canonical() for fusion in plain_fusions(cached)}
+    return [found[key] for key in sorted(found) if key not in plain]
 
 
 def pair_domains(plan: StudyPlan, backbones: Sequence[str]) -> list[DomainPair]:

@@ -83,13 +83,15 @@ SOURCES = {
         "evaluation/distance_intervals.py",
         "evaluation/domain_distances.py",
         "evaluation/feature_samples.py",
+        "evaluation/fusion_drifts.py",
         "evaluation/ranking.py",
         "evaluation/statistics.py",
         "evaluation/undefined.py",
         "data/splits.py",
         "data/streams.py",
+        "plan/fusions.py",
     ],
-    "collect_distances": [*SHOWN, "report/distances.py", "plan/inspections.py"],
+    "collect_distances": [*SHOWN, "report/distances.py", "plan/fusions.py", "plan/inspections.py"],
     "inspect_features": [
         *REPRESENTATIONS,
         *_modules(

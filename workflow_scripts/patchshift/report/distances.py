@@ -1,4 +1,4 @@
-"""The table and the figure of distances between domains. Columns: docs/results.md.
+"""The tables and the figure of distances between domains. Columns: docs/results.md.
 
 Tested in tests/report/test_distances_figure.py.
 """
@@ -6,6 +6,7 @@ Tested in tests/report/test_distances_figure.py.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from patchshift.plan.cells import CLEAN, POOLS
+from patchshift.plan.fusions import FusionSpec
 from patchshift.plan.inspections import DomainPair
 from patchshift.report.figures import WIDTH, add_legend, count_columns
 from patchshift.report.labels import name_backbone
@@ -51,18 +53,38 @@ def tidy_distances(pairs: Iterable[DomainPair], weights: Mapping[str, str]) -> p
     """
     rows = []
     for pair in pairs:
-        keys = {
-            f"{role}_{field}": getattr(target, field)
-            for role, target in (("train", pair.training), ("target", pair.target))
-            for field in ("dataset", "category", "domain")
-        }
-        keys |= {"at_home": int(pair.at_home), "split": pair.split, "backbone": pair.backbone}
-        keys["weights"] = weights.get(pair.backbone, "")
         content = read_json(Path(pair.path))
-        counts = {name: content["counts"][name] for name in ("training_images", "target_images")}
+        keys, counts = _name_pair(pair, weights), _count_images(content)
         for distance, estimate in content["distances"].items():
             rows.append({**keys, "distance": distance, **dict.fromkeys(ESTIMATE, ""), **estimate, **counts})
     return pd.DataFrame(rows)
+
+
+def tidy_drifts(pairs: Iterable[DomainPair], weights: Mapping[str, str]) -> pd.DataFrame:
+    """One row per pair and way of joining layers: the study's `feature_drifts.csv`; arguments as above."""
+    rows = []
+    for pair in pairs:
+        content = read_json(Path(pair.path))
+        keys, counts = _name_pair(pair, weights), _count_images(content)
+        for drift in content["drifts"]:
+            estimate = {name: drift.get(name, "") for name in ESTIMATE}
+            fusion = FusionSpec(**{name: value for name, value in drift.items() if name not in ESTIMATE})
+            rows.append({**keys, "layers": " ".join(fusion.layers), "fusion": fusion.words, **estimate, **counts})
+    return pd.DataFrame(rows)
+
+
+def _name_pair(pair: DomainPair, weights: Mapping[str, str]) -> dict[str, str | int]:
+    keys = {
+        f"{role}_{field}": getattr(target, field)
+        for role, target in (("train", pair.training), ("target", pair.target))
+        for field in ("dataset", "category", "domain")
+    }
+    made = {"split": pair.split, "backbone": pair.backbone, "weights": weights.get(pair.backbone, "")}
+    return {**keys, "at_home": int(pair.at_home), **made}
+
+
+def _count_images(content: Mapping[str, Any]) -> dict[str, int]:
+    return {name: content["counts"][name] for name in ("training_images", "target_images")}
 
 
 def draw_distances(rows: Sequence[Row]) -> Figure:

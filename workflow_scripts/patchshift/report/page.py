@@ -14,6 +14,7 @@ from patchshift.plan.cells import Cell
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report import wording
+from patchshift.report.analyses.feature_drifts import DRIFTS
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.background import describe_making, list_settings
 from patchshift.report.beside import STUDY_FILES, SavedFigure, list_tables, read_figure
@@ -125,7 +126,7 @@ def render_report(
         "conditions": CONDITIONS,
         "pools": [(pool, _pool_sentence(pool)) for pool in compare_pools(results, plan, spec)],
         "experiments": [_experiment(data, name) for name in results.cells],
-        "tables": [*STUDY_FILES, *(table.name for table in distances)],
+        "tables": [*STUDY_FILES, *(name for table in distances for name in (table.name, DRIFTS))],
         "metrics": METRICS,
         "scores": _score_figure(results, recommendation) if recommendation else None,
         "cases": _cases(data, recommendation.cells) if recommendation else [],

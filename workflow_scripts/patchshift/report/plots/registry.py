@@ -15,6 +15,7 @@ from patchshift.report.plots import (
     defect_sizes,
     distance_effects,
     failure_gallery,
+    feature_drifts,
     heatmap,
     matrices,
     pareto,
@@ -65,6 +66,9 @@ STUDY_PLOTS: dict[str, StudyPlot] = {
     "cross_shift": StudyPlot("From one shift to another", matrices.CROSS_SHIFT_CAPTION, matrices.draw_cross_shift),
     "distance_effects": StudyPlot(
         "Distance between domains, and what is lost", distance_effects.CAPTION, distance_effects.draw_distance_effects
+    ),
+    "feature_drifts": StudyPlot(
+        "Drift of layers and fusions", feature_drifts.CAPTION, feature_drifts.draw_feature_drifts
     ),
 }
 """Name of the files -> figure of a study, in the order of the report."""

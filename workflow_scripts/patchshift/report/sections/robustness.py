@@ -14,6 +14,7 @@ from patchshift.report.labels import name_backbone
 from patchshift.report.plots.distance_effects import describe_correlation
 from patchshift.report.results import Value, read_estimate, read_rows
 from patchshift.report.sections.changes import Row, show_range, turn, word_domain
+from patchshift.report.sections.drifts import DriftRanking, rank_drifts
 from patchshift.report.wording import join_words
 
 SHOWN = 4
@@ -84,8 +85,8 @@ class SetupRobustness:
 
 
 @dataclass(frozen=True)
-class FeatureRow:
-    """One setup among the features compared."""
+class RankedSetup:
+    """One setup among those compared by what their features lose."""
 
     name: str
     drift: float | None
@@ -110,6 +111,7 @@ class RobustnessSection:
         correlations: what it foretells, one sentence for each setup.
         features: setups by what their features lose away from home.
         ranking: what may be said of their order.
+        drifts: layers and fusions by their drift; None where no distances are measured.
         tables: paths of all figures, from the study's folder.
     """
 
@@ -118,8 +120,9 @@ class RobustnessSection:
     hidden: int
     distance: str
     correlations: list[str]
-    features: list[FeatureRow]
+    features: list[RankedSetup]
     ranking: list[str]
+    drifts: DriftRanking | None
     tables: list[str]
 
     @property
@@ -150,8 +153,8 @@ def describe_robustness(data: StudyData, told: Setup | None = None, categories: 
         _describe_setup(groups[group], _name(groups[group][0], named), group == key, categories if group == key else 0)
         for group in ordered[:SHOWN]
     ]
-    features = tables["feature_robustness.csv"]
-    shown = [_feature_row(row, features) for row in features]
+    features = [row for row in tables["feature_robustness.csv"] if row["kind"] == "setup"]
+    shown = [_rank_setup(row, features) for row in features]
     return RobustnessSection(
         reference=named[0]["reference_domain"] if named else "",
         setups=setups,
@@ -160,6 +163,7 @@ def describe_robustness(data: StudyData, told: Setup | None = None, categories: 
         correlations=_word_correlations(tables["distance_effects.csv"], data.analysis.distance),
         features=shown if len(shown) > 1 or any(row.drift is not None for row in shown) else [],
         ranking=_word_ranking(shown),
+        drifts=rank_drifts(data),
         tables=[name for name, rows in tables.items() if rows],
     )
 
@@ -226,8 +230,8 @@ def _word_correlations(rows: Sequence[Row], distance: str) -> list[str]:
     return sentences
 
 
-def _feature_row(row: Row, others: Sequence[Row]) -> FeatureRow:
-    return FeatureRow(
+def _rank_setup(row: Row, others: Sequence[Row]) -> RankedSetup:
+    return RankedSetup(
         name=_name(row, others),
         drift=float(row["feature_drift"]) if row["feature_drift"] else None,
         drift_rank=row["drift_rank"],
@@ -240,7 +244,7 @@ def _feature_row(row: Row, others: Sequence[Row]) -> FeatureRow:
     )
 
 
-def _word_ranking(rows: Sequence[FeatureRow]) -> list[str]:
+def _word_ranking(rows: Sequence[RankedSetup]) -> list[str]:
     """The setups that are first, and whether intervals tell them from the second."""
     sentences = []
     for title, rank, value in (
