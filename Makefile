@@ -4,7 +4,7 @@ CORES ?= $(shell nproc)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test lint format docs clean
+.PHONY: help install demo test lint format docs pictures clean
 
 help:
 	@echo "make install  make the environment in $(VENV)"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint     check format, style, types and the workflow"
 	@echo "make format   apply the format"
 	@echo "make docs     rewrite what is generated from the config models"
+	@echo "make pictures copy the demo's figures that README.md shows to docs/images"
 	@echo "make clean    remove results/"
 
 install: $(VENV)/installed
@@ -48,6 +49,11 @@ format: install
 
 docs: install
 	python -m patchshift.plan.documentation
+
+# tests/test_readme.py compares these with what the demo made last.
+pictures: demo
+	cp results/studies/demo/experiments/shift_no_adaptation/figures/failure_gallery.png docs/images/demo.png
+	cp results/studies/demo/figures/recovery.png docs/images/recovery.png
 
 clean:
 	rm -rf results

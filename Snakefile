@@ -1,4 +1,5 @@
 # patchshift: from images to a report. Config: config.yaml, or --configfile configs/{study}.yaml.
+import os
 import sys
 from pathlib import Path
 
@@ -15,9 +16,14 @@ if not library.is_relative_to(workflow.basedir):
 include: "rules/common.smk"
 
 
+# Jobs inherit it: no parameter, so no reason to run again.
+os.environ[LOG_LEVEL] = study.config.log_level
+
+
 rule all:
     input:
         f"{study.folder}/report.html",
+        f"{study.folder}/report.pdf",
         f"{study.folder}/metrics.csv",
         f"{study.folder}/predictions.csv",
         f"{study.folder}/timings.csv",
@@ -28,7 +34,13 @@ rule all:
         exhibits.list_pool_tables(study),
         analyses.list_tables(study),
         analyses.list_figure_folders(study),
+        deliverables.list_deliverables(study),
         exhibits.list_figures(study),
+
+
+rule heatmaps:
+    input:
+        exhibits.list_heatmaps(study),
 
 
 include: "rules/datasets.smk"
@@ -48,9 +60,13 @@ include: "rules/thresholds.smk"
 include: "rules/metrics.smk"
 include: "rules/decisions.smk"
 include: "rules/exports.smk"
+include: "rules/heatmaps.smk"
 include: "rules/studies.smk"
 include: "rules/pools.smk"
 include: "rules/analyses.smk"
+include: "rules/reports.smk"
+include: "rules/deliverables.smk"
+include: "rules/experiments.smk"  # last: it must not take another rule's name
 
 
 onstart:
@@ -65,8 +81,12 @@ onstart:
 
 
 onsuccess:
-    print(finish_run(study, Path(log[0]), failed=False))
+    print(
+        finish_run(
+            study, Path(log[0]), failed=False, jobs=list_jobs(study, workflow)
+        )
+    )
 
 
 onerror:
-    print(finish_run(study, Path(log[0]), failed=True))
+    print(finish_run(study, Path(log[0]), failed=True, jobs=list_jobs(study, workflow)))

@@ -17,10 +17,14 @@ rule analyse_experiment:
         ),
         distances=exhibits.list_distance_tables(study),
     output:
-        tables=expand(
-            f"{study.folder}/experiments/{{{{experiment}}}}/{{table}}",
-            table=analyses.EXPERIMENT_TABLES,
-        ),
+        tables=[
+            report(
+                f"{study.folder}/experiments/{{experiment}}/{table}",
+                category="Tables",
+                labels={"of": "{experiment}", "table": table},
+            )
+            for table in analyses.EXPERIMENT_TABLES
+        ],
     log:
         f"results/logs/analyse_experiment/{study.name}/{{experiment}}.log",
     benchmark:
@@ -45,7 +49,14 @@ rule analyse_study:
         distances=exhibits.list_distance_tables(study),
         drifts=exhibits.list_drift_tables(study),
     output:
-        tables=expand(f"{study.folder}/{{table}}", table=analyses.STUDY_TABLES),
+        tables=[
+            report(
+                f"{study.folder}/{table}",
+                category="Tables",
+                labels={"of": "the study", "table": table},
+            )
+            for table in analyses.STUDY_TABLES
+        ],
     log:
         f"results/logs/analyse_study/{study.name}.log",
     benchmark:

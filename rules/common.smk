@@ -5,6 +5,7 @@ from patchshift.plan import (
     analyses,
     batches,
     calibrations,
+    deliverables,
     exhibits,
     external,
     inspections,
@@ -16,6 +17,8 @@ from patchshift.plan import (
     weights,
 )
 from patchshift.plan.cells import Target
+from patchshift.runtime.jobs import list_jobs
+from patchshift.runtime.script import LOG_LEVEL
 from patchshift.runtime.summary import finish_run, start_run
 
 try:

@@ -21,7 +21,11 @@ rule write_data_card:
         ),
     output:
         card="results/data_cards/{dataset}.json",
-        page="results/data_cards/{dataset}.html",
+        page=report(
+            "results/data_cards/{dataset}.html",
+            category="Data cards",
+            labels={"dataset": "{dataset}"},
+        ),
     log:
         "results/logs/write_data_card/{dataset}.log",
     benchmark:

@@ -37,8 +37,16 @@ rule collect_distances:
     input:
         distances=[pair.path for pair in inspections.list_distances(study)],
     output:
-        table=f"{study.folder}/distances.csv",
-        drifts=f"{study.folder}/feature_drifts.csv",
+        table=report(
+            f"{study.folder}/distances.csv",
+            category="Tables",
+            labels={"of": "the study", "table": "distances.csv"},
+        ),
+        drifts=report(
+            f"{study.folder}/feature_drifts.csv",
+            category="Tables",
+            labels={"of": "the study", "table": "feature_drifts.csv"},
+        ),
         figure=report(
             f"{study.folder}/distances.png",
             category="Features",

@@ -9,7 +9,11 @@ rule compare_pools:
         metrics=f"{study.folder}/metrics.csv",
         predictions=f"{study.folder}/predictions.csv",
     output:
-        pools=f"{study.folder}/experiments/{{experiment}}/pools.csv",
+        pools=report(
+            f"{study.folder}/experiments/{{experiment}}/pools.csv",
+            category="Tables",
+            labels={"of": "{experiment}", "table": "pools.csv"},
+        ),
     log:
         f"results/logs/compare_pools/{study.name}/{{experiment}}.log",
     benchmark:

@@ -16,8 +16,16 @@ rule collect_experiment:
             {cell.decisions for cell in study.cells[wildcards.experiment]}
         ),
     output:
-        results=f"{study.folder}/experiments/{{experiment}}/results.csv",
-        costs=f"{study.folder}/experiments/{{experiment}}/costs.csv",
+        results=report(
+            f"{study.folder}/experiments/{{experiment}}/results.csv",
+            category="Tables",
+            labels={"of": "{experiment}", "table": "results.csv"},
+        ),
+        costs=report(
+            f"{study.folder}/experiments/{{experiment}}/costs.csv",
+            category="Tables",
+            labels={"of": "{experiment}", "table": "costs.csv"},
+        ),
     log:
         f"results/logs/collect_experiment/{study.name}/{{experiment}}.log",
     benchmark:
@@ -44,7 +52,11 @@ rule collect_study:
         metrics=sorted({cell.metrics for cell in study.all_cells()}),
         decisions=sorted({cell.decisions for cell in study.all_cells()}),
     output:
-        metrics=f"{study.folder}/metrics.csv",
+        metrics=report(
+            f"{study.folder}/metrics.csv",
+            category="Tables",
+            labels={"of": "the study", "table": "metrics.csv"},
+        ),
         predictions=f"{study.folder}/predictions.csv",
         timings=f"{study.folder}/timings.csv",
         table=f"{study.folder}/results.txt",
@@ -127,7 +139,11 @@ rule write_report:
         looks=inspections.list_inspection_figures(study),
         distances=exhibits.list_distance_tables(study),
     output:
-        report=f"{study.folder}/report.html",
+        report=report(
+            f"{study.folder}/report.html",
+            category="Report",
+            labels={"study": study.name, "figure": "the page"},
+        ),
     log:
         f"results/logs/write_report/{study.name}.log",
     benchmark:

@@ -82,7 +82,9 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
     def say(message: str = "", *, level: int = logging.INFO, dryrun: bool = False, **fields: Any) -> str:
         if dryrun not in handlers:
-            common: OutputSettingsLoggerInterface = SimpleNamespace(dryrun=dryrun, stdout=dryrun)  # type: ignore[assignment]
+            common: OutputSettingsLoggerInterface = SimpleNamespace(
+                dryrun=dryrun, stdout=dryrun, nocolor=False, quiet=None
+            )  # type: ignore[assignment]
             handlers[dryrun] = LogHandler(common, None)
         record = logging.LogRecord("snakemake", level, "", 0, message, None, None)
         record.__dict__ |= fields

@@ -208,6 +208,7 @@ def show(study: Study) -> None:
         run("compare_pools", plan=study.plan_spec(), experiment=name, folder=study.folder, spec=spec, pools=table)
     report = f"{study.folder}/report.html"
     run("write_report", **options, provenance=provenance.provenance_spec(study), report=report)
+    run("write_pdf", **options, provenance=provenance.provenance_spec(study), pdf=f"{study.folder}/report.pdf")
 
 
 def run_study(study: Study) -> None:

@@ -11,6 +11,7 @@ from patchshift.plan.exhibits import (
     gallery_domains,
     list_card_packs,
     list_galleries,
+    list_heatmaps,
     list_made_domains,
 )
 
@@ -82,3 +83,12 @@ def test_cards_show_what_a_study_uses(study: Settings, load: Load) -> None:
     assert card_splits(loaded, "parts") == ["plan", "published"]
     assert card_splits(loaded, "cloth") == ["plan"]
     assert list_card_packs(loaded)[:2] == ["results/packs/cloth/weave/clean.h5", "results/packs/parts/bolt/clean.h5"]
+
+
+def test_heatmaps_of_a_cell_name_its_bank_target_and_threshold(study: Settings, load: Load) -> None:
+    study["experiments"]["clean"] |= {"train": ["cloth"], "target_domains": ["dim"]}
+    loaded = load()
+    (cell,) = (cell for cell in loaded.cells["clean"] if cell.target.category == "weave")
+    folder = f"{loaded.folder}/heatmaps/{cell.bank.path}/on/{cell.target.path}/from/{cell.calibration.path}"
+    assert f"{folder}/{cell.threshold}" in list_heatmaps(loaded)
+    assert len(set(list_heatmaps(loaded))) == len(loaded.all_cells())

@@ -57,7 +57,10 @@ def test_a_cheap_stage_follows_its_script_and_each_of_its_sources(library: Path,
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("interpolation", {"plot_inspection", "plot_attention", "predict_images"} | DECIDING | LOOKS),
+        (
+            "interpolation",
+            {*LOOKS, *DECIDING, "plot_inspection", "plot_attention", "predict_images", "render_heatmaps"},
+        ),
         ("held_maps", {"predict_images"}),
     ],
 )

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from patchshift.runtime import pace
-from patchshift.runtime.pace import Pace, count_images, read_passes
+from patchshift.runtime.pace import Advance, Pace, count_images, read_advance, read_passes
 
 
 @pytest.fixture
@@ -56,3 +56,16 @@ def test_a_job_that_fails_tells_how_many_images_it_had_passed_through(
         fail_after(16)
     assert caplog.messages == ["store.h5: passed 16 images through the backbone in 0.000 s"]
     assert count_images(caplog.messages[0]) == 16
+
+
+def test_a_log_tells_how_far_the_last_of_its_stores_is(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    with caplog.at_level(logging.INFO), Pace("a.h5", 10) as first:
+        clock[0] = 4.0
+        first.report(10)
+    with caplog.at_level(logging.INFO), Pace("b.h5", 100) as second:
+        clock[0] = 24.0
+        second.report(50)
+        text = caplog.handler.stream.getvalue()
+    assert read_advance(text) == Advance(50, 2.5, 20.0)
+    assert read_advance("") is None

@@ -61,3 +61,26 @@ def test_a_file_that_may_not_be_read_ends_in_one_message(run: Run) -> None:
     assert done.stderr == (
         "error: images/a.csv: permission denied: make it readable, and its folder writable, for you\n"
     )
+
+
+def test_the_level_of_logs_comes_from_the_environment(repository: Path) -> None:
+    body = "[log.log(level, 'said %d', level) for level in (10, 20, 30, 40)]"
+    program = SCRIPT.format(body=body).replace(
+        "def main", "import logging\nlog = logging.getLogger('patchshift.data.index')\n\ndef main"
+    )
+    for level, first in (("debug", 10), ("info", 20), ("warning", 30), ("error", 40), ("", 20)):
+        environment = {"PYTHONPATH": str(repository / "workflow_scripts")}
+        environment |= {"PATCHSHIFT_LOG_LEVEL": level} if level else {}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        said = [int(line.split("said ")[1]) for line in done.stderr.splitlines() if "said " in line]
+        assert said == [each for each in (10, 20, 30, 40) if each >= first]
+        assert ("DEBUG arguments: " in done.stderr) == ("DEBUG done in " in done.stderr) == (level == "debug")
+
+
+def test_what_tables_are_read_from_is_logged_at_every_level(repository: Path) -> None:
+    program = SCRIPT.format(body="ScoringPace(3, 1.0, 2.0).report(); Pace('a.h5', 4).__exit__(None, None, None)")
+    imports = "from patchshift.detectors.pace import ScoringPace\nfrom patchshift.runtime.pace import Pace\n"
+    environment = {"PYTHONPATH": str(repository / "workflow_scripts"), "PATCHSHIFT_LOG_LEVEL": "error"}
+    done = subprocess.run([sys.executable, "-c", imports + program], capture_output=True, text=True, env=environment)
+    assert "scored 3 images: " in done.stderr
+    assert "a.h5: passed 0 images through the backbone in " in done.stderr

@@ -8,7 +8,8 @@ import yaml
 from patchshift.errors import UserError
 from patchshift.plan import Study, load_study
 from patchshift.plan.data_specs import DatasetSpec
-from patchshift.runtime.files import read_json
+from patchshift.runtime.files import digest_file, read_json
+from patchshift.runtime.jobs import Job
 from patchshift.runtime.summary import finish_run, start_run
 
 CATALOG = """
@@ -142,3 +143,27 @@ def test_the_summary_counts_the_images_that_this_run_passed_through_backbones(st
     (FOLDER / "results.txt").write_text("the table\n")
     assert "Images passed through a backbone in this run: 15\n" in finish_run(study, log, failed=False)
     assert read_json(FOLDER / "summary.json")["images_through_backbones"] == 15
+
+
+def test_an_experiment_tells_its_jobs_their_time_its_digest_and_what_failed(study: Study, log: Path) -> None:
+    finish_experiment(study, "first")
+    results = [str(FOLDER / "experiments" / name / "results.csv") for name in ("first", "second")]
+    Path("fit.log").write_text("2026-02-03 04:05:07,000 INFO on cpu\nerror: memory_mb: too little: raise it\n")
+    Path("shared.tsv").write_text("s\tcpu_time\n1.5\t1\n")
+    jobs = [
+        Job(1, "split_images", {}, ["results/splits/a.csv"], benchmark="shared.tsv"),
+        Job(2, "fit_detector", {}, ["results/banks/b.h5"], ["fit.log"], failed=True, needs=frozenset({1})),
+        Job(3, "collect_experiment", {}, [results[0]], needs=frozenset({1})),
+        Job(4, "collect_experiment", {}, [results[1]], needs=frozenset({1, 2})),
+    ]
+    finish_run(study, log, failed=True, jobs=jobs)
+    summary = read_json(FOLDER / "summary.json")
+    first, second = summary["experiments"]
+    assert (first["status"], first["jobs"], first["duration_seconds"]) == ("finished", 2, 1.5)
+    assert (first["results_sha256"], first["failed_jobs"]) == (digest_file(Path(results[0])), [])
+    assert (second["status"], second["jobs"], second["results_sha256"]) == ("failed", 3, None)
+    reason = "memory_mb: too little: raise it"
+    told = {"rule": "fit_detector", "output": "results/banks/b.h5", "log": ["fit.log"], "reason": reason}
+    assert second["failed_jobs"] == summary["failed_jobs"] == [told]
+    assert read_json(FOLDER / "manifest.json")["artifacts"].keys() == {results[0]}
+    assert (FOLDER / "rules.csv").read_text().startswith("rule,jobs,seconds")

@@ -179,6 +179,7 @@ def test_an_edited_licence_or_mirror_reaches_only_cards_and_report(copied: Any) 
     assert copied.plan() == {
         ("write_data_card", "results/data_cards/parts.json"),
         ("write_report", "results/studies/parts/report.html"),
+        ("write_pdf", "results/studies/parts/report.pdf"),
     }
 
 

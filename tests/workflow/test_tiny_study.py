@@ -1,8 +1,10 @@
 """The whole workflow through Snakemake, on a study small enough for a test: results, reruns, interruption."""
 
 import os
+import re
 import signal
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +98,7 @@ def test_a_second_run_has_nothing_to_do(checkout: Any) -> None:
     assert "Nothing to be done" in run.stderr
 
 
-FROM_ANALYSE = {"analyse_experiment", "analyse_study", "plot_experiment", "plot_study", "write_report"}
+FROM_ANALYSE = {"analyse_experiment", "analyse_study", "plot_experiment", "plot_study", "write_report", "write_pdf"}
 FROM_COLLECT = {"collect_experiment", "collect_study", *FROM_ANALYSE}
 FROM_DECIDE = {"decide", *FROM_COLLECT}
 FROM_CALIBRATE = {"calibrate_threshold", *FROM_DECIDE}
@@ -112,7 +114,7 @@ FROM_SPLIT = {"split_images", "write_data_card", *FROM_FIT}
         ("share: 0.1", "share: 0.2", FROM_FIT),
         ("{method: max}", "{method: top_share, share: 0.1}", FROM_SCORE),
         ("quantile: 0.9", "quantile: 0.8", FROM_CALIBRATE),
-        ("question: Does", "question: How does", {"write_report"}),
+        ("question: Does", "question: How does", {"write_report", "write_pdf"}),
         ("add:\n", "analysis: {cases: 2}\nadd:\n", FROM_ANALYSE),
     ],
 )
@@ -120,6 +122,36 @@ def test_an_edit_reruns_only_what_depends_on_it(checkout: Any, old: str, new: st
     checkout.edit("config.yaml", old, new)
     try:
         assert checkout.plan_rules() == rules
+    finally:
+        (checkout.folder / "config.yaml").write_text(STUDY)
+
+
+DELIVERABLES = """\
+deliverables:
+  results.csv: {columns: {category: target_category, auroc: image_auroc, ms: inference_ms, timestamp: timestamp}}
+  thresholds.json: {thresholds: true}
+  comparison.png: {experiments: [shifted], figure: bars}
+"""
+
+
+def test_deliverables_are_added_to_a_finished_study_one_file_a_job(checkout: Any) -> None:
+    folder = "results/studies/tiny/deliverables"
+    assert not (checkout.folder / folder).exists()
+    try:
+        checkout.edit("config.yaml", "add:\n", f"{DELIVERABLES}add:\n")
+        names = ("results.csv", "thresholds.json", "comparison.png")
+        assert checkout.plan() == {("write_deliverables", f"{folder}/{name}") for name in names}
+        run = checkout.run("--cores", "2", "all")
+        assert run.returncode == 0, run.stderr
+        rows = (checkout.folder / folder / "results.csv").read_text().splitlines()
+        assert rows[0] == "category,auroc,auroc_low,auroc_high,ms,timestamp"
+        assert len(rows) == 1 + 2
+        assert all(rows[1].split(","))
+        checkout.edit("config.yaml", "ms: inference_ms", "ms: scoring_ms")
+        assert checkout.plan() == {("write_deliverables", f"{folder}/results.csv")}
+        other = checkout.run("--dry-run", f"{folder}/other.csv")
+        assert other.returncode == 1
+        assert "MissingRuleException" in other.stdout + other.stderr
     finally:
         (checkout.folder / "config.yaml").write_text(STUDY)
 
@@ -205,3 +237,35 @@ def test_a_figure_that_the_study_does_not_make_is_refused_in_one_line(
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith(message)
     assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_heatmaps_are_drawn_where_asked_for(checkout: Any, tmp_path: Path) -> None:
+    copy = checkout.copy(tmp_path / "copy")
+    assert "render_heatmaps" not in copy.plan_rules("all", "--forceall")
+    run = copy.run("--cores", "2", "heatmaps")
+    assert run.returncode == 0, run.stderr
+    tables = sorted((copy.folder / "results/studies/tiny/heatmaps").rglob("images.csv"))
+    assert [table.parts[-7] for table in tables] == ["clean", "turned"]
+    for table in tables:
+        names = [line.split(",")[0] for line in table.read_text().splitlines()[1:]]
+        assert names
+        for kind in ("heatmap", "overlay"):
+            pictures = {
+                path.relative_to(table.parent / kind).as_posix() for path in table.parent.rglob(f"{kind}/**/*.png")
+            }
+            assert pictures == {f"{name}.png" for name in names}
+    assert copy.plan("heatmaps") == set()
+
+
+def test_snakemakes_own_report_has_figures_tables_and_pages(checkout: Any, tmp_path: Path) -> None:
+    copy = checkout.copy(tmp_path / "copy")
+    run = copy.run("--report", "report.zip")
+    assert run.returncode == 0, run.stderr
+    with zipfile.ZipFile(copy.folder / "report.zip") as packed:
+        names = {Path(name).name for name in packed.namelist()}
+        (page,) = (name for name in packed.namelist() if name.count("/") == 1 and name.endswith(".html"))
+        text = packed.read(page).decode()
+    assert {"results.csv", "summary.csv", "metrics.csv", "robustness.csv", "curves.png", "weave.png"} <= names
+    for category in ("Report", "Tables", "Data cards", "Experiments", "Study", "Shifts"):
+        assert f'"{category}": {{' in text
+    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=.?https?:", text)

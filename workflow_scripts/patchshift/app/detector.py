@@ -32,7 +32,7 @@ from patchshift.features.devices import Maps, choose_device, describe_device
 from patchshift.features.forward import ForwardPass
 from patchshift.features.held_maps import hold_maps
 from patchshift.features.store import FeatureRows
-from patchshift.plan.backbone_specs import BackboneSpec, NetworkSpec, ScatteringSpec
+from patchshift.plan.backbone_specs import BackboneSpec, NetworkSpec
 from patchshift.runtime.files import digest_file
 
 Float32 = npt.NDArray[np.float32]
@@ -244,7 +244,7 @@ def _check_weights(spec: BackboneSpec, weights_dir: Path, wanted: str) -> None:
     Raises:
         UserError: if it is missing, or another one.
     """
-    assert not isinstance(spec, ScatteringSpec)
+    assert isinstance(spec, NetworkSpec)
     path = weights_dir / spec.weights
     if not path.is_file():
         raise UserError(f"the model needs weight file {path}, which does not exist: {_remedy(spec, path, wanted)}")

@@ -8,10 +8,18 @@ import os
 import sys
 from collections.abc import Sequence
 
-from patchshift.app import extend, init, inspect_bank, predict, preview
+from patchshift.app import check, extend, init, inspect_bank, predict, preview, track
 from patchshift.errors import UserError
 
-COMMANDS = {"init": init, "preview-shifts": preview, "predict": predict, "inspect-bank": inspect_bank, "extend": extend}
+COMMANDS = {
+    "init": init,
+    "preview-shifts": preview,
+    "check": check,
+    "track": track,
+    "predict": predict,
+    "inspect-bank": inspect_bank,
+    "extend": extend,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

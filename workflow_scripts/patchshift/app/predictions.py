@@ -23,11 +23,12 @@ from PIL import Image
 
 from patchshift.app.detector import Detector, OpenedImage, Prediction
 from patchshift.app.drift import DriftMonitor
-from patchshift.app.heatmaps import MASKS, choose_masks, draw_heatmap, find_mask
+from patchshift.app.heatmaps import choose_masks, draw_heatmap, find_mask
 from patchshift.app.latency import Latency, summarise_latencies, write_latencies
 from patchshift.app.watching import escape, explain_name
 from patchshift.errors import UserError
 from patchshift.evaluation.zones import explain_calibration
+from patchshift.report.masks import MASKS
 from patchshift.runtime.files import atomic_path, explain_write_failure, remove, write_json
 
 FIRST_COLUMNS = ("image", "score", "normalised_score", "threshold", "decision", "undefined")

@@ -6,7 +6,6 @@ Tested in tests/detectors/test_bank.py.
 """
 
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,15 +37,13 @@ from patchshift.runtime.sealed import check_seal, seal
 
 Bool = npt.NDArray[np.bool_]
 
-MODELS: dict[str, type[NearestNeighbours | DualBank | NormalGaussians | NormalSubspace]] = {
+MODELS: dict[str, type[NormalModel]] = {
     "patchcore": NearestNeighbours,
     "patchcore_dual": DualBank,
     "padim": NormalGaussians,
     "pca": NormalSubspace,
 }
 """Method -> what its banks keep of normal patches."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ class Bank:
             del patches, measured, distances  # before the next are read: memory holds one chunk
             searching += time.perf_counter() - clock
             clock = time.perf_counter()
-        log.info(ScoringPace(len(features), embedding, searching).describe())
+        ScoringPace(len(features), embedding, searching).report()
         return Scores(image_scores, all_maps, all_parts, self.facts, self.members, scoring)
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:

@@ -149,7 +149,8 @@ def _why_not(spec: FittedSpec) -> str:
         "padim": "its means and covariances are of all training images together",
         "pca": "its subspace is that of all training images together",
     }
-    return f"a bank of method '{spec.method}' cannot be extended, {reasons[spec.method]}"
+    reason = reasons.get(spec.method, "what it keeps is of all training images together")
+    return f"a bank of method '{spec.method}' cannot be extended, {reason}"
 
 
 def _check_features(bank: Bank, features: FeatureRows) -> None:

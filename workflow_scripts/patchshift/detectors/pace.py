@@ -3,6 +3,7 @@
 Tested in tests/detectors/test_pace.py.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ _LINE = re.compile(
     r"scored (?P<images>\d+) images: (?P<embedding>\d+\.\d+) s reading and embedding, "
     r"(?P<searching>\d+\.\d+) s searching and scoring"
 )
+
+log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)  # whatever the config's `log_level`: costs.csv and timings.csv read this line
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class ScoringPace:
             f"scored {self.images} images: {self.embedding_seconds:.4f} s reading and embedding, "
             f"{self.searching_seconds:.4f} s searching and scoring"
         )
+
+    def report(self) -> None:
+        """Log it."""
+        log.info(self.describe())
 
 
 def read_pace(log: str) -> ScoringPace | None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from patchshift.errors import UserError
-from patchshift.plan.backbone_specs import BackboneSpec, FileSpec, ScatteringSpec, TilingSpec
+from patchshift.plan.backbone_specs import BackboneSpec, FileSpec, NetworkSpec, TilingSpec
 
 Size = tuple[int, int]
 AXES = ("height", "width")
@@ -121,14 +121,14 @@ class TiledBackbone(nn.Module):
 
 def cut_to_tile(spec: BackboneSpec) -> BackboneSpec:
     """The spec of what the network itself sees: one tile, where the images are tiled."""
-    if isinstance(spec, ScatteringSpec) or spec.tiling is None:
+    if not isinstance(spec, NetworkSpec) or spec.tiling is None:
         return spec
     return spec.model_copy(update={"image_size": spec.tiling.tile_size, "tiling": None})
 
 
 def tile_backbone(network: nn.Module, spec: BackboneSpec) -> nn.Module:
     """The network of `cut_to_tile(spec)` as the backbone of `spec`: as it is, or tiled where the spec asks for it."""
-    if isinstance(spec, ScatteringSpec) or spec.tiling is None:
+    if not isinstance(spec, NetworkSpec) or spec.tiling is None:
         return network
     batch_size = spec.batch_size if isinstance(spec, FileSpec) else 1  # exported programs may take no other
     return TiledBackbone(network, spec.input_size, spec.tiling, batch_size=batch_size)

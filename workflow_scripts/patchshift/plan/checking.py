@@ -11,6 +11,7 @@ from patchshift.errors import UserError
 from patchshift.plan.base import canonical_json
 from patchshift.plan.catalog import KINDS, Catalog, Ids, check_entries, check_references, check_selector
 from patchshift.plan.compatibility import find_mismatches
+from patchshift.plan.deliverables import find_deliverable_mistakes
 from patchshift.plan.loading import did_you_mean, explain, read_yaml
 from patchshift.plan.study import Study, StudyConfig
 from patchshift.plan.weights import find_weight_mistakes
@@ -74,7 +75,7 @@ def load_study(config: Mapping[str, Any], source: str, *, ids: Path = IDS) -> "S
     if not mistakes:
         study = Study(StudyConfig.model_validate(raw | {"add": added}), Catalog.model_validate(merged))
         try:
-            lines = [*find_weight_mistakes(study), *find_mismatches(study)]
+            lines = [*find_weight_mistakes(study), *find_mismatches(study), *find_deliverable_mistakes(study)]
         except ValueError as error:  # filters that match nothing, aliases that lead nowhere
             lines = str(error).split("\n")
         mistakes += [f"{source}: {line}" for line in [*lines, *_clashes(study, ids)]]

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from patchshift.plan.backbone_specs import FileSpec, PretrainedSpec, ScatteringSpec, TilingSpec
 from patchshift.plan.catalog import Catalog
 from patchshift.plan.data_specs import ArchiveSpec, DatasetSpec, GeneratorSpec, SeriesSpec, SplitSpec
+from patchshift.plan.deliverable_specs import DeliverableSpec
 from patchshift.plan.detector_specs import ExternalSpec, PadimSpec, PatchCoreDualSpec, PatchCoreSpec, SubspaceSpec
 from patchshift.plan.domain_specs import (
     AugmentationSpec,
@@ -53,6 +54,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("One entry of `include` or `exclude`", Filter),
     ("`inspection`", InspectionSpec),
     ("`analysis`", AnalysisSpec),
+    ("`deliverables.{file}`", DeliverableSpec),
     ("The catalog", Catalog),
     ("`datasets.{id}`", DatasetSpec),
     ("One entry of `datasets.{id}.mirrors`", ArchiveSpec),

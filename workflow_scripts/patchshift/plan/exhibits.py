@@ -21,6 +21,14 @@ def list_figures(study: Study) -> list[str]:
     ]
 
 
+def list_heatmaps(study: Study) -> list[str]:
+    """The folders of heatmaps and overlays of all cells, which are drawn on request."""
+    return [
+        f"{study.folder}/heatmaps/{cell.bank.path}/on/{cell.target.path}/from/{cell.calibration.path}/{cell.threshold}"
+        for cell in study.all_cells()
+    ]
+
+
 def list_distance_tables(study: Study) -> list[str]:
     """The table of distances between domains, where the study measures any."""
     return [f"{study.folder}/distances.csv"] if inspections.list_distances(study) else []

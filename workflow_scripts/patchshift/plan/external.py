@@ -67,6 +67,11 @@ def find_repeated_tables(cells: Sequence[Cell]) -> Iterator[str]:
             )
 
 
+def external_options(study: Study, detector: str) -> list[str]:
+    """What tells a script that scores are another method's."""
+    return ["--external"] * isinstance(study.catalog.detectors[detector], ExternalSpec)
+
+
 def _spec(study: Study, detector: str) -> ExternalSpec:
     spec = study.catalog.detectors[detector]
     assert isinstance(spec, ExternalSpec)  # only the job of external detectors asks

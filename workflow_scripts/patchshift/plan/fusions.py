@@ -4,17 +4,17 @@ Tested in tests/plan/test_fusions.py.
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
 from patchshift.plan.base import Layers, Spec
-from patchshift.plan.representation_specs import RepresentationSpec, Size, Weight
+from patchshift.plan.representation_specs import FusionName, RepresentationSpec, Size, Weight
 
 
 class FusionSpec(Spec):
     """Which layers are joined, and how; see `RepresentationSpec`. One way of doing it has one spec."""
 
     layers: Layers
-    fusion: Literal["single", "concat", "weighted", "adaptive"]
+    fusion: FusionName
     weights: dict[str, Weight] | None = None
     width: Size | None = None
     inverse: bool = False
@@ -37,7 +37,7 @@ class FusionSpec(Spec):
     @property
     def is_fitted(self) -> bool:
         """Whether layers have weights and norms, which the training features give."""
-        return self.fusion in ("weighted", "adaptive")
+        return self.fusion not in ("single", "concat")
 
     @property
     def words(self) -> str:

@@ -13,6 +13,7 @@ from patchshift.plan.loading import did_you_mean
 
 Weight = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=1)]
+FusionName = Literal["single", "concat", "weighted", "adaptive"]
 
 
 class ReductionSpec(Spec):
@@ -56,7 +57,7 @@ class RepresentationSpec(Spec):
         "PatchCore code).",
     )
     pooled_width: Size = Field(1024, description="`adaptive` neighbourhood: numbers per position and layer.")
-    fusion: Literal["single", "concat", "weighted", "adaptive"] = Field(
+    fusion: FusionName = Field(
         "concat",
         description="`single`: one layer. `concat`: layers are upsampled bilinearly and concatenated. `weighted`: "
         "layers of equal norm, averaged down to one width and summed with `weights`. `adaptive`: concatenated, layers "

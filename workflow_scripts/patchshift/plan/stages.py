@@ -55,9 +55,9 @@ TABLES = ["report/analyses/digits.py", *_modules("report", "labels results table
 
 SHOWN = [*TABLES, *_modules("evaluation", "image_metrics ranking undefined"), *_modules("report", "figures style")]
 
-ANALYSES = ["evaluation", "report/analyses", "report/published.csv"] + [
-    f"report/{module}.py"
-    for module in ("cases", "conditions", "labels", "pairing", "pictures", "recommendation", "results", "tables")
+ANALYSES = [
+    *("evaluation", "report/analyses", "report/published.csv"),
+    *_modules("report", "cases cell_maps conditions labels pairing pictures recommendation results tables"),
 ]
 
 FIGURES = [*ANALYSES, "report/plots"] + [
@@ -142,6 +142,13 @@ SOURCES = {
         *_modules("evaluation", "pools scored statistics"),
         *_modules("report", "conditions pairing pools recommendation shift shift_figure"),
     ],
+    "write_deliverables": [
+        "report/analyses/digits.py",
+        *_modules("report", "deliverables results tables"),
+        *_modules("evaluation", "image_metrics ranking undefined"),
+        *_modules("data", "splits tables"),
+        *_modules("plan", "deliverable_specs deliverables"),
+    ],
     "analyse_experiment": ANALYSES,
     "analyse_study": ANALYSES,
     "plot_experiment": FIGURES,
@@ -163,9 +170,18 @@ SOURCES = {
         *(f"evaluation/{module}.py" for module in ("anomaly_maps", "probabilities", "thresholds", "zones")),
         "features/held_maps.py",
         "features/interpolation.py",
+        "report/masks.py",
         "report/pictures.py",
     ],
+    "render_heatmaps": [
+        *_modules("report", "cell_maps heatmaps masks pictures"),
+        *[*RANKED, "evaluation/policies.py", "evaluation/zones.py"],
+        *_modules("data", "packs regions splits"),
+        *_modules("detectors", "combination image_scores reweighting"),
+        "features/interpolation.py",
+    ],
     "write_report": ["report", "data/regions.py", "evaluation"],
+    "write_pdf": ["report", "evaluation"],
 }
 
 

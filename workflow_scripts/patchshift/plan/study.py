@@ -13,6 +13,7 @@ from patchshift.plan.base import Name, RelativePath, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.cells import POOLS, Cell
 from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
+from patchshift.plan.deliverable_specs import DeliverableSpec
 from patchshift.plan.detector_specs import ExternalSpec, FittedSpec
 from patchshift.plan.experiments import Experiment, Selection, StudyPlan
 from patchshift.plan.fingerprints import digest_times, list_folders
@@ -45,11 +46,19 @@ class StudyConfig(Spec):
         description="Processes that decode images; 0: the threads of the forward pass do. Default: 0 on a CPU, else "
         "one for each core, at most 8.",
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="What jobs write into their logs; `debug`: also their arguments, time and memory. What tables are "
+        "read from is always there. No reason to run anything again.",
+    )
     batch_categories: int = Field(
         1, ge=1, description="Targets that one job extracts with one loaded backbone (docs/backbones.md)."
     )
     inspection: InspectionSpec | None = Field(None, description="Look inside the features; default: no.")
     analysis: AnalysisSpec = Field(AnalysisSpec(), description="What analyses show.")
+    deliverables: dict[Name, DeliverableSpec] = Field(
+        {}, description="Files in the form that another project knows: file name -> what it holds (docs/results.md)."
+    )
     predict_on: RelativePath | None = Field(None, description="Folder under `data_dir` to predict (docs/predict.md).")
     add: Ids = Field(Ids(), description="Ids that this study adds to the catalog (it cannot redefine one).")
     select: Selection = Field(description="Ids that experiments span where they do not say otherwise.")
@@ -81,9 +90,9 @@ class Study:
             external={name: spec.weights for name, spec in detectors if isinstance(spec, ExternalSpec)},
         )
 
-    def plan_spec(self, experiment: str | None = None) -> str:
-        """The plan of one experiment (default: all), without what it does not use, and without baselines of costs."""
-        names = [experiment] if experiment else list(self.cells)
+    def plan_spec(self, *experiments: str) -> str:
+        """The plan of experiments (default: all), without what they do not use, and without baselines of costs."""
+        names = list(experiments or self.cells)
         banks = {cell.bank.training for name in names for cell in self.cells[name]}
         pools = {bank.category for bank in banks if bank.dataset == POOLS}
         used = {cell.target.dataset for name in names for cell in self.cells[name]}
@@ -92,11 +101,11 @@ class Study:
         aliases = {cell.domain for name in names for cell in self.cells[name]}
         backbones = {cell.bank.backbone for name in names for cell in self.cells[name]}
         detectors = {cell.bank.detector for name in names for cell in self.cells[name]}
-        experiments = self.config.experiments
+        settings = self.config.experiments
         return self.plan.model_copy(
             update={
                 "order": names,
-                "experiments": {name: experiments[name].model_copy(update={"baseline": None}) for name in names},
+                "experiments": {name: settings[name].model_copy(update={"baseline": None}) for name in names},
                 "datasets": {name: categories for name, categories in self.plan.datasets.items() if name in used},
                 "pools": {name: members for name, members in self.plan.pools.items() if name in pools},
                 "aliases": {name: leads for name, leads in self.plan.aliases.items() if name in aliases},

@@ -71,8 +71,23 @@ def list_lines(settings: Mapping[str, object], indent: str = "") -> list[str]:
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", *list_lines(value, indent + "  ")]
         elif value not in ("", None, []):
-            lines.append(f"{indent}{key}: {value if isinstance(value, str) else json.dumps(value)}")
+            lines.append(f"{indent}{key}: {_show(value)}")
     return lines
+
+
+def flatten_settings(settings: Mapping[str, object], within: str = "") -> dict[str, str]:
+    """Settings as `outer.inner` -> value; what is empty is left out."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= flatten_settings(value, f"{within}{key}.")
+        elif value not in ("", None, []):
+            flat[f"{within}{key}"] = _show(value)
+    return flat
+
+
+def _show(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _short(digest: str) -> str:

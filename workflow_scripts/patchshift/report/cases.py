@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.data.packs import Pack
-from patchshift.data.regions import read_ignored_patches
-from patchshift.evaluation.calibrated import LogOdds, combine_images, is_calibrated, read_calibration
+from patchshift.evaluation.calibrated import LogOdds
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.plan.cells import Cell
+from patchshift.report.cell_maps import CellMaps
 from patchshift.report.pictures import Scale, as_jpeg_uri, show_heatmap, show_mask
 from patchshift.report.results import Images, StudyResults
 
@@ -119,21 +119,11 @@ class CellPictures:
     def read(cls, results: StudyResults, cell: Cell, sigma: float) -> "CellPictures":
         """Read a cell's scores."""
         pack = Path(cell.pack)
-        scored = ScoredImages.read(Path(cell.scores), pack, Path(cell.split), part="test")
-        calibration, odds = read_calibration(Path(cell.threshold_file))
-        weights = odds if is_calibrated(scored) else None
-        if weights:  # of the unit of its threshold; without weights there is no threshold either
-            scored = combine_images(scored, weights, pack)
+        maps = CellMaps.read(
+            Path(cell.scores), pack, Path(cell.split), Path(cell.threshold_file), is_fitted=cell.bank.is_fitted
+        )
         images = results.images(cell)
-        ignored = read_ignored_patches(pack, scored.images, scored.grid)
-        looked_at = np.ones(scored.maps.shape, np.bool_) if ignored is None else ~ignored
-        normal = scored.labels == 0
-        # the image scores of another method need not be of its maps' unit
-        threshold = calibration.threshold if cell.bank.is_fitted else None
-        scale = None
-        if looked_at.size:
-            scale = Scale.of(scored.maps[normal][looked_at[normal]], scored.maps[looked_at], threshold)
-        return cls(scored, weights, images, scale, pack, sigma, ignored is not None)
+        return cls(maps.scored, maps.weights, images, maps.scale, pack, sigma, maps.ignored is not None)
 
     def show(self, rows: Sequence[int]) -> list[Case]:
         """The images of some rows."""

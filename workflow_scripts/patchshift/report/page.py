@@ -1,7 +1,8 @@
-"""The report of a study: one HTML page that opens from disk, without network, script or times.
+"""The report of a study: one HTML page that opens from disk, without network or times.
 
-Equal inputs give equal bytes.
-Tested in tests/report/test_page.py.
+Its scripts are its own: they sort tables and show the gallery; all else can be read without them. Equal inputs give
+equal bytes.
+Tested in tests/report/test_page.py, and in a browser in tests/report/test_report_browser.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,28 +23,32 @@ from patchshift.report.cases import Case, CellPictures, select_cases
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
 from patchshift.report.data_card import DatasetSection, describe_dataset
 from patchshift.report.data_wording import describe_inputs
+from patchshift.report.definitions import define_metrics
 from patchshift.report.distances import draw_distances
 from patchshift.report.experiments import METRICS, ResultsTable, results_table
 from patchshift.report.figures import draw_scores
+from patchshift.report.gallery import build_gallery
 from patchshift.report.inside import arrange_looks
 from patchshift.report.labels import category_labels
 from patchshift.report.ladder import average_ladders
 from patchshift.report.pictures import Scale, show_colours
 from patchshift.report.plots import recovery
 from patchshift.report.plots.registry import EXPERIMENT_PLOTS, STUDY_PLOTS
-from patchshift.report.pools import PoolComparison, compare_pools
+from patchshift.report.pools import compare_pools
 from patchshift.report.recommendation import Recommendation, recommend
 from patchshift.report.results import StudyResults, read_rows
 from patchshift.report.sections.comparisons import ComparisonsSection, describe_comparisons
 from patchshift.report.sections.errors import ErrorsSection, describe_errors
+from patchshift.report.sections.limits import describe_limits
 from patchshift.report.sections.robustness import describe_robustness
 from patchshift.report.sections.summary import SummarySection, describe_summary
 from patchshift.report.shift import Outcome, ShiftComparison, compare_shifts, list_outcomes
 from patchshift.report.shift_exhibits import choose_exhibits
 from patchshift.report.shift_figure import draw_shift
 from patchshift.report.tables import row_keys
-from patchshift.report.templating import Picture, draw_picture, render
+from patchshift.report.templating import Picture, draw_picture, read_script, render
 
+SCRIPTS = ("tables.js", "gallery.js")
 SHOWN_ELSEWHERE = ("severity_ladder",)  # under shift
 
 
@@ -120,43 +125,52 @@ def render_report(
         "ladders": _ladders(data),
         "robustness": describe_robustness(data, *told),
         "study_figures": _study_figures(
-            data, but=["recovery"] if any(_is_drawn(data, shift) for shift in shifts) else []
+            data, but=["recovery"] if any(recovery.is_drawn_of(shift.setup, data) for shift in shifts) else []
         ),
         "exhibits": choose_exhibits(results, shifts[0], spec.smoothing_sigma) if shifts else [],
         "conditions": CONDITIONS,
-        "pools": [(pool, _pool_sentence(pool)) for pool in compare_pools(results, plan, spec)],
+        "pools": [
+            (pool, wording.describe_sharing(pool.difference, pool.losses, len(pool.pairs)))
+            for pool in compare_pools(results, plan, spec)
+        ],
         "experiments": [_experiment(data, name) for name in results.cells],
         "tables": [*STUDY_FILES, *(name for table in distances for name in (table.name, DRIFTS))],
         "metrics": METRICS,
         "scores": _score_figure(results, recommendation) if recommendation else None,
         "cases": _cases(data, recommendation.cells) if recommendation else [],
+        "gallery": build_gallery(data, recommendation.cells[0] if recommendation else None),
+        "scripts": [read_script(name) for name in SCRIPTS],
         "looks": arrange_looks(looks, folder, plan.weights),
         "distances": [_draw_distances(table) for table in distances],
         "colours": show_colours(),
         "making": describe_making(results.all_cells()),
-        "settings": list_settings(dict(provenance)),
+        "settings": list_settings({**_describe_plan(data), **provenance}),
+        "definitions": define_metrics(spec),
+        "limits": describe_limits(data, provenance),
         "protocol": spec,
         "wording": wording,
     }
     return render("report.html", context)
 
 
+def _describe_plan(data: StudyData) -> dict[str, object]:
+    """What the config asks for beside ids: experiments, and the protocol of evaluation and analyses."""
+    experiments = {
+        name: data.plan.experiments[name].model_dump(mode="json", exclude_none=True) for name in data.plan.order
+    }
+    protocol = {"evaluation": data.spec.model_dump(mode="json"), "analysis": data.analysis.model_dump(mode="json")}
+    select = {"select": data.plan.select.model_dump(mode="json")}
+    return {"experiments": {**select, **experiments}, "protocol": protocol}
+
+
 def _per_category(results: StudyResults, recommendation: Recommendation, spec: EvaluationSpec) -> list[Outcome]:
     return list_outcomes(results, [(cell, IN_DOMAIN) for cell in recommendation.cells], spec)
-
-
-def _is_drawn(data: StudyData, shift: ShiftComparison) -> bool:
-    """Whether the figure of recovery, which is drawn before, is of this setup."""
-    setup = shift.setup
-    named = (setup.split, setup.backbone, setup.detector, str(setup.seed), setup.threshold)
-    first = next(iter(read_rows(data.folder / "robustness.csv")), {})
-    return tuple(first.get(name) for name in recovery.SETUP) == named
 
 
 def _shift_figure(data: StudyData, shift: ShiftComparison, position: int) -> SavedFigure:
     """What a setup keeps under shift: the figure that was drawn before, with the mean, or else one of the same kind."""
     saved = read_figure(data.folder, "recovery", STUDY_PLOTS["recovery"], "study")
-    if saved and _is_drawn(data, shift):
+    if saved and recovery.is_drawn_of(shift.setup, data):
         return saved
     caption = (
         "Image AUROC (dotted: chance), miss rate and false-alarm rate of each category in every shifted domain, with "
@@ -175,12 +189,6 @@ def _ladders(data: StudyData) -> list[LadderSection]:
             sentences = [wording.describe_ladder(shift, steps) for shift, steps in averaged.items()]
             sections.append(LadderSection(data.results.titles[name], drawn, sentences))
     return sections
-
-
-def _pool_sentence(pool: PoolComparison) -> str:
-    over = f"Over {len(pool.pairs)} categories," if len(pool.pairs) > 1 else "On the one category compared,"
-    said = wording.describe_difference(pool.difference, "the shared bank", "a bank per category", over=over)
-    return f"{said} {wording.describe_single_losses(pool.losses)}".rstrip()
 
 
 def _experiment(data: StudyData, name: str) -> ExperimentSection:

@@ -81,7 +81,7 @@ def show_mask(thumbnail: bytes, mask: Bool, ignore: Bool | None = None) -> str:
         mask: [height, width] of the original image, True where defective.
         ignore: [height, width] of the original image, True where ignored; None: nothing is.
     """
-    grey = _grey(thumbnail)
+    grey = read_grey(thumbnail)
     picture = np.repeat((grey * 0.75)[..., None], 3, axis=2)
     inside = shrink_mask(mask, grey.shape)
     picture[inside] = 0.35 * picture[inside] + 0.65 * np.array(MASK_COLOUR)
@@ -114,7 +114,7 @@ def show_heatmap(
         ignore: [height, width] of the original image, True where ignored; None: nothing is.
         anomaly_map: how maps are brought to pixels, if not as the protocol has it.
     """
-    grey = _grey(thumbnail)
+    grey = read_grey(thumbnail)
     level = scale.apply(upsample_map(patch_map, input_size, grey.shape, sigma, anomaly_map))
     picture = blend(grey, level, None if ignore is None else shrink_ignored(ignore, grey.shape))
     picture[outline(shrink_mask(mask, grey.shape))] = MASK_COLOUR
@@ -134,9 +134,18 @@ def blend(grey: Float64, level: Float64, ignored: Bool | None) -> Float64:
     """
     opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
     picture: Float64 = (1 - opacity) * 0.9 * grey[..., None] + opacity * mpl.colormaps[COLOURS](level)[..., :3] * 255
-    if ignored is not None:  # a hot spot there is no finding
-        picture[ignored] = (0.3 * grey[ignored] + 0.45 * IGNORED_GREY)[..., None]
-        picture[ignored & _hatching(grey.shape)] = IGNORED_GREY
+    return picture if ignored is None else _hatch(picture, grey, ignored)
+
+
+def colour(grey: Float64, level: Float64, ignored: Bool | None) -> Float64:
+    """The colours of an anomaly map alone, ignored regions of the image grey and hatched; as `blend`."""
+    picture = np.asarray(mpl.colormaps[COLOURS](level)[..., :3] * 255, np.float64)
+    return picture if ignored is None else _hatch(picture, grey, ignored)
+
+
+def _hatch(picture: Float64, grey: Float64, ignored: Bool) -> Float64:
+    picture[ignored] = (0.3 * grey[ignored] + 0.45 * IGNORED_GREY)[..., None]  # a hot spot there is no finding
+    picture[ignored & _hatching(grey.shape)] = IGNORED_GREY
     return picture
 
 
@@ -156,6 +165,30 @@ def show_colours(width: int = 240) -> str:
     level = np.linspace(0, 1, width)
     strip = mpl.colormaps[COLOURS](level)[None, :, :3] * 255
     return to_data_uri(np.repeat(strip, 8, axis=0))
+
+
+def list_colours() -> bytes:
+    """The heatmap's colours from low to high: 256 times red, green and blue."""
+    colours: UInt8 = np.rint(mpl.colormaps[COLOURS](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    return colours.tobytes()
+
+
+def shrink_jpeg(thumbnail: bytes, side: int) -> tuple[bytes, tuple[int, int]]:
+    """A thumbnail with at most `side` pixels along its longer side, a JPEG, and its (height, width)."""
+    with Image.open(io.BytesIO(thumbnail)) as picture:
+        picture.thumbnail((side, side), Image.Resampling.BILINEAR)
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "JPEG", quality=75)
+        return buffer.getvalue(), (picture.height, picture.width)
+
+
+def outline_png(mask: Bool, size: tuple[int, int]) -> bytes:
+    """The outline of a mask at (height, width), in the masks' colour on nothing: a PNG."""
+    picture = Image.fromarray(outline(shrink_mask(mask, size)).astype(np.uint8), "P")
+    picture.putpalette([0, 0, 0, *MASK_COLOUR])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", bits=1, transparency=0)
+    return buffer.getvalue()
 
 
 def as_jpeg_uri(jpeg: bytes) -> str:
@@ -179,6 +212,7 @@ def _hatching(size: tuple[int, ...]) -> Bool:
     return lines
 
 
-def _grey(thumbnail: bytes) -> Float64:
+def read_grey(thumbnail: bytes) -> Float64:
+    """A JPEG in grey: [height, width] of 0 to 255."""
     with Image.open(io.BytesIO(thumbnail)) as picture:
         return np.asarray(picture.convert("L"), np.float64)

@@ -3,9 +3,12 @@
 Tested in tests/report/test_page.py.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,20 @@ class Picture:
         """How wide it is on the page, in CSS pixels: letters of figures are as large as those of tables."""
         box = re.search(r'viewBox="[^"]*?([\d.]+) [\d.]+"', self.svg)
         return round(PIXELS_PER_POINT * float(box[1])) if box else WIDEST
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script of a page, and the SHA-256 (base 64) by which the page allows it and no other."""
+
+    text: Markup
+    digest: str
+
+
+def read_script(name: str) -> Script:
+    """A script of `report/templates/`."""
+    text = files("patchshift.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return Script(Markup(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:

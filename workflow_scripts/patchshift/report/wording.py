@@ -7,6 +7,7 @@ Tested in tests/report/test_wording.py.
 from collections.abc import Mapping, Sequence
 
 from patchshift.plan.cells import Cell
+from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import Setup
 from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Summary
@@ -26,6 +27,20 @@ def can_decide(summary: Summary) -> bool:
     """Whether a threshold may be recommended: one that beats a coin, on defective and on good images."""
     shares = [share for share in (summary.misses, summary.false_alarms) if share]
     return bool(shares) and all(share.value < USELESS_RATE for share in shares)
+
+
+def recommend_setup(recommendation: Recommendation | None) -> str:
+    """The answer in one sentence; that there is none where the images do not support one."""
+    if recommendation is None:
+        return "No recommendation: no bank of this study was scored in the domain it was fitted on."
+    setup = recommendation.setup
+    if recommendation.reaches_chance:
+        best = "the best of those compared" if recommendation.is_highest else "the best that is not untrained"
+        lead = f"{best}, " if recommendation.rivals else ""
+        return f"No setup can be recommended. The figures below are of {lead}{name_setup(setup)}."
+    if can_decide(recommendation.summary):
+        return f"Use {name_setup(setup)} with threshold {setup.threshold}."
+    return f"Use {name_setup(setup)}; no threshold can be recommended."
 
 
 def describe_choice(recommendation: Recommendation) -> list[str]:
@@ -133,6 +148,19 @@ def describe_single_losses(losses: Mapping[str, Value]) -> str:
     return " ".join(said)
 
 
+def describe_sharing(difference: Value, losses: Mapping[str, Value], categories: int) -> str:
+    """What sharing one bank costs or brings, over the categories and in single ones.
+
+    Args:
+        difference: mean image AUROC of the shared bank minus that of a bank per category.
+        losses: category -> image AUROC of its own bank minus that of the shared one.
+        categories: how many are compared.
+    """
+    over = f"Over {categories} categories," if categories > 1 else "On the one category compared,"
+    said = describe_difference(difference, "the shared bank", "a bank per category", over=over)
+    return f"{said} {describe_single_losses(losses)}".rstrip()
+
+
 def describe_ladder(name: str, steps: Sequence[MeanStep]) -> str:
     """How far a shift pulls image AUROC down, and from which severity on these images show it.
 
@@ -224,6 +252,17 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
         return ""
     named = [f"{count} {'image' if count == 1 else 'images'} in {domain}" for domain, count in counts.items()]
     return f"Left out of the comparison, since their defect left the frame or is ignored: {join_words(named)}."
+
+
+def explain_intervals(spec: EvaluationSpec) -> str:
+    """How intervals are made, and what they cover."""
+    return (
+        f"Intervals have a confidence of {100 * spec.confidence:g} % and cover the choice of test images, not that of "
+        "split or seed: Wilson's for misses and false alarms, else a bootstrap over images within each class, "
+        "bias-corrected and accelerated (BCa) for metrics of images, percentiles for those of pixels and for means "
+        f"and differences ({spec.bootstrap_resamples} resamples, seed {spec.bootstrap_seed}). Differences between "
+        "banks are taken on the same resamples."
+    )
 
 
 def saturated(value: Value) -> bool:

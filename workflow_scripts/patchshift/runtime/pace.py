@@ -6,10 +6,14 @@ Tested in tests/runtime/test_pace.py.
 import logging
 import re
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 REPORT_SECONDS = 10.0
+
+ADVANCED = "%s: %d of %d images, %.1f images/s, %.0f s left"
+"""A line about a store that is being made, with its path; `read_advance` reads it."""
 
 PASSED = "%s: passed %d images through the backbone in %.3f s"
 """The last line about a store, with its path; `read_passes` reads it."""
@@ -18,7 +22,25 @@ _PASSED_LINE = re.compile(
     r"^(?:\S+ \S+ [A-Z]+ )?(.+): passed (\d+) images through the backbone in (\d+\.\d+) s$", re.MULTILINE
 )
 
+_ADVANCED_LINE = re.compile(r": (\d+) of \d+ images, (\d+\.\d) images/s, (\d+) s left$", re.MULTILINE)
+
 log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)  # whatever the config's `log_level`: costs.csv and the summary read these lines
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a store is.
+
+    Attributes:
+        done: images that have been passed through the backbone.
+        pace: images per second.
+        seconds_left: at that pace.
+    """
+
+    done: int
+    pace: float
+    seconds_left: float
 
 
 class Pace:
@@ -44,7 +66,7 @@ class Pace:
         self.last = now
         pace = done / max(now - self.start, 1e-9)
         left = (self.total - done) / pace
-        log.info("%s: %d of %d images, %.1f images/s, %.0f s left", self.name, done, self.total, pace, left)
+        log.info(ADVANCED, self.name, done, self.total, pace, left)
 
     def __enter__(self) -> Self:
         return self
@@ -63,3 +85,9 @@ def count_images(log_text: str) -> int:
 def read_passes(log_text: str) -> dict[str, tuple[int, float]]:
     """Path of each store that a log tells of -> its images, and the seconds from file to map, without start-up."""
     return {path: (int(images), float(seconds)) for path, images, seconds in _PASSED_LINE.findall(log_text)}
+
+
+def read_advance(log_text: str) -> Advance | None:
+    """How far the store is that a log tells of last; None where it does not say."""
+    lines = _ADVANCED_LINE.findall(log_text)
+    return Advance(int(lines[-1][0]), float(lines[-1][1]), float(lines[-1][2])) if lines else None

@@ -1,4 +1,7 @@
-"""What an artifact says about itself: stage, version, spec, seed, library versions, digests of its inputs."""
+"""What an artifact says about itself: stage, version, spec, seed, library versions, digests of its inputs.
+
+Tested in tests/runtime/test_provenance.py.
+"""
 
 import importlib.metadata
 import json
@@ -7,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from patchshift.runtime.files import digest_file
+from patchshift.errors import UserError
+from patchshift.runtime.files import digest_file, read_json
 
 LIBRARIES = {  # imported name -> distribution
     "PIL": "pillow",
@@ -51,3 +55,25 @@ def describe(
         },
         **more,
     }
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What an artifact says about itself; empty where it says nothing, or is no HDF5 and no JSON file.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    if path.suffix == ".json":
+        content = read_json(path)
+        found = content.get("provenance") if isinstance(content, dict) else None
+    elif path.suffix == ".h5":
+        import h5py  # not above: Snakemake's handlers read few files, or none
+
+        try:
+            with h5py.File(path, "r") as file:
+                found = json.loads(file.attrs.get("provenance", "{}"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from error
+    else:
+        found = None
+    return found if isinstance(found, dict) else {}

@@ -1,19 +1,34 @@
-"""How every workflow script starts: messages on standard error, users' mistakes without a traceback."""
+"""How every workflow script starts: messages on standard error, users' mistakes without a traceback.
+
+Tested in tests/runtime/test_script.py.
+"""
 
 import logging
+import os
+import resource
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from patchshift.errors import UserError
 from patchshift.runtime.files import explain_write_failure
 
+LOG_LEVEL = "PATCHSHIFT_LOG_LEVEL"
+"""The environment variable that hands `log_level` of the config to jobs."""
+
+log = logging.getLogger(__name__)
+
 
 def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
     """Run `main` on the command line's arguments; exit 1 with one clear message where the user can mend it."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    start_logging()
+    start = time.monotonic()
+    log.debug("arguments: %s", sys.argv[1:])
     try:
         main(None)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        log.debug("done in %.2f s, peak memory %.0f MB", time.monotonic() - start, peak / 1024)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -25,3 +40,14 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
         if explained is None:
             raise
         sys.exit(f"error: {explained}")
+
+
+def start_logging() -> None:
+    """Send log messages to standard error: those of the level that the environment names, by default `info`.
+
+    Other libraries' debugging is left out at every level.
+    """
+    level = logging.getLevelNamesMapping().get(os.environ.get(LOG_LEVEL, "info").upper(), logging.INFO)
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, level=max(level, logging.INFO), format=form)
+    logging.getLogger("patchshift").setLevel(level)

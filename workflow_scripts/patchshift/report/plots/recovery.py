@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from patchshift.report.analyses.study_data import StudyData
-from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
+from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.results import Value, read_estimate, read_rows
 from patchshift.report.shift_figure import SHIFT_METRICS, draw_shift
@@ -36,6 +36,13 @@ def draw_recovery(data: StudyData) -> Drawn | None:
     conditions = [IN_DOMAIN, *(row["condition"] for row in rows if int(row["categories"]))]
     shown = [name for name in CONDITIONS if name in conditions]
     return Drawn(draw_shift(panels, shown), _tabulate(panels))
+
+
+def is_drawn_of(setup: Setup, data: StudyData) -> bool:
+    """Whether the study's figure is of this setup."""
+    named = (setup.split, setup.backbone, setup.detector, str(setup.seed), setup.threshold)
+    first = next(iter(read_rows(data.folder / "robustness.csv")), {})
+    return tuple(first.get(name) for name in SETUP) == named
 
 
 def _panels(rows: Sequence[dict[str, str]], categories: Sequence[str]) -> Panels:

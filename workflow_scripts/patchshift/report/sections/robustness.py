@@ -220,7 +220,11 @@ def _reference_row(row: Row) -> ConditionRow:
 
 
 def _word_correlations(rows: Sequence[Row], distance: str) -> list[str]:
-    found = [row for row in rows if row["kind"] == "correlation" and row["distance_name"] == distance]
+    found = [
+        row
+        for row in rows
+        if row["kind"] == "correlation" and row["distance_name"] == distance and int(row["pairs"])  # else all at home
+    ]
     sentences = []
     for row in found:
         correlation = read_estimate(row, "correlation")

@@ -1,0 +1,175 @@
+"""What the printed report says, block by block, of the made-up study and of variants of it."""
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from patchshift.report.background import flatten_settings
+from patchshift.report.document import Bullets, Document, Figure, Heading, Paragraph, Reference, Table, refer
+from patchshift.report.document_setup import SHARED, _list_ids
+from patchshift.report.pdf import write_document
+from patchshift.report.recommendation import recommend
+from patchshift.report.wording import describe_choice
+
+
+@pytest.fixture
+def document(made: Any) -> Document:
+    return write_document(made.data, made.provenance)
+
+
+def strings(content: object) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        for value in content.values():
+            yield from strings(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from strings(value)
+
+
+def sections(document: Document) -> list[str]:
+    return [block.text for block in document.blocks if isinstance(block, Heading) and block.level == 1]
+
+
+def tables(document: Document) -> dict[str, Table]:
+    return {block.name: block for block in document.blocks if isinstance(block, Table)}
+
+
+def test_a_report_has_the_sections_of_a_written_one(document: Document) -> None:
+    assert sections(document) == [
+        "Context and definitions",
+        "Data and splits",
+        "Methods and settings",
+        "Protocol",
+        "Results",
+        "Error analysis",
+        "Limits and threats to validity",
+        "Future work",
+        "Where everything is",
+    ]
+
+
+def test_every_table_and_figure_has_a_name_of_its_own_and_is_referred_to_in_the_text(document: Document) -> None:
+    shown = [block.name for block in document.blocks if isinstance(block, Table | Figure)]
+    assert len(set(shown)) == len(shown)
+    texts: list[Any] = []
+    for block in document.blocks:
+        texts += [block.text] if isinstance(block, Paragraph) else []
+        texts += [block.opening, *block.items] if isinstance(block, Bullets) else []
+    referred = {part.to for text in texts if not isinstance(text, str) for part in text if isinstance(part, Reference)}
+    assert referred == set(shown)
+
+
+def test_every_row_has_a_field_for_each_column(document: Document) -> None:
+    for table in tables(document).values():
+        assert {len(row.fields) for row in table.rows if not row.title} == {len(table.header)}, table.name
+
+
+def test_the_summary_is_the_answer_of_the_page(made: Any, document: Document) -> None:
+    recommendation = recommend(made.data.results, made.data.domains, made.data.spec)
+    assert recommendation is not None
+    assert document.choice == "Use sharp on net; no threshold can be recommended."
+    assert document.summary == describe_choice(recommendation)
+    assert [heading for heading, _ in document.facts][1:] == [
+        "Of 100 defective images, expect to miss",
+        "Of 100 good images, expect to flag",
+    ]
+
+
+def test_the_answer_has_the_figures_of_metrics_csv(made: Any, document: Document) -> None:
+    with (made.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    answer = tables(document)["answer"]
+    for row in answer.rows:
+        category, auroc = row.fields[0].text, row.fields[1]
+        (found,) = (
+            found
+            for found in rows
+            if (found["train_category"], found["train_domain"], found["target_category"])
+            == (category, "clean", category)
+            and (found["target_domain"], found["detector"], found["metric"]) == ("clean", "sharp", "image_auroc")
+            and found["train_dataset"] == "d"
+        )
+        assert float(auroc.text) == pytest.approx(float(found["value"]), abs=0.005)
+        low, high = auroc.below.split("–")
+        assert float(low) == pytest.approx(float(found["low"]), abs=0.005)
+        assert float(high) == pytest.approx(float(found["high"]), abs=0.005)
+
+
+def test_a_study_without_shifts_has_no_table_of_them_and_proposes_them(make_study: Callable[..., Any]) -> None:
+    study = make_study(clean={"title": "In domain", "train": ["d"]})
+    study.analyse()
+    document = write_document(study.data, study.provenance)
+    assert "shifts" not in tables(document)
+    assert any("Shifted domains (target_domains)" in text for text in strings(document.content()))
+
+
+def test_without_thresholds_rates_are_undefined_and_the_reason_is_said(make_study: Callable[..., Any]) -> None:
+    study = make_study(validation=False)
+    study.analyse()
+    document = write_document(study.data, study.provenance)
+    assert document.choice == "Use sharp on net; no threshold can be recommended."
+    assert {row.fields[3].text for row in tables(document)["answer"].rows} == {"undefined"}
+    assert document.facts[1][1].text == "undefined"
+    assert document.facts[1][1].below
+
+
+def test_no_recommendation_is_one_sentence(make_study: Callable[..., Any]) -> None:
+    study = make_study(pool={"title": "Pool", "train": ["pools/all"]})
+    study.analyse()
+    document = write_document(study.data, study.provenance)
+    assert document.choice.startswith("No recommendation")
+    assert not document.facts
+    assert "answer" not in tables(document)
+
+
+def test_published_figures_stand_apart_and_are_marked(make_study: Callable[..., Any], monkeypatch: Any) -> None:
+    from patchshift.report import document_experiments
+    from patchshift.report.analyses.published import Figure as Published
+
+    figure = Published(
+        "d", "mean of 2", "patchcore", "net", 0.02, "in domain", "image_auroc", 0.912, None, "Someone", "", 3
+    )
+    monkeypatch.setattr(document_experiments, "read_published", lambda: [figure])
+    study = make_study()
+    study.analyse()
+    table = tables(write_document(study.data, study.provenance))["metrics-clean-0"]
+    pale = [row for row in table.rows if row.is_pale]
+    assert [row.fields[1].text for row in pale] == ["0.912"]
+    assert table.rows[table.rows.index(pale[0]) - 1].title.startswith("Published by others")
+    assert any("Someone" in note for note in table.notes)
+
+
+def test_settings_say_once_what_most_have_and_every_setting_can_be_read_back() -> None:
+    ids = {
+        "one": {"method": "patchcore", "sampler": {"share": 0.1, "starts": 1}, "neighbours": 1},
+        "two": {"method": "patchcore", "sampler": {"share": 0.2, "starts": 1}, "neighbours": 1},
+        "three": {"method": "patchcore", "sampler": {"share": 0.1, "starts": 1}, "neighbours": 3},
+        "other": {"method": "padim", "positions": "all"},
+    }
+    said = {row.fields[0].text: row.fields[1].text for row in _list_ids("Detectors", ids) if row.fields}
+    usual = dict(part.split(": ") for part in said[SHARED].split("; "))
+    assert usual == {"method": "patchcore", "sampler.share": "0.1", "sampler.starts": "1", "neighbours": "1"}
+    for name in ("one", "two", "three"):
+        own = dict(re.findall(r"([\w.]+): ([^;]+)", said[name]))
+        assert usual | own == flatten_settings(ids[name])
+    assert said["other"] == "method: padim; positions: all"
+
+
+def test_references_are_named_in_words() -> None:
+    assert refer("Table", "a") == ["Table\N{NO-BREAK SPACE}", Reference("a")]
+    assert refer("Figure", "a", "b")[2:] == [" and ", Reference("b")]
+    assert refer("Figure", "a", "b")[0].startswith("Figures")
+
+
+def test_a_study_with_hundreds_of_setups_has_tables_of_a_readable_length(document: Document) -> None:
+    from patchshift.report.document_results import MOST_ROWS, count_hidden, cut_rows
+
+    rows = list(tables(document)["answer"].rows[:1]) * 100
+    assert len(cut_rows(rows)) == MOST_ROWS
+    assert count_hidden(100) == ["76 more are in report.html."]
+    assert count_hidden(MOST_ROWS) == []

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+
+from patchshift.runtime.jobs import Job, find_behind, first_error
+from patchshift.runtime.run_log import weave_log
+
+ACCOUNT = """\
+Building DAG of jobs...
+[Sun Nov  1 00:45:41 2026]
+localrule index_images:
+    output: results/images/d/c.csv
+    jobid: 8
+[Sun Nov  1 00:45:50 2026]
+Finished jobid: 8 (Rule: index_images)
+1 of 3 steps (33%) done
+[Sun Nov  1 00:45:51 2026]
+Error in rule fit_detector:
+    message: None
+    jobid: 9
+    output: results/banks/d.h5
+Shutting down, this might take some time.
+"""
+
+
+def write_log(folder: Path, name: str, text: str) -> list[str]:
+    path = folder / name
+    path.write_text(text)
+    return [str(path)]
+
+
+def test_what_jobs_wrote_stands_where_they_ended_and_all_times_look_alike(tmp_path: Path) -> None:
+    indexing = write_log(tmp_path, "8.log", "2026-11-01 00:45:49,100 INFO 12 images\nwarning: one is odd\n")
+    fitting = write_log(tmp_path, "9.log", "error: sampler.count: 9 patches are asked for\n")
+    jobs = [
+        Job(8, "index_images", {}, ["results/images/d/c.csv"], indexing),
+        Job(9, "fit_detector", {}, ["results/banks/d.h5"], fitting, failed=True),
+        Job(10, "evaluate", {}, ["results/metrics/d.json"], write_log(tmp_path, "10.log", "of an earlier run\n")),
+    ]
+    assert weave_log(ACCOUNT, jobs).splitlines() == [
+        "Building DAG of jobs...",
+        "[2026-11-01 00:45:41]",
+        "localrule index_images:",
+        "    output: results/images/d/c.csv",
+        "    jobid: 8",
+        "[2026-11-01 00:45:50]",
+        "Finished jobid: 8 (Rule: index_images)",
+        "    | 2026-11-01 00:45:49,100 INFO 12 images",
+        "    | warning: one is odd",
+        "1 of 3 steps (33%) done",
+        "[2026-11-01 00:45:51]",
+        "Error in rule fit_detector:",
+        "    message: None",
+        "    jobid: 9",
+        "    | error: sampler.count: 9 patches are asked for",
+        "    output: results/banks/d.h5",
+        "Shutting down, this might take some time.",
+    ]
+
+
+def test_a_log_that_snakemake_has_shown_is_not_shown_twice(tmp_path: Path) -> None:
+    (path,) = fitting = write_log(tmp_path, "9.log", "error: no\n")
+    account = f"{ACCOUNT}Logfile {path}:\n=====\nerror: no\n=====\n"
+    woven = weave_log(account, [Job(9, "fit_detector", {}, [], fitting, failed=True)])
+    assert woven.count("error: no") == 1
+
+
+@pytest.mark.parametrize("line", ["[Tue 32 2026]", "[2026-11-01 00:45:41]", "[Son Nov 31 00:45:41 2026]"])
+def test_what_is_no_time_stays_as_it_is(line: str) -> None:
+    assert weave_log(f"{line}\n", []) == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("2026 INFO x\nerror: no images: bring some\n  a.png\n", "no images: bring some"),
+        ('Traceback (most recent call last):\n  File "a.py"\n    f()\nValueError: odd\nnote\n', "ValueError: odd"),
+        ("Killed\n\n", "Killed"),
+        ("", ""),
+    ],
+)
+def test_the_reason_of_a_failure_is_the_first_line_of_its_error(log: str, reason: str) -> None:
+    assert first_error(log) == reason
+
+
+def test_behind_a_file_are_the_jobs_that_it_comes_from_and_no_others() -> None:
+    jobs = [
+        Job(1, "fit_detector", {}, ["bank"]),
+        Job(2, "score_images", {}, ["scores"], needs=frozenset({1})),
+        Job(3, "score_images", {}, ["others"]),
+        Job(4, "evaluate", {}, ["metrics"], needs=frozenset({1, 2})),
+    ]
+    assert [job.number for job in find_behind(jobs, "metrics")] == [1, 2, 4]
+    assert find_behind(jobs, "gone") == []

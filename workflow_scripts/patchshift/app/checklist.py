@@ -1,0 +1,54 @@
+"""The checks of a finished study, one after another.
+
+Tested in tests/workflow/test_closing.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from patchshift.app import check_files, check_tables
+from patchshift.errors import UserError
+from patchshift.plan import Study
+
+CHECKS: dict[str, Callable[[Study], tuple[str, list[str]]]] = {
+    "files are there": check_files.check_presence,
+    "results.csv as planned": check_tables.check_results,
+    "metrics.csv as planned": check_tables.check_metrics,
+    "predictions.csv as planned": check_tables.check_predictions,
+    "values in range": check_tables.check_ranges,
+    "counts add up": check_tables.check_counts,
+    "tables agree": check_tables.check_agreement,
+    "figures can be opened": check_files.check_figures,
+    "last run without error": check_files.check_run,
+    "digests as in the manifest": check_files.check_digests,
+    "made from these inputs": check_files.check_origins,
+    "up to date with the config": check_files.check_settings,
+}
+"""Every check: what it looked at, in a few words, and what is wrong with it. A new one is a function and a line."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        check: its name.
+        told: what was looked at.
+        problems: one line each; none if all is well.
+    """
+
+    check: str
+    told: str
+    problems: list[str]
+
+
+def check_study(study: Study) -> list[Finding]:
+    """Run every check of a study in the working folder; one that cannot read its files has failed."""
+    findings = []
+    for name, check in CHECKS.items():
+        try:
+            told, problems = check(study)
+        except (UserError, OSError, ValueError, KeyError) as error:
+            told, problems = "", [f"cannot be checked: {error if isinstance(error, UserError) else repr(error)}"]
+        findings.append(Finding(name, told, problems))
+    return findings

@@ -1,0 +1,122 @@
+"""Typeset the printed report of a study by typst, which comes as one wheel with its fonts.
+
+Equal inputs give equal bytes: fonts are those of typst and, for figures, of matplotlib, never the system's, and the
+file names no time. Nothing is fetched.
+Tested in tests/report/test_pdf.py.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+from patchshift.errors import UserError
+from patchshift.report import wording
+from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.document import Block, Document, Field, Heading, Paragraph
+from patchshift.report.document_experiments import describe_experiments, describe_mistakes
+from patchshift.report.document_next import discuss_limits, propose_work
+from patchshift.report.document_results import describe_answer, describe_pools, describe_shifts
+from patchshift.report.document_setup import describe_context, describe_data, describe_methods, describe_protocol
+from patchshift.report.pairing import Share, hundredths
+from patchshift.report.recommendation import Recommendation, recommend
+from patchshift.report.sections.robustness import describe_robustness
+from patchshift.report.templating import show_figure, show_range
+
+_REST = "The rest of the study does without it: `snakemake --keep-going` and the tables need no typst"
+
+
+def write_document(data: StudyData, provenance: Mapping[str, Any]) -> Document:
+    """The report of a study whose tables and figures are made.
+
+    Args:
+        data: the study.
+        provenance: the question, the protocol and the settings of all ids (`plan.provenance`).
+    """
+    results, spec = data.results, data.spec
+    recommendation = recommend(results, data.domains, spec)
+    told = recommendation.shift_setup if recommendation else None
+    robustness = describe_robustness(data, told, len(recommendation.cells) if recommendation else 0)
+    blocks: list[Block] = [
+        *describe_context(data, provenance, recommendation.domain if recommendation else None),
+        *describe_data(data.plan, results.all_cells(), provenance.get("backbones", {})),
+        *describe_methods(data, provenance),
+        *describe_protocol(results, spec),
+        Heading("Results"),
+        *describe_answer(data, recommendation),
+        *describe_shifts(data, robustness, told),
+        *describe_pools(data),
+        *describe_experiments(data, recommendation),
+        *describe_mistakes(data),
+        *discuss_limits(data, provenance),
+        *propose_work(data, provenance, recommendation),
+        Heading("Where everything is"),
+        Paragraph(
+            f"This document is made from the tables beside it, in {data.folder.as_posix()}: metrics.csv has every "
+            "figure, predictions.csv every test image's score and decision, timings.csv times and memory; report.html "
+            "shows single images, all tables and the digests of what they come from. Equal inputs give an equal file."
+        ),
+    ]
+    return Document(
+        data.plan.study,
+        provenance["question"],
+        version("patchshift"),
+        wording.recommend_setup(recommendation),
+        _list_facts(recommendation) if recommendation else [],
+        wording.describe_choice(recommendation) if recommendation else [],
+        blocks,
+    )
+
+
+def _list_facts(recommendation: Recommendation) -> list[tuple[str, Field]]:
+    """The three figures of the answer."""
+    summary, several = recommendation.summary, len(recommendation.cells) > 1
+    auroc = f"Image AUROC, mean of {len(recommendation.cells)} categories" if several else "Image AUROC"
+    facts = [(auroc, Field(show_figure(summary.auroc), show_range(summary.auroc)))]
+    for heading, share in (
+        ("Of 100 defective images, expect to miss", summary.misses),
+        ("Of 100 good images, expect to flag", summary.false_alarms),
+    ):
+        facts.append((heading, _hundred(share) if share else Field("undefined", summary.reason)))
+    return facts
+
+
+def _hundred(share: Share) -> Field:
+    ends = f"{hundredths(share.low)} to {hundredths(share.high)}"
+    return Field(hundredths(share.value), f"{ends}; {share.count} of {share.total} test images")
+
+
+def typeset(document: Document, folder: Path) -> bytes:
+    """A document as PDF.
+
+    Args:
+        document: what it says.
+        folder: the study's, which the paths of figures start from; no file outside it can be read.
+
+    Raises:
+        UserError: if typst is missing or cannot do it.
+    """
+    try:
+        import typst
+    except ImportError as error:
+        raise UserError(
+            f"report.pdf needs typst, which cannot be loaded here ({error}): pip install typst. {_REST}."
+        ) from error
+    template = files("patchshift.report").joinpath("templates", "report.typ").read_bytes()
+    try:
+        compiler = typst.Compiler(
+            template,
+            root=folder.resolve(),
+            font_paths=typst.Fonts(include_system_fonts=False, font_paths=[Path(mpl.get_data_path(), "fonts", "ttf")]),
+            ignore_system_fonts=True,
+            sys_inputs={"document": json.dumps(document.content(), ensure_ascii=False)},
+        )
+        compiled = compiler.compile(format="pdf")
+    except typst.TypstError as error:
+        raise UserError(f"typst {version('typst')} cannot typeset the report: {error}. {_REST}.") from error
+    assert isinstance(compiled, bytes)
+    return compiled
