@@ -141,7 +141,7 @@ def test_a_frame_fits_its_terminal(size: tuple[int, int]) -> None:
 
 
 def test_the_bar_makes_room_for_the_time_left() -> None:
-    for columns, is_shown in ((63, True), (62, False)):
+    for columns, is_shown in ((65, True), (64, False)):
         (*_, last) = texts(make(), 5, (columns, 30))
         assert last.endswith("0/8 jobs, 5 s so far, time left unknown")
         assert last.startswith("-") == is_shown

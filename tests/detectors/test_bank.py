@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -156,15 +157,19 @@ def test_scores_of_an_image_do_not_depend_on_the_images_beside_it(make_features:
     np.testing.assert_allclose(bank.score(alone, ScoringSpec()).maps[0], together, rtol=1e-5)
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def test_features_made_on_another_device_than_those_of_the_bank_are_told_of_in_the_log(
     make_features: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fit_detector(spec(), make_features(), seed=0).save(tmp_path / "bank.h5", {})
     bank = Bank.load(tmp_path / "bank.h5")
     bank.score(make_features(), ScoringSpec())
-    assert caplog.messages == []
+    assert warnings(caplog) == []
     bank.score(make_features(device="cuda: Card"), ScoringSpec())
-    (message,) = caplog.messages
+    (message,) = warnings(caplog)
     assert "the features of the bank and " in message
     assert "different settings, which alone changes features a little: device 'cpu' and 'cuda: Card'" in message
 

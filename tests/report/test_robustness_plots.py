@@ -188,6 +188,14 @@ def test_backbone_panels_show_home_away_gap_and_categories(data):
     assert np.isfinite(drawn.data.value).all()
 
 
+def test_a_dataset_that_is_only_away_keeps_its_name_in_the_panels(data, tmp_path):
+    rows = matrix_rows(["a", "b"], [("net", "sharp"), ("net", "blunt")])
+    away = (rows.kind == "pair") & (rows.relation != "in domain")
+    rows.loc[away, "target_dataset"] = "e"
+    drawn = draw_backbone_panels(made_up(data, tmp_path, rows, "transfer.csv"), "e")
+    assert set(drawn.data[drawn.data.panel == "category"].line) == {"e/a", "e/b"}
+
+
 def test_one_setup_has_no_panels(data, tmp_path):
     made = made_up(data, tmp_path, matrix_rows(["a", "b"], [("net", "sharp")]), "transfer.csv")
     assert draw_backbone_panels(made, "e") is None

@@ -57,7 +57,7 @@ def draw_backbone_panels(data: StudyData, experiment: str) -> Drawn | None:
     if len({(row["backbone"], row["detector"]) for row in rows}) < 2:
         return None
     named = dict(zip(map(id, rows), _name_setups(rows), strict=True))
-    pairs = [row for row in rows if row["kind"] == "pair" and row["relation"] != IN_DOMAIN]
+    pairs = [row for row in rows if row["kind"] == "pair"]
     marks = []
     for row in rows:
         if row["kind"] == "mean":
@@ -67,11 +67,12 @@ def draw_backbone_panels(data: StudyData, experiment: str) -> Drawn | None:
             )
         elif row["kind"] == "gap":
             marks.append(Mark("gap", named[id(row)], named[id(row)], row["relation"], read_estimate(row, "gap")))
-    everywhere = category_labels([row for row in rows if row["kind"] == "pair"])
-    order = {category: number for number, category in enumerate(dict.fromkeys(everywhere))}
+    labels = category_labels(pairs)  # of all pairs, or a dataset that is home or away alone would lose its name
+    order = {category: number for number, category in enumerate(dict.fromkeys(labels))}
     found: dict[tuple[str, str, str], list[Value]] = {}
-    for row, category in sorted(zip(pairs, category_labels(pairs), strict=True), key=lambda each: order[each[1]]):
-        found.setdefault((category, named[id(row)], row["relation"]), []).append(read_estimate(row, "image_auroc"))
+    for row, category in sorted(zip(pairs, labels, strict=True), key=lambda each: order[each[1]]):
+        if row["relation"] != IN_DOMAIN:
+            found.setdefault((category, named[id(row)], row["relation"]), []).append(read_estimate(row, "image_auroc"))
     for (category, setup, relation), values in found.items():
         marks.append(Mark("category", category, setup, relation, _average(values)))
     return Drawn(_draw(marks), _tabulate(marks))
