@@ -29,7 +29,7 @@ rule write_deliverables:
         plan=lambda wildcards: deliverables.deliverable_plan(
             study, wildcards.deliverable
         ),
-        folder=study.folder,
+        folder=lambda wildcards, output: str(Path(output.deliverable).parents[1]),
         stage=stage_version("write_deliverables"),
     shell:
         "python workflow_scripts/write_deliverables.py"
