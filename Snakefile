@@ -22,20 +22,7 @@ os.environ[LOG_LEVEL] = study.config.log_level
 
 rule all:
     input:
-        f"{study.folder}/report.html",
-        f"{study.folder}/report.pdf",
-        f"{study.folder}/metrics.csv",
-        f"{study.folder}/predictions.csv",
-        f"{study.folder}/timings.csv",
-        expand(
-            f"{study.folder}/experiments/{{experiment}}/results.csv",
-            experiment=study.cells,
-        ),
-        exhibits.list_pool_tables(study),
-        analyses.list_tables(study),
-        analyses.list_figure_folders(study),
-        deliverables.list_deliverables(study),
-        exhibits.list_figures(study),
+        targets.list_targets(study),
 
 
 rule heatmaps:

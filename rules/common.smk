@@ -13,6 +13,7 @@ from patchshift.plan import (
     predictions,
     provenance,
     stage_version,
+    targets,
     training_inputs,
     weights,
 )

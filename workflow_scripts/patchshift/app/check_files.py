@@ -15,14 +15,13 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from patchshift.errors import UserError
-from patchshift.plan import Study, analyses, deliverables, exhibits, external, stage_version
+from patchshift.plan import Study, analyses, exhibits, external, stage_version, targets
 from patchshift.plan.cells import Cell
 from patchshift.runtime.files import digest_file, read_json
 from patchshift.runtime.manifest import digest_artifact, list_files, measure_artifact, read_manifest
 from patchshift.runtime.provenance import read_provenance
 from patchshift.runtime.run_log import MARGIN
 
-TABLES = ("report.html", "report.pdf", "metrics.csv", "predictions.csv", "timings.csv", "results.txt")
 HANDLED = ("summary.json", "run.log", "manifest.json", "rules.csv")
 """What a run's handlers write, in a study's folder."""
 
@@ -36,13 +35,9 @@ def check_presence(study: Study) -> tuple[str, list[str]]:
     """All that a study leaves in its folder is there, and not empty."""
     folder = study.folder
     wanted = [
-        *(f"{folder}/{name}" for name in (*TABLES, *HANDLED)),
-        *(f"{folder}/experiments/{name}/{table}" for name in study.cells for table in ("results.csv", "costs.csv")),
-        *exhibits.list_pool_tables(study),
-        *analyses.list_tables(study),
-        *analyses.list_figure_folders(study),
-        *deliverables.list_deliverables(study),
-        *exhibits.list_figures(study),
+        *targets.list_targets(study),
+        *(f"{folder}/experiments/{name}/costs.csv" for name in study.cells),
+        *(f"{folder}/{name}" for name in ("results.txt", *HANDLED)),
     ]
     wanted = list(dict.fromkeys(wanted))
     problems = [f"{path} is missing" for path in wanted if not Path(path).exists()]

@@ -104,7 +104,7 @@ class CellPictures:
         scale: of the heatmaps' colours; None where the detector gives no maps.
         pack: path of the pack.
         sigma: smoothing of maps at input size, in pixels.
-        ignores: whether images have ignored regions.
+        ignored: [n, rows, columns] patches that do not count; None: all do.
     """
 
     scored: ScoredImages
@@ -113,7 +113,12 @@ class CellPictures:
     scale: Scale | None
     pack: Path
     sigma: float
-    ignores: bool
+    ignored: Bool | None
+
+    @property
+    def ignores(self) -> bool:
+        """Whether images have ignored regions."""
+        return self.ignored is not None
 
     @classmethod
     def read(cls, results: StudyResults, cell: Cell, sigma: float) -> "CellPictures":
@@ -123,7 +128,7 @@ class CellPictures:
             Path(cell.scores), pack, Path(cell.split), Path(cell.threshold_file), is_fitted=cell.bank.is_fitted
         )
         images = results.images(cell)
-        return cls(maps.scored, maps.weights, images, maps.scale, pack, sigma, maps.ignored is not None)
+        return cls(maps.scored, maps.weights, images, maps.scale, pack, sigma, maps.ignored)
 
     def show(self, rows: Sequence[int]) -> list[Case]:
         """The images of some rows."""

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.data.packs import Pack
-from patchshift.data.regions import read_ignored_patches
 from patchshift.evaluation.calibrated import read_calibration
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
@@ -220,12 +219,9 @@ def _describe_maps(pictures: CellPictures, rows: Sequence[int]) -> dict[str, Any
 def find_levels(pictures: CellPictures, rows: Sequence[int]) -> UInt8:
     """[n, rows, columns] of some images: 1 to 255 along the scale of the cell's heatmaps, `IGNORED` where ignored."""
     assert pictures.scale is not None
-    scored = pictures.scored
-    levels = (1 + np.rint(254 * pictures.scale.apply(scored.maps[list(rows)]))).astype(np.uint8)
-    if pictures.ignores:
-        ignored = read_ignored_patches(pictures.pack, [scored.images[row] for row in rows], scored.grid)
-        if ignored is not None:
-            levels[ignored] = IGNORED
+    levels = (1 + np.rint(254 * pictures.scale.apply(pictures.scored.maps[list(rows)]))).astype(np.uint8)
+    if pictures.ignored is not None:
+        levels[pictures.ignored[list(rows)]] = IGNORED
     return levels
 
 
