@@ -1,7 +1,7 @@
 # Say what a dataset is like: counts, splits, sizes, defects, examples.
 #
 # Needs  results/images, results/splits, results/packs  (clean; of the categories and splits that the study uses)
-# Makes  results/data_cards/{dataset}.html, results/data_cards/{dataset}.json
+# Makes  results/studies/{study}/data_cards/{dataset}.html, .json
 
 
 rule write_data_card:
@@ -20,16 +20,16 @@ rule write_data_card:
             split=exhibits.card_splits(study, wildcards.dataset),
         ),
     output:
-        card="results/data_cards/{dataset}.json",
+        card=f"{study.folder}/data_cards/{{dataset}}.json",
         page=report(
-            "results/data_cards/{dataset}.html",
+            f"{study.folder}/data_cards/{{dataset}}.html",
             category="Data cards",
             labels={"dataset": "{dataset}"},
         ),
     log:
-        "results/logs/write_data_card/{dataset}.log",
+        f"results/logs/write_data_card/{study.name}/{{dataset}}.log",
     benchmark:
-        "results/benchmarks/write_data_card/{dataset}.tsv"
+        f"results/benchmarks/write_data_card/{study.name}/{{dataset}}.tsv"
     conda:
         "../envs/report.yaml"
     resources:

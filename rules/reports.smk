@@ -1,6 +1,6 @@
 # Write a study's printed report.
 #
-# Needs  tables and figures of a study (rules/studies.smk, rules/analyses.smk), results/thresholds, results/data_cards
+# Needs  tables and figures of a study (rules/studies.smk, rules/analyses.smk), results/thresholds, data cards
 # Makes  results/studies/{study}/report.pdf
 
 
@@ -10,7 +10,8 @@ rule write_pdf:
         predictions=f"{study.folder}/predictions.csv",
         thresholds=sorted({cell.threshold_file for cell in study.all_cells()}),
         cards=expand(
-            "results/data_cards/{dataset}.json", dataset=exhibits.card_datasets(study)
+            f"{study.folder}/data_cards/{{dataset}}.json",
+            dataset=exhibits.card_datasets(study),
         ),
         tables=analyses.list_tables(study),
         figures=analyses.list_figure_folders(study),

@@ -132,7 +132,8 @@ rule write_report:
         ),
         splits=sorted({cell.split for cell in study.all_cells()}),
         cards=expand(
-            "results/data_cards/{dataset}.json", dataset=exhibits.card_datasets(study)
+            f"{study.folder}/data_cards/{{dataset}}.json",
+            dataset=exhibits.card_datasets(study),
         ),
         tables=analyses.list_tables(study),
         figures=analyses.list_figure_folders(study),

@@ -183,8 +183,8 @@ def show(study: Study) -> None:
             splits=exhibits.card_splits(study, dataset),
             settings=study.card_spec(dataset),
             stage=1,
-            json=f"results/data_cards/{dataset}.json",
-            html=f"results/data_cards/{dataset}.html",
+            json=f"{study.folder}/data_cards/{dataset}.json",
+            html=f"{study.folder}/data_cards/{dataset}.html",
         )
     for dataset, category in exhibits.list_galleries(study):
         domains = exhibits.gallery_domains(study, dataset, category)
@@ -444,8 +444,8 @@ def test_a_report_figures_and_cards_are_drawn(finished: Path, study: Study) -> N
             assert min(figure.size) > 100
     assert [path.name for path in shifts.rglob("*.png")] == ["casting.png"]
     assert "Do all scripts fit together?" in Path(study.folder, "report.html").read_text(encoding="utf-8")
-    assert "connector" in Path("results/data_cards/tiny.html").read_text(encoding="utf-8")
-    assert read_json(Path("results/data_cards/tiny.json"))["dataset"] == "tiny"
+    assert "connector" in Path(study.folder, "data_cards/tiny.html").read_text(encoding="utf-8")
+    assert read_json(Path(study.folder, "data_cards/tiny.json"))["dataset"] == "tiny"
 
 
 # --- what a user can get wrong -------------------------------------------------------------------------------------

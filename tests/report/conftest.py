@@ -146,7 +146,7 @@ class MadeStudy:
                     write_pack(Path(f"results/packs/{dataset}/{category}/{domain}.h5"), seen, folder, {})
             categories = [measure_category(CategoryFiles.of(dataset, category, ["s"])) for category in ("a", "b")]
             card = DataCard(dataset, {"licence": "free <b>of</b> charge"}, categories, {})
-            write_card(Path(f"results/data_cards/{dataset}.json"), card)
+            write_card(self.folder / f"data_cards/{dataset}.json", card)
         for cell in self.cells():
             self._write_cell(cell)
         by_experiment = self.plan.cells()

@@ -177,7 +177,7 @@ def test_an_edited_licence_or_mirror_reaches_only_cards_and_report(copied: Any) 
     copied.edit("config.yaml", "ignore_mask", 'mirrors: [{address: "kaggle:someone/parts"}]\n      ignore_mask')
     copied.edit("config.yaml", "data_dir", "accept_licence: true\ndata_dir")
     assert copied.plan() == {
-        ("write_data_card", "results/data_cards/parts.json"),
+        ("write_data_card", "results/studies/parts/data_cards/parts.json"),
         ("write_report", "results/studies/parts/report.html"),
         ("write_pdf", "results/studies/parts/report.pdf"),
     }

@@ -15,7 +15,7 @@ def list_figures(study: Study) -> list[str]:
     """The paths of all figures and data cards."""
     return [
         *(f"{study.folder}/shifts/{dataset}/{category}.png" for dataset, category in list_galleries(study)),
-        *(f"results/data_cards/{dataset}.html" for dataset in card_datasets(study)),
+        *(f"{study.folder}/data_cards/{dataset}.html" for dataset in card_datasets(study)),
         *inspections.list_inspection_figures(study),
         *([f"{study.folder}/distances.png"] if inspections.list_distances(study) else []),
     ]

@@ -5,12 +5,10 @@ Tested in tests/report/test_document.py.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from patchshift.data.card import CategoryCard, DataCard, SplitCard, read_card
+from patchshift.data.card import CategoryCard, DataCard, SplitCard
 from patchshift.plan.cells import POOLS, Cell, Target
-from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.summary_blocks import SHOWN
@@ -20,6 +18,7 @@ from patchshift.report.data_wording import describe_colour, describe_inputs, lis
 from patchshift.report.definitions import define_metrics
 from patchshift.report.document import Block, Bullets, Field, Heading, Paragraph, Row, Table, fields, refer
 from patchshift.report.results import StudyResults
+from patchshift.report.study_cards import list_members, read_cards
 from patchshift.report.wording import explain_intervals, join_words
 
 TERMS = {
@@ -78,13 +77,11 @@ def describe_context(data: StudyData, provenance: Mapping[str, Any], reference: 
     ]
 
 
-def describe_data(plan: StudyPlan, cells: Sequence[Cell], backbones: Mapping[str, Mapping[str, Any]]) -> list[Block]:
+def describe_data(data: StudyData, backbones: Mapping[str, Mapping[str, Any]]) -> list[Block]:
     """The datasets: how many images, of what size, who trains and who is tested, and what is to be heeded."""
-    trained = dict.fromkeys(cell.bank.training for cell in cells)
-    members = [pair for bank in trained for pair in plan.categories(f"{bank.dataset}/{bank.category}")]
-    names = dict.fromkeys([*(cell.target.dataset for cell in cells), *(dataset for dataset, _ in members)])
-    used = {*members, *((cell.target.dataset, cell.target.category) for cell in cells)}
-    cards = [read_card(Path(f"results/data_cards/{name}.json")) for name in names]
+    targets = ((cell.target.dataset, cell.target.category) for cell in data.results.all_cells())
+    used = {*list_members(data), *targets}
+    cards = read_cards(data)
     blocks: list[Block] = [
         Heading("Data and splits"),
         Paragraph(

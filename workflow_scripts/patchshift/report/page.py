@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchshift.data.card import read_card
 from patchshift.plan.cells import Cell
-from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report import wording
 from patchshift.report.analyses.feature_drifts import DRIFTS
@@ -21,7 +19,7 @@ from patchshift.report.background import describe_making, list_settings
 from patchshift.report.beside import STUDY_FILES, SavedFigure, list_tables, read_figure
 from patchshift.report.cases import Case, CellPictures, select_cases
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN
-from patchshift.report.data_card import DatasetSection, describe_dataset
+from patchshift.report.data_card import describe_dataset
 from patchshift.report.data_wording import describe_inputs
 from patchshift.report.definitions import define_metrics
 from patchshift.report.distances import draw_distances
@@ -45,6 +43,7 @@ from patchshift.report.sections.summary import SummarySection, describe_summary
 from patchshift.report.shift import Outcome, ShiftComparison, compare_shifts, list_outcomes
 from patchshift.report.shift_exhibits import choose_exhibits
 from patchshift.report.shift_figure import draw_shift
+from patchshift.report.study_cards import read_cards
 from patchshift.report.tables import row_keys
 from patchshift.report.templating import Picture, draw_picture, read_script, render
 
@@ -114,7 +113,7 @@ def render_report(
     told = (recommendation.shift_setup, len(recommendation.cells)) if recommendation else (None, 0)
     context = {
         "study": plan.study,
-        "datasets": _datasets(plan, results.all_cells()),
+        "datasets": [describe_dataset(card) for card in read_cards(data)],
         "inputs": describe_inputs(provenance["backbones"]),
         "question": provenance["question"],
         "recommendation": recommendation,
@@ -241,11 +240,3 @@ def _cases(data: StudyData, cells: Sequence[Cell]) -> list[CasesSection]:
         unit = "log-odds of a defect" if pictures.weights else "patch distance"
         sections.append(CasesSection(category, pictures.scale, unit, threshold, groups, pictures.ignores))
     return sections
-
-
-def _datasets(plan: StudyPlan, cells: Sequence[Cell]) -> list[DatasetSection]:
-    """The cards of all datasets that the cells train on or score."""
-    trained = dict.fromkeys(cell.bank.training for cell in cells)
-    members = [pair for bank in trained for pair in plan.categories(f"{bank.dataset}/{bank.category}")]
-    names = dict.fromkeys([*(cell.target.dataset for cell in cells), *(dataset for dataset, _ in members)])
-    return [describe_dataset(read_card(Path(f"results/data_cards/{name}.json"))) for name in names]

@@ -43,7 +43,7 @@ def write_document(data: StudyData, provenance: Mapping[str, Any]) -> Document:
     robustness = describe_robustness(data, told, len(recommendation.cells) if recommendation else 0)
     blocks: list[Block] = [
         *describe_context(data, provenance, recommendation.domain if recommendation else None),
-        *describe_data(data.plan, results.all_cells(), provenance.get("backbones", {})),
+        *describe_data(data, provenance.get("backbones", {})),
         *describe_methods(data, provenance),
         *describe_protocol(results, spec),
         Heading("Results"),
