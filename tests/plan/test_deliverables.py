@@ -158,11 +158,18 @@ def test_the_order_of_columns_reaches_the_script(study: Settings, load: Load) ->
             {"experiments": ["clean"], "figure": "recovery"},
             "deliverables.r.png.figure: 'recovery' is a figure of the study: leave out `experiments`",
         ),
-        ("r.csv", {}, "deliverables.r.csv: needs one of columns, figure, thresholds, splits, has none"),
+        ("r.png", {"gap": "pro"}, "deliverables.r.png: a file of gap ends in .csv or .json: rename it"),
+        ("r.csv", {"gap": "prow"}, "deliverables.r.csv.gap: 'prow' is no metric (did you mean 'pro'?)"),
+        (
+            "r.csv",
+            {"experiments": ["clean"], "gap": "pro"},
+            "deliverables.r.csv.gap: all targets are of dataset 'parts': name an experiment of another",
+        ),
+        ("r.csv", {}, "deliverables.r.csv: needs one of columns, gap, figure, thresholds, splits, has none"),
         (
             "r.json",
             {"columns": {"a": "pro"}, "splits": True},
-            "deliverables.r.json: needs one of columns, figure, thresholds, splits, has columns and splits",
+            "deliverables.r.json: needs one of columns, gap, figure, thresholds, splits, has columns and splits",
         ),
         (
             "r.png",

@@ -238,3 +238,25 @@ def test_results_of_another_plan_are_refused(clean: Any) -> None:
     path.write_text(path.read_text().replace("d,b,clean", "d,c,clean"))
     with pytest.raises(UserError, match=r"experiments/clean/results\.csv is of another plan"):
         write(clean, "r.csv", columns={"a": "pro"})
+
+
+def test_a_gap_is_between_the_means_of_two_datasets_with_the_interval_of_independent_images(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(
+        camera=True,
+        home={"title": "Home", "train": ["d"], "detectors": ["blunt"]},
+        away={"title": "Away", "train": ["e/a"], "detectors": ["blunt"]},
+    )
+    rows = read_rows(write(study, "gap.csv", experiments=["home", "away"], gap="image_auroc"))
+    assert [(row["detector"], row["home_dataset"], row["dataset"]) for row in rows] == [("blunt", "d", "e")]
+    (row,) = rows
+    (away,) = results_of(study, "away")
+    home = np.mean([float(each["image_auroc"]) for each in results_of(study, "home")])
+    assert float(row["home_image_auroc"]) == pytest.approx(home)
+    assert float(row["image_auroc"]) == pytest.approx(float(away["image_auroc"]))
+    assert float(row["gap"]) == pytest.approx(home - float(away["image_auroc"]))
+    assert float(row["gap_relative"]) == pytest.approx(float(row["gap"]) / home)
+    assert float(row["gap_low"]) < float(row["gap"]) < float(row["gap_high"])
+    (number,) = read_json(write(study, "gap.json", experiments=["home", "away"], gap="image_auroc"))
+    assert (number["gap"], number["weights"], number["seed"]) == (float(row["gap"]), row["weights"], 0)

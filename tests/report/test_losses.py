@@ -6,12 +6,10 @@ from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.analyses.losses import (
     Sample,
     are_paired,
-    as_columns,
     combine,
     loss_above_chance,
     lost,
     mean_sample,
-    mean_value,
     recovered_share,
     relative_loss,
     sample_metric,
@@ -97,30 +95,10 @@ def test_a_share_of_nothing_is_undefined_and_never_infinite():
     assert loss_above_chance(beside, flat(0.4)).estimate(0.9, "why") == Value(None, undefined="why")
 
 
-def test_columns_hold_finite_numbers_alone():
-    assert as_columns("loss", Value(0.1, -np.inf, np.nan)) == {"loss": 0.1, "loss_low": None, "loss_high": None}
-    assert as_columns("loss", Value(np.inf)) == {"loss": None, "loss_low": None, "loss_high": None}
-
-
 def test_resamples_that_divide_by_nothing_are_left_out():
     sample = combine(lambda x, y: x / y, Sample(1.0, np.array([1.0, 2.0])), Sample(2.0, np.array([0.0, 4.0])))
     assert sample.value == 0.5
     assert ends(sample.estimate(0.9)) == (0.5, 0.5, 0.5)
-
-
-def test_mean_of_independent_estimates_combines_their_intervals():
-    found = mean_value([Value(0.8, 0.7, 0.85), Value(0.6, 0.5, 0.65), Value(None)])
-    assert ends(found) == pytest.approx((0.7, 0.7 - np.hypot(0.1, 0.1) / 2, 0.7 + np.hypot(0.05, 0.05) / 2))
-    assert mean_value([Value(0.8, 0.7, 0.85)]) == Value(0.8, pytest.approx(0.7), pytest.approx(0.85))
-    assert mean_value([Value(0.8), Value(0.6, 0.5, 0.7)]) == Value(pytest.approx(0.7))
-    assert mean_value([Value(None, undefined="no masks")]).undefined == "no masks"
-
-
-def test_interval_of_a_mean_covers_that_of_normal_estimates():
-    """Of normal estimates the interval is the one that their variances add up to."""
-    spread = 1.96 * np.array([0.1, 0.2, 0.3])
-    found = mean_value([Value(0.0, -half, half) for half in spread])
-    assert found.high == pytest.approx(1.96 * np.sqrt(0.1**2 + 0.2**2 + 0.3**2) / 3)
 
 
 def test_only_the_same_images_are_paired(make_study):

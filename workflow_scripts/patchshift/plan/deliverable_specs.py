@@ -11,10 +11,11 @@ from pydantic import AfterValidator, Field, model_validator
 from patchshift.plan.base import Name, Spec, names_each_once
 from patchshift.plan.specs import Distance
 
-Kind = Literal["columns", "figure", "thresholds", "splits"]
+Kind = Literal["columns", "gap", "figure", "thresholds", "splits"]
 
 FORMS: dict[Kind, tuple[str, ...]] = {
     "columns": (".csv", ".json", ".npy"),
+    "gap": (".csv", ".json"),
     "figure": (".png", ".svg"),
     "thresholds": (".json",),
     "splits": (".json",),
@@ -75,16 +76,21 @@ STUDY_FIGURES = ("recovery", "cross_shift", "distance_effects", "feature_drifts"
 
 
 class DeliverableSpec(Spec):
-    """One file: `columns`, a `figure`, `thresholds` or `splits`."""
+    """One file: `columns`, a `gap`, a `figure`, `thresholds` or `splits`."""
 
     experiments: Annotated[list[Name], Field(min_length=1), AfterValidator(names_each_once)] | None = Field(
-        None, description="Whose rows, figure, thresholds or splits; default: those of all, a figure of the study."
+        None, description="Whose rows, gap, figure, thresholds or splits; default: those of all, a figure of the study."
     )
     columns: Annotated[dict[Name, Name], Field(min_length=1)] | None = Field(
         None,
         description="Name in the file -> column of `results.csv` or `costs.csv`, `distance_{name}` of `distances.csv`, "
         "or `timestamp` (docs/results.md). A metric or distance brings `{name in the file}_low` and `_high`. A `.csv`, "
         "`.json` or `.npy`.",
+    )
+    gap: Name | None = Field(
+        None,
+        description="A metric: its mean over the categories of each dataset, and how much less that is than on the "
+        "first dataset of the experiments, for each setup (docs/results.md). A `.csv` or `.json`.",
     )
     figure: Name | None = Field(
         None, description="A figure of the one experiment, or without `experiments` of the study. A `.png` or `.svg`."

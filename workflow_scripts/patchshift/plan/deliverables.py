@@ -4,7 +4,8 @@ Tested in tests/plan/test_deliverables.py.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from patchshift.plan.cells import Cell
@@ -97,6 +98,10 @@ def find_deliverable_mistakes(study: Study) -> Iterator[str]:
                 yield f"{place}.experiments: '{experiment}' is not in experiments{known}"
         yield from _unknown_columns(study, place, spec)
         yield from _unknown_figures(place, spec)
+        if spec.gap and all(experiment in study.cells for experiment in spec.experiments or []):
+            yield from _gaps_without_sides(
+                place, spec, [cell for each in _experiments(study, spec) for cell in study.cells[each]]
+            )
 
 
 def _unknown_columns(study: Study, place: str, spec: DeliverableSpec) -> Iterator[str]:
@@ -119,6 +124,25 @@ def _unknown_figures(place: str, spec: DeliverableSpec) -> Iterator[str]:
         yield f"{place}.figure: '{figure}' is a figure of {owner}: {remedy} `experiments`"
     elif figure is not None and figure not in ours:
         yield f"{place}.figure: '{figure}' is no figure{did_you_mean(figure, [*ours, *others])}"
+
+
+def _gaps_without_sides(place: str, spec: DeliverableSpec, cells: Sequence[Cell]) -> Iterator[str]:
+    if spec.gap not in METRICS:
+        yield f"{place}.gap: '{spec.gap}' is no metric{did_you_mean(str(spec.gap), METRICS)}"
+    if len({cell.target.dataset for cell in cells}) == 1:
+        yield f"{place}.gap: all targets are of dataset '{cells[0].target.dataset}': name an experiment of another"
+    scored = Counter((gap_setup(cell), cell.target) for cell in dict.fromkeys(cells))
+    twice = next((target for (_, target), count in scored.items() if count > 1), None)
+    if twice:
+        yield (
+            f"{place}.gap: several banks of a setup score {twice.path}, and its images would count as often: name "
+            "experiments in which each target has one bank"
+        )
+
+
+def gap_setup(cell: Cell) -> tuple[str | int, ...]:
+    """What is the same on both sides of a gap: split, backbone, detector, seed and threshold policy."""
+    return cell.bank.split, cell.bank.backbone, cell.bank.detector, cell.bank.seed, cell.threshold
 
 
 def _experiments(study: Study, spec: DeliverableSpec) -> list[str]:

@@ -143,7 +143,7 @@ SOURCES = {
         *_modules("report", "conditions pairing pools recommendation shift shift_figure"),
     ],
     "write_deliverables": [
-        "report/analyses/digits.py",
+        *_modules("report/analyses", "digits estimates"),
         *_modules("report", "deliverables results tables"),
         *_modules("evaluation", "image_metrics ranking undefined"),
         *_modules("data", "splits tables"),

@@ -4,7 +4,7 @@ Tested in tests/report/test_deliverables.py.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from patchshift.plan.cells import Cell
 from patchshift.plan.deliverable_specs import COSTS, DISTANCES, ENDS, KEYS, TEXT, TIMESTAMP, DeliverableSpec
 from patchshift.plan.deliverables import PARTS, find_split_uses, split_path
 from patchshift.plan.experiments import StudyPlan
-from patchshift.report.results import read_rows
+from patchshift.report.analyses.estimates import as_columns, columns_of, mean_value, value_lost, value_lost_relative
+from patchshift.report.results import Value, read_estimate, read_rows
 from patchshift.report.tables import DECISION_KEYS, cell_keys, row_keys
 from patchshift.runtime.files import atomic_path, read_json, write_json
 
@@ -27,6 +28,8 @@ Row = dict[str, str]
 THRESHOLD_FIELDS = ("threshold", "undefined", "criterion", "guarantee", "normal", "anomalous", "pixels", "zones")
 """What is said of each threshold; the same as in its file."""
 
+_DATASETS = ("home_dataset", "dataset")
+_SETUP_KEYS = ("split", "backbone", "weights", "detector", "seed", "policy")
 _COST_KEYS = tuple(key for key in KEYS if key not in DECISION_KEYS)
 _DISTANCE_KEYS = tuple(key for key in KEYS if key.startswith(("train_", "target_")) or key in ("split", "backbone"))
 
@@ -46,7 +49,15 @@ def write_deliverable(path: Path, spec: DeliverableSpec, plan: StudyPlan, folder
     cells = list(dict.fromkeys(cell for cells in plan.cells().values() for cell in cells))
     match spec.kind:
         case "columns":
-            _write_columns(path, spec, list(gather_rows(spec, plan, folder)))
+            names = [name for name, _ in spec.sources]
+            text = {name for name, column in spec.sources if column in TEXT}
+            _write_rows(path, names, text, list(gather_rows(spec, plan, folder)))
+        case "gap":
+            metric = str(spec.gap)
+            estimates = (f"home_{metric}", metric, "gap", "gap_relative")
+            names = [*_SETUP_KEYS, *_DATASETS, *(column for name in estimates for column in columns_of(name))]
+            text = {*_SETUP_KEYS, *_DATASETS} - {"seed"}
+            _write_rows(path, names, text, list(gather_gaps(metric, plan, folder)))
         case "figure":
             _copy_figure(path, spec, folder)
         case "thresholds":
@@ -61,22 +72,58 @@ def gather_rows(spec: DeliverableSpec, plan: StudyPlan, folder: Path) -> Iterato
     A cell that stands in several experiments has one row, of the first. What is not known is empty.
     """
     distances = _read_distances(folder / "distances.csv") if spec.asks_for(DISTANCES) else {}
+    costs: dict[tuple[str, ...], Row] = {}
+    if spec.asks_for(COSTS):
+        for experiment in reversed(plan.order):  # times are relative to others of the experiment: the first counts
+            costs |= _index_rows(folder / "experiments" / experiment / "costs.csv", _COST_KEYS)
+    for cell, row in _read_results(plan, folder):
+        known = costs.get(_pick(row, _COST_KEYS), {}) | distances.get(_pick(row, _DISTANCE_KEYS), {}) | row
+        if spec.asks_for([TIMESTAMP]):
+            known[TIMESTAMP] = _tell_time(Path(cell.metrics))
+        yield {name: known.get(column, "") for name, column in spec.sources}
+
+
+def gather_gaps(metric: str, plan: StudyPlan, folder: Path) -> Iterator[Row]:
+    """The rows of a file of gaps, every field as text: one per setup and dataset that is not the first.
+
+    Means are over the categories where the metric is defined. The test images of a category are of one row, so those of
+    both sides are independent: intervals follow from those of the rows.
+    """
+    groups: dict[tuple[str, ...], dict[str, list[Value]]] = {}
+    home = ""
+    for cell, row in _read_results(plan, folder):
+        home = home or cell.target.dataset
+        values = groups.setdefault(_pick(row, _SETUP_KEYS), {}).setdefault(cell.target.dataset, [])
+        values.append(read_estimate(row, metric))
+    for setup, datasets in groups.items():
+        start = mean_value(datasets.pop(home, []))
+        for dataset, values in datasets.items():
+            mean = mean_value(values)
+            estimates = {
+                f"home_{metric}": start,
+                metric: mean,
+                "gap": value_lost(start, mean),
+                "gap_relative": value_lost_relative(start, mean),
+            }
+            columns = {k: v for name, value in estimates.items() for k, v in as_columns(name, value).items()}
+            numbers = {name: "" if value is None else repr(value) for name, value in columns.items()}
+            yield dict(zip((*_SETUP_KEYS, *_DATASETS), (*setup, home, dataset), strict=True)) | numbers
+
+
+def _read_results(plan: StudyPlan, folder: Path) -> Iterator[tuple[Cell, Row]]:
+    """Each cell and its row of `results.csv`, in the order of experiments and cells; of several, the first's."""
     seen = set()
     for experiment, cells in plan.cells().items():
-        results = folder / "experiments" / experiment
-        rows = _index_rows(results / "results.csv", KEYS)
-        costs = _index_rows(results / "costs.csv", _COST_KEYS) if spec.asks_for(COSTS) else {}
+        path = folder / "experiments" / experiment / "results.csv"
+        rows = _index_rows(path, KEYS)
         for cell in cells:
             if cell in seen:
                 continue
             seen.add(cell)
             row = rows.get(tuple(map(str, row_keys(cell).values())))
             if row is None:
-                raise UserError(f"{results / 'results.csv'} is of another plan: delete it and run again")
-            known = costs.get(_pick(row, _COST_KEYS), {}) | distances.get(_pick(row, _DISTANCE_KEYS), {}) | row
-            if spec.asks_for([TIMESTAMP]):
-                known[TIMESTAMP] = _tell_time(Path(cell.metrics))
-            yield {name: known.get(column, "") for name, column in spec.sources}
+                raise UserError(f"{path} is of another plan: delete it and run again")
+            yield cell, row
 
 
 def gather_thresholds(cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -100,9 +147,7 @@ def gather_splits(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _write_columns(path: Path, spec: DeliverableSpec, rows: Sequence[Row]) -> None:
-    names = [name for name, _ in spec.sources]
-    text = {name for name, column in spec.sources if column in TEXT}
+def _write_rows(path: Path, names: Sequence[str], text: Collection[str], rows: Sequence[Row]) -> None:
     match path.suffix:
         case ".csv":
             write_table(path, names, [list(row.values()) for row in rows])
@@ -112,7 +157,7 @@ def _write_columns(path: Path, spec: DeliverableSpec, rows: Sequence[Row]) -> No
             _write_array(path, rows, names, text)
 
 
-def _write_array(path: Path, rows: Sequence[Row], names: Sequence[str], text: set[str]) -> None:
+def _write_array(path: Path, rows: Sequence[Row], names: Sequence[str], text: Collection[str]) -> None:
     """A structured array, [rows]: a field per column, text or float64. No objects: it loads without pickle."""
     widths = {name: max([1, *(len(row[name]) for row in rows)]) for name in text}
     dtype = np.dtype([(name, f"<U{widths[name]}" if name in text else "<f8") for name in names])

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from patchshift.plan.cells import Cell
-from patchshift.report.analyses.losses import as_columns, columns_of, mean_value
+from patchshift.report.analyses.estimates import as_columns, columns_of, mean_value
 from patchshift.report.analyses.rankings import KEY_COLUMNS, describe_domain
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.conditions import Setup, is_own_category, setup_of

@@ -13,7 +13,8 @@ import pandas as pd
 from patchshift.evaluation.association import name_thirds, spearman
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.specs import Distance
-from patchshift.report.analyses.losses import as_columns, as_value, columns_of, lost, sample_sides
+from patchshift.report.analyses.estimates import as_columns, columns_of
+from patchshift.report.analyses.losses import as_value, lost, sample_sides
 from patchshift.report.analyses.rankings import (
     IN_DOMAIN,
     KEY_COLUMNS,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from patchshift.evaluation.association import slope_through_origin
 from patchshift.report.analyses.distance_effects import Pair, list_pairs, lost_by_distance
+from patchshift.report.analyses.estimates import as_columns, columns_of
 from patchshift.report.analyses.feature_drifts import (
     Drifts,
     Features,
@@ -20,7 +21,7 @@ from patchshift.report.analyses.feature_drifts import (
     mean_drift,
     read_drifts,
 )
-from patchshift.report.analyses.losses import as_columns, as_value, columns_of
+from patchshift.report.analyses.losses import as_value
 from patchshift.report.analyses.rankings import IN_DOMAIN, Ranking, Setup, list_rankings, lowest_seeds
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.transfer import DRIFT, Gap, measure_gap

@@ -23,7 +23,6 @@ from patchshift.report.results import StudyResults, Value
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-REFERENCE_IS_ZERO = "the reference is 0"
 NOT_ABOVE_CHANCE = "the reference is not above chance"
 
 
@@ -102,22 +101,6 @@ def mean_sample(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def mean_value(values: Sequence[Value]) -> Value:
-    """The mean of estimates of independent test images, from their own intervals, where they are defined.
-
-    The interval reaches below the mean as far as the root of the summed squares of what the single ones reach below
-    theirs, divided by their number, and above likewise (Zou and Donner 2008, "MOVER").
-    """
-    defined = [value for value in values if value.value is not None]
-    if not defined:
-        return Value(None, undefined=next((value.undefined for value in values), "no category"))
-    centre = np.array([value.value for value in defined], np.float64)
-    mean = float(centre.mean())
-    ends = np.array([[value.low, value.high] for value in defined], np.float64)  # NaN where there is none
-    below, above = (float(np.sqrt(np.square(ends[:, side] - centre).sum())) / len(centre) for side in (0, 1))
-    return Value(mean) if np.isnan(below + above) else Value(mean, mean - below, mean + above)
-
-
 def lost(reference: Sample, value: Sample) -> Sample:
     """Reference minus value."""
     return combine(lambda before, after: before - after, reference, value)
@@ -194,14 +177,3 @@ def as_value(found: Estimate) -> Value:
     if "undefined" in found:
         return Value(None, undefined=str(found["undefined"]))
     return Value(float(found["value"]), float(found["low"]), float(found["high"]))
-
-
-def as_columns(name: str, value: Value) -> dict[str, float | None]:
-    """An estimate as three columns; what is not a finite number is empty."""
-    numbers = {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
-    return {key: None if number is None or not np.isfinite(number) else number for key, number in numbers.items()}
-
-
-def columns_of(name: str) -> list[str]:
-    """The columns of `as_columns`."""
-    return [name, f"{name}_low", f"{name}_high"]

@@ -12,19 +12,16 @@ import pandas as pd
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.analyses.estimates import REFERENCE_IS_ZERO, as_columns, columns_of, mean_value
 from patchshift.report.analyses.losses import (
     NOT_ABOVE_CHANCE,
-    REFERENCE_IS_ZERO,
     Sample,
     are_paired,
-    as_columns,
-    columns_of,
     is_above_zero,
     kept_in_both,
     loss_above_chance,
     lost,
     mean_sample,
-    mean_value,
     recovered_share,
     relative_loss,
     sample_metric,

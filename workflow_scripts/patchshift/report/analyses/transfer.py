@@ -12,12 +12,10 @@ import pandas as pd
 
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Target
+from patchshift.report.analyses.estimates import REFERENCE_IS_ZERO, as_columns, columns_of
 from patchshift.report.analyses.losses import (
-    REFERENCE_IS_ZERO,
     Sample,
-    as_columns,
     category_positions,
-    columns_of,
     lost,
     mean_sample,
     relative_loss,
