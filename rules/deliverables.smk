@@ -29,9 +29,12 @@ rule write_deliverables:
         plan=lambda wildcards: deliverables.deliverable_plan(
             study, wildcards.deliverable
         ),
+        splits=lambda wildcards: deliverables.deliverable_splits(
+            study, wildcards.deliverable
+        ),
         folder=lambda wildcards, output: str(Path(output.deliverable).parents[1]),
         stage=stage_version("write_deliverables"),
     shell:
         "python workflow_scripts/write_deliverables.py"
-        " --spec {params.spec:q} --plan {params.plan:q} --folder {params.folder:q}"
+        " --spec {params.spec:q} --plan {params.plan:q} --splits {params.splits:q} --folder {params.folder:q}"
         " --deliverable {output.deliverable:q} > {log:q} 2>&1"

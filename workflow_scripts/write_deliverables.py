@@ -1,6 +1,7 @@
 """Write one deliverable of a study: results, a figure, thresholds or splits, as another project knows them."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,11 +17,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--plan", type=StudyPlan.model_validate_json, required=True, help="the plan of its experiments (JSON)"
     )
+    parser.add_argument(
+        "--splits", type=json.loads, required=True, help="settings of splits that columns ask for (JSON)"
+    )
     parser.add_argument("--folder", type=Path, required=True, help="the study's folder of results")
     parser.add_argument("--deliverable", type=Path, required=True, help="file to write")
     args = parser.parse_args(argv)
 
-    write_deliverable(args.deliverable, args.spec, args.plan, args.folder)
+    write_deliverable(args.deliverable, args.spec, args.plan, args.folder, args.splits)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from patchshift.plan.deliverables import (
     deliverable_inputs,
     deliverable_plan,
     deliverable_spec,
+    deliverable_splits,
     find_split_uses,
     list_deliverables,
 )
@@ -119,6 +121,17 @@ def test_the_order_of_columns_reaches_the_script(study: Settings, load: Load) ->
     study["deliverables"] = {"r.csv": {"columns": {"z": "seed", "a": "pro"}}}
     spec = DeliverableSpec.model_validate_json(deliverable_spec(load(), "r.csv"))
     assert [name for name, _ in spec.sources] == ["z", "a", "a_low", "a_high"]
+
+
+def test_a_file_gets_the_settings_of_splits_that_its_columns_ask_for(study: Settings, load: Load) -> None:
+    study["deliverables"] = {
+        "r.csv": {"columns": {"shots": "train_limit"}},
+        "other.csv": {"columns": {"split": "split"}},
+    }
+    loaded = load()
+    splits = json.loads(deliverable_splits(loaded, "r.csv"))
+    assert splits == {cell.bank.split: {"train_limit": None} for cell in loaded.all_cells()}
+    assert deliverable_splits(loaded, "other.csv") == "{}"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from patchshift.plan.deliverable_specs import (
     EXPERIMENT_FIGURES,
     KEYS,
     METRICS,
+    SPLIT_SETTINGS,
     STUDY_FIGURES,
     TIMESTAMP,
     DeliverableSpec,
@@ -33,14 +34,14 @@ from patchshift.runtime.files import read_json, write_json
 MakeStudy = Callable[..., Any]
 
 
-def write(study: Any, name: str, /, **spec: Any) -> Path:
+def write(study: Any, name: str, /, settings: str = "{}", **spec: Any) -> Path:
     """One deliverable, through its script; the path of the file."""
     checked = DeliverableSpec.model_validate(spec)
     names = checked.experiments or study.plan.order
     plan = study.plan.model_copy(update={"order": names, "experiments": {n: study.plan.experiments[n] for n in names}})
     path = study.folder / "deliverables" / name
-    arguments = ["--spec", checked.model_dump_json(), "--plan", plan.canonical(), "--folder", str(study.folder)]
-    import_module("write_deliverables").main([*arguments, "--deliverable", str(path)])
+    arguments = ["--spec", checked.model_dump_json(), "--plan", plan.canonical(), "--splits", settings]
+    import_module("write_deliverables").main([*arguments, "--folder", str(study.folder), "--deliverable", str(path)])
     return path
 
 
@@ -57,7 +58,7 @@ def clean(make_study: MakeStudy) -> Any:
 def test_the_plan_knows_every_column_of_results_and_costs(clean: Any) -> None:
     results, costs = ({*read_rows(clean.folder / f"experiments/clean/{name}.csv")[0]} for name in ("results", "costs"))
     with_ends = {f"{name}{end}" for name in METRICS for end in ENDS}
-    assert results | costs == {*COLUMNS, *with_ends} - {*DISTANCES, TIMESTAMP}
+    assert results | costs == {*COLUMNS, *with_ends} - {*DISTANCES, *SPLIT_SETTINGS, TIMESTAMP}
     assert costs - results == set(COSTS)
     assert list(row_keys(clean.cells()[0])) == list(KEYS)
     known = {*IMAGE_METRICS, *PIXEL_METRICS, *DECISION_METRICS, *PIXEL_DECISION_METRICS}
@@ -251,6 +252,7 @@ def test_a_gap_is_between_the_means_of_two_datasets_with_the_interval_of_indepen
     rows = read_rows(write(study, "gap.csv", experiments=["home", "away"], gap="image_auroc"))
     assert [(row["detector"], row["home_dataset"], row["dataset"]) for row in rows] == [("blunt", "d", "e")]
     (row,) = rows
+    assert (row["home_categories"], row["categories"]) == ("2", "1")
     (away,) = results_of(study, "away")
     home = np.mean([float(each["image_auroc"]) for each in results_of(study, "home")])
     assert float(row["home_image_auroc"]) == pytest.approx(home)
@@ -260,3 +262,14 @@ def test_a_gap_is_between_the_means_of_two_datasets_with_the_interval_of_indepen
     assert float(row["gap_low"]) < float(row["gap"]) < float(row["gap_high"])
     (number,) = read_json(write(study, "gap.json", experiments=["home", "away"], gap="image_auroc"))
     assert (number["gap"], number["weights"], number["seed"]) == (float(row["gap"]), row["weights"], 0)
+
+
+def test_settings_of_a_rows_split_stand_beside_its_metrics(clean: Any) -> None:
+    columns = {"shots": "train_limit", "contamination": "train_contamination"}
+    settings = '{"s": {"train_contamination": 0.05, "train_limit": null}}'
+    rows = read_rows(write(clean, "r.csv", settings=settings, columns=columns))
+    assert rows == [{"shots": "", "contamination": "0.05"}] * 4
+    assert read_json(write(clean, "r.json", settings=settings, columns=columns))[0] == {
+        "shots": None,
+        "contamination": 0.05,
+    }

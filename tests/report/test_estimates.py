@@ -55,4 +55,5 @@ def test_a_loss_without_sides_or_ends_has_neither():
     assert value_lost(known, Value(0.5)) == Value(pytest.approx(0.4))
     assert value_lost_relative(Value(0.9), known) == Value(0.0)
     assert value_lost_relative(Value(0.0, 0.0, 0.1), known).undefined == "the reference is 0"
-    assert value_lost_relative(Value(0.1, 0.0, 0.2), known) == Value(pytest.approx(-8.0))  # its ends divide by nothing
+    for low, high in ((0.0, 0.15), (0.05, 0.2), (0.05, 0.25)):  # as far from 0.1 as 0 is, or farther
+        assert value_lost_relative(Value(0.1, low, high), known) == Value(pytest.approx(-8.0))

@@ -53,10 +53,13 @@ COSTS = (
 DISTANCES = tuple(f"distance_{name}" for name in get_args(Distance))
 """Columns made of `distances.csv`, with intervals."""
 
+SPLIT_SETTINGS = ("train_limit", "train_contamination")
+"""Settings of a row's split."""
+
 TIMESTAMP = "timestamp"
 """When a row's metrics were computed."""
 
-COLUMNS = (*KEYS, *METRICS, *MEASURES, *COSTS, *DISTANCES, TIMESTAMP)
+COLUMNS = (*KEYS, *METRICS, *MEASURES, *COSTS, *DISTANCES, *SPLIT_SETTINGS, TIMESTAMP)
 """All that a column may be made of, beside the ends of intervals."""
 
 TEXT = tuple(name for name in (*KEYS, TIMESTAMP) if name != "seed")
@@ -84,8 +87,8 @@ class DeliverableSpec(Spec):
     columns: Annotated[dict[Name, Name], Field(min_length=1)] | None = Field(
         None,
         description="Name in the file -> column of `results.csv` or `costs.csv`, `distance_{name}` of `distances.csv`, "
-        "or `timestamp` (docs/results.md). A metric or distance brings `{name in the file}_low` and `_high`. A `.csv`, "
-        "`.json` or `.npy`.",
+        "`train_limit` or `train_contamination` of the row's split, or `timestamp` (docs/results.md). A metric or "
+        "distance brings `{name in the file}_low` and `_high`. A `.csv`, `.json` or `.npy`.",
     )
     gap: Name | None = Field(
         None,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
+from patchshift.plan.base import canonical_json
 from patchshift.plan.cells import Cell
 from patchshift.plan.deliverable_specs import (
     COLUMNS,
@@ -16,6 +17,7 @@ from patchshift.plan.deliverable_specs import (
     EXPERIMENT_FIGURES,
     FORMS,
     METRICS,
+    SPLIT_SETTINGS,
     STUDY_FIGURES,
     TIMESTAMP,
     DeliverableSpec,
@@ -46,6 +48,14 @@ def deliverable_plan(study: Study, name: str) -> str:
 def deliverable_spec(study: Study, name: str) -> str:
     """What a deliverable holds, as JSON; not canonical, since the order of columns counts."""
     return study.config.deliverables[name].model_dump_json()
+
+
+def deliverable_splits(study: Study, name: str) -> str:
+    """The settings of splits that its columns ask for, as JSON: split id -> setting -> value."""
+    used = {cell.bank.split for cell in study.all_cells()}
+    asked = [setting for setting in SPLIT_SETTINGS if study.config.deliverables[name].asks_for([setting])]
+    settings = {split: study.catalog.splits[split].model_dump(include=set(asked)) for split in sorted(used)}
+    return canonical_json(settings if asked else {})
 
 
 def deliverable_inputs(study: Study, name: str) -> list[str]:

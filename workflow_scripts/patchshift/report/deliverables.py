@@ -4,7 +4,7 @@ Tested in tests/report/test_deliverables.py.
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ Row = dict[str, str]
 THRESHOLD_FIELDS = ("threshold", "undefined", "criterion", "guarantee", "normal", "anomalous", "pixels", "zones")
 """What is said of each threshold; the same as in its file."""
 
-_DATASETS = ("home_dataset", "dataset")
+_SIDES = ("home_dataset", "home_categories", "dataset", "categories")
 _SETUP_KEYS = ("split", "backbone", "weights", "detector", "seed", "policy")
 _COST_KEYS = tuple(key for key in KEYS if key not in DECISION_KEYS)
 _DISTANCE_KEYS = tuple(key for key in KEYS if key.startswith(("train_", "target_")) or key in ("split", "backbone"))
 
 
-def write_deliverable(path: Path, spec: DeliverableSpec, plan: StudyPlan, folder: Path) -> None:
+def write_deliverable(
+    path: Path, spec: DeliverableSpec, plan: StudyPlan, folder: Path, splits: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Write one deliverable.
 
     Args:
@@ -42,6 +44,7 @@ def write_deliverable(path: Path, spec: DeliverableSpec, plan: StudyPlan, folder
         spec: what it holds.
         plan: of the experiments that it is of.
         folder: of the study.
+        splits: split id -> its settings that columns ask for.
 
     Raises:
         UserError: if its figure was not drawn, because there is nothing to show, or results are of another plan.
@@ -51,12 +54,12 @@ def write_deliverable(path: Path, spec: DeliverableSpec, plan: StudyPlan, folder
         case "columns":
             names = [name for name, _ in spec.sources]
             text = {name for name, column in spec.sources if column in TEXT}
-            _write_rows(path, names, text, list(gather_rows(spec, plan, folder)))
+            _write_rows(path, names, text, list(gather_rows(spec, plan, folder, splits)))
         case "gap":
             metric = str(spec.gap)
             estimates = (f"home_{metric}", metric, "gap", "gap_relative")
-            names = [*_SETUP_KEYS, *_DATASETS, *(column for name in estimates for column in columns_of(name))]
-            text = {*_SETUP_KEYS, *_DATASETS} - {"seed"}
+            names = [*_SETUP_KEYS, *_SIDES, *(column for name in estimates for column in columns_of(name))]
+            text = {*TEXT, "home_dataset", "dataset"}
             _write_rows(path, names, text, list(gather_gaps(metric, plan, folder)))
         case "figure":
             _copy_figure(path, spec, folder)
@@ -66,7 +69,9 @@ def write_deliverable(path: Path, spec: DeliverableSpec, plan: StudyPlan, folder
             write_json(path, gather_splits(cells))
 
 
-def gather_rows(spec: DeliverableSpec, plan: StudyPlan, folder: Path) -> Iterator[Row]:
+def gather_rows(
+    spec: DeliverableSpec, plan: StudyPlan, folder: Path, splits: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Row]:
     """The rows of a file of columns, every field as text: one per cell, in the order of experiments and cells.
 
     A cell that stands in several experiments has one row, of the first. What is not known is empty.
@@ -80,14 +85,15 @@ def gather_rows(spec: DeliverableSpec, plan: StudyPlan, folder: Path) -> Iterato
         known = costs.get(_pick(row, _COST_KEYS), {}) | distances.get(_pick(row, _DISTANCE_KEYS), {}) | row
         if spec.asks_for([TIMESTAMP]):
             known[TIMESTAMP] = _tell_time(Path(cell.metrics))
+        known |= {k: "" if v is None else str(v) for k, v in splits.get(row["split"], {}).items()}
         yield {name: known.get(column, "") for name, column in spec.sources}
 
 
 def gather_gaps(metric: str, plan: StudyPlan, folder: Path) -> Iterator[Row]:
     """The rows of a file of gaps, every field as text: one per setup and dataset that is not the first.
 
-    Means are over the categories where the metric is defined. The test images of a category are of one row, so those of
-    both sides are independent: intervals follow from those of the rows.
+    Means are over the categories where the metric is defined, as many as are counted beside them. Each category's test
+    images are of one row, so those of both sides are independent: intervals follow from those of the rows.
     """
     groups: dict[tuple[str, ...], dict[str, list[Value]]] = {}
     home = ""
@@ -96,7 +102,8 @@ def gather_gaps(metric: str, plan: StudyPlan, folder: Path) -> Iterator[Row]:
         values = groups.setdefault(_pick(row, _SETUP_KEYS), {}).setdefault(cell.target.dataset, [])
         values.append(read_estimate(row, metric))
     for setup, datasets in groups.items():
-        start = mean_value(datasets.pop(home, []))
+        at_home = datasets.pop(home, [])
+        start = mean_value(at_home)
         for dataset, values in datasets.items():
             mean = mean_value(values)
             estimates = {
@@ -107,7 +114,12 @@ def gather_gaps(metric: str, plan: StudyPlan, folder: Path) -> Iterator[Row]:
             }
             columns = {k: v for name, value in estimates.items() for k, v in as_columns(name, value).items()}
             numbers = {name: "" if value is None else repr(value) for name, value in columns.items()}
-            yield dict(zip((*_SETUP_KEYS, *_DATASETS), (*setup, home, dataset), strict=True)) | numbers
+            sides = [home, str(_count_defined(at_home)), dataset, str(_count_defined(values))]
+            yield dict(zip((*_SETUP_KEYS, *_SIDES), (*setup, *sides), strict=True)) | numbers
+
+
+def _count_defined(values: Sequence[Value]) -> int:
+    return sum(value.value is not None for value in values)
 
 
 def _read_results(plan: StudyPlan, folder: Path) -> Iterator[tuple[Cell, Row]]:

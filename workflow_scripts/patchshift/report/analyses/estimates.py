@@ -41,8 +41,8 @@ def value_lost(reference: Value, value: Value) -> Value:
 def value_lost_relative(reference: Value, value: Value) -> Value:
     """What is lost, as a share of the reference, likewise (Donner and Zou 2012, equation 9); only where that is not 0.
 
-    It is 1 minus the ratio of value and reference; neither is negative. Without an interval where that of the reference
-    reaches 0.
+    It is 1 minus the ratio of value and reference; neither is negative. There is no interval where the reference is as
+    near to 0 as its own interval reaches: the ratio has no bounds then.
     """
     if reference.value is None or value.value is None:
         return Value(None, undefined=reference.undefined or value.undefined)
@@ -50,7 +50,7 @@ def value_lost_relative(reference: Value, value: Value) -> Value:
         return Value(None, undefined=REFERENCE_IS_ZERO)
     (before, before_low, before_high), (after, after_low, after_high) = _ends(reference), _ends(value)
     share = 1 - after / before
-    if np.isnan(before_low + after_low) or before_low <= 0:
+    if np.isnan(before_low + after_low) or before_low <= 0 or before_high >= 2 * before:
         return Value(share)
     product = after * before
     least, most = (
