@@ -2,7 +2,7 @@
 #
 # Needs  results/features/{dataset}/{category}/{domain}/{backbone}.h5, results/splits/{dataset}/{category}/{split}.csv
 #        (of what is trained on, each member of a pool, and of the target)
-# Makes  results/distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/<target>.json,
+# Makes  results/distances/{study}/{dataset}/{category}/{domain}/{split}/{backbone}/to/<target>.json,
 #        results/studies/{study}/{distances,feature_drifts}.csv and distances.png
 
 
@@ -13,11 +13,11 @@ rule measure_distances:
         target_features="results/features/{target_dataset}/{target_category}/{target_domain}/{backbone}.h5",
         target_split="results/splits/{target_dataset}/{target_category}/{split}.csv",
     output:
-        distances="results/distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/{target_dataset}/{target_category}/{target_domain}.json",
+        distances=f"results/distances/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}/to/{{target_dataset}}/{{target_category}}/{{target_domain}}.json",
     log:
-        "results/logs/measure_distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/{target_dataset}/{target_category}/{target_domain}.log",
+        f"results/logs/measure_distances/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}/to/{{target_dataset}}/{{target_category}}/{{target_domain}}.log",
     benchmark:
-        "results/benchmarks/measure_distances/{dataset}/{category}/{domain}/{split}/{backbone}/to/{target_dataset}/{target_category}/{target_domain}.tsv"
+        f"results/benchmarks/measure_distances/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}/to/{{target_dataset}}/{{target_category}}/{{target_domain}}.tsv"
     conda:
         "../envs/numeric.yaml"
     resources:

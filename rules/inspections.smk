@@ -2,8 +2,8 @@
 #
 # Needs  results/features/{dataset}/{category}/{domain}/{backbone}.h5, results/packs/{dataset}/{category}/{domain}.h5
 #        results/splits/{dataset}/{category}/{split}.csv; for attention the images and the backbone's weight file
-# Makes  results/inspections/{dataset}/{category}/{domain}/{split}/{backbone}.h5,
-#        results/attention/{dataset}/{category}/{domain}/{split}/{backbone}.h5  (vision transformers),
+# Makes  results/inspections/{study}/{dataset}/{category}/{domain}/{split}/{backbone}.h5,
+#        results/attention/{study}/{dataset}/{category}/{domain}/{split}/{backbone}.h5  (vision transformers),
 #        figures and separability.csv in results/studies/{study}/inspections/{dataset}/{category}/{backbone}/
 
 
@@ -13,11 +13,11 @@ rule inspect_features:
         pack="results/packs/{dataset}/{category}/{domain}.h5",
         split="results/splits/{dataset}/{category}/{split}.csv",
     output:
-        inspection="results/inspections/{dataset}/{category}/{domain}/{split}/{backbone}.h5",
+        inspection=f"results/inspections/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}.h5",
     log:
-        "results/logs/inspect_features/{dataset}/{category}/{domain}/{split}/{backbone}.log",
+        f"results/logs/inspect_features/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}.log",
     benchmark:
-        "results/benchmarks/inspect_features/{dataset}/{category}/{domain}/{split}/{backbone}.tsv"
+        f"results/benchmarks/inspect_features/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}.tsv"
     conda:
         "../envs/numeric.yaml"
     threads: 2
@@ -40,11 +40,11 @@ rule trace_attention:
         split="results/splits/{dataset}/{category}/{split}.csv",
         weights=lambda wildcards: weights.weight_inputs(study, wildcards.backbone),
     output:
-        attention="results/attention/{dataset}/{category}/{domain}/{split}/{backbone}.h5",
+        attention=f"results/attention/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}.h5",
     log:
-        "results/logs/trace_attention/{dataset}/{category}/{domain}/{split}/{backbone}.log",
+        f"results/logs/trace_attention/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}.log",
     benchmark:
-        "results/benchmarks/trace_attention/{dataset}/{category}/{domain}/{split}/{backbone}.tsv"
+        f"results/benchmarks/trace_attention/{study.name}/{{dataset}}/{{category}}/{{domain}}/{{split}}/{{backbone}}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: lambda wildcards: study.catalog.backbones[wildcards.backbone].threads

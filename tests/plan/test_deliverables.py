@@ -172,11 +172,25 @@ def test_a_file_gets_the_settings_of_splits_that_its_columns_ask_for(study: Sett
             "deliverables.r.png.figure: 'recovery' is a figure of the study: leave out `experiments`",
         ),
         ("r.png", {"gap": "pro"}, "deliverables.r.png: a file of gap ends in .csv or .json: rename it"),
-        ("r.csv", {"gap": "prow"}, "deliverables.r.csv.gap: 'prow' is no metric (did you mean 'pro'?)"),
+        (
+            "r.csv",
+            {"gap": "prow"},
+            "deliverables.r.csv.gap: 'prow' is no metric of which more is better (did you mean 'pro'?)",
+        ),
         (
             "r.csv",
             {"experiments": ["clean"], "gap": "pro"},
             "deliverables.r.csv.gap: all targets are of dataset 'parts': name an experiment of another",
+        ),
+        (
+            "r.csv",
+            {"experiments": ["clean"], "gap": "miss_rate"},
+            "deliverables.r.csv.gap: 'miss_rate' is no metric of which more is better",
+        ),
+        (
+            "r.csv",
+            {"experiments": ["clean", "shifted"], "gap": "pro"},
+            "deliverables.r.csv.gap: a setup scores parts/bolt with several banks or in several domains",
         ),
         ("r.csv", {}, "deliverables.r.csv: needs one of columns, gap, figure, thresholds, splits, has none"),
         (

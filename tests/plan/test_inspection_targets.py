@@ -42,9 +42,9 @@ def test_every_category_that_is_used_is_looked_into_clean_whatever_its_domain(st
     }
     found = [look.measured for look in list_looks(load())]
     assert found == [
-        "results/inspections/cloth/weave/clean/plan/waves.h5",
-        "results/inspections/parts/bolt/clean/plan/waves.h5",
-        "results/inspections/parts/nut/clean/plan/waves.h5",
+        "results/inspections/trial/cloth/weave/clean/plan/waves.h5",
+        "results/inspections/trial/parts/bolt/clean/plan/waves.h5",
+        "results/inspections/trial/parts/nut/clean/plan/waves.h5",
     ]
 
 
@@ -98,8 +98,8 @@ def test_attention_is_of_vision_transformers_that_see_whole_images(
 def test_a_figure_is_drawn_from_the_look_of_its_category_and_backbone(study: Settings, load: Load) -> None:
     study["inspection"] = {}
     look = find_look(load(), "parts", "nut", "waves")
-    assert look.measured == "results/inspections/parts/nut/clean/plan/waves.h5"
-    assert look.attention == "results/attention/parts/nut/clean/plan/waves.h5"
+    assert look.measured == "results/inspections/trial/parts/nut/clean/plan/waves.h5"
+    assert look.attention == "results/attention/trial/parts/nut/clean/plan/waves.h5"
 
 
 def test_a_look_that_the_study_does_not_make_is_named_with_those_it_makes(study: Settings, load: Load) -> None:

@@ -87,7 +87,7 @@ def test_splits_and_backbones_are_measured_apart(study: Settings, load: Load) ->
     study["select"] |= {"splits": ["plan", "published"], "backbones": ["waves", "resnet"]}
     found = list_distances(load())
     assert len(found) == 2 * 2 * 4
-    assert found[0].path == "results/distances/parts/bolt/clean/plan/waves/to/parts/bolt/clean.json"
+    assert found[0].path == "results/distances/trial/parts/bolt/clean/plan/waves/to/parts/bolt/clean.json"
     assert len({pair.path for pair in found}) == len(found)
 
 

@@ -218,9 +218,12 @@ def test_splits_say_which_images_are_in_which_part_and_which_are_anomalous(clean
     assert set(content) == {"d/a", "d/b"}
     assert content["d/a"] == {
         "s": {
-            "train": [{"image": "a.png", "label": 0}, {"image": "b.png", "label": 1}],
-            "val": [{"image": "c.png", "label": 1}],
-            "test": [{"image": "e.png", "label": 0}],
+            "train": [
+                {"image": "a.png", "label": 0, "role": "normal"},
+                {"image": "b.png", "label": 1, "role": "contaminant"},
+            ],
+            "val": [{"image": "c.png", "label": 1, "role": "positive"}],
+            "test": [{"image": "e.png", "label": 0, "role": "normal"}],
             "domains": {"train": ["clean"], "val": ["clean"], "test": ["clean"]},
         }
     }

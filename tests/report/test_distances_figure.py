@@ -96,7 +96,9 @@ def test_the_table_has_a_row_for_each_pair_and_distance(measure) -> None:
     ]  # fmt: skip
     (row,) = table[(table.backbone == "net") & (table.target_domain == "dim") & (table.distance == "frechet_distance")
                    ].to_dict("records")  # fmt: skip
-    number = pairs.index(DomainPair(Target("d", "a", "clean"), "s", "net", Target("d", "a", "dim"), at_home=False))
+    number = pairs.index(
+        DomainPair(plan.study, Target("d", "a", "clean"), "s", "net", Target("d", "a", "dim"), at_home=False)
+    )
     expected = {"value": 0.1 * number + 2, "low": 0.1 * number + 1.95, "high": 0.1 * number + 2.1}
     assert {key: row[key] for key in expected} == pytest.approx(expected)
     assert (row["weights"], row["training_images"], row["target_images"]) == ("random", 9, 4)

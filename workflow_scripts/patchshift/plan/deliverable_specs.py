@@ -37,6 +37,13 @@ METRICS = (
 )
 """Columns of `results.csv` that have an interval beside them."""
 
+_LESS_IS_BETTER = {"fpr_at_95_tpr", "miss_rate", "false_alarm_rate"}
+
+GAP_METRICS = tuple(
+    name for name in METRICS if name not in {"f1_floor", *_LESS_IS_BETTER} and not name.startswith(("brier_", "ece_"))
+)
+"""Those that a gap can be of."""
+
 MEASURES = (
     *("feature_dim", "patches_per_image", "bank_vectors", "bank_bytes", "covering_radius", "search_recall"),
     *("threshold", "count_normal", "count_anomalous", "count_regions", "count_relabelled"),
@@ -92,8 +99,8 @@ class DeliverableSpec(Spec):
     )
     gap: Name | None = Field(
         None,
-        description="A metric: its mean over the categories of each dataset, and how much less that is than on the "
-        "first dataset of the experiments, for each setup (docs/results.md). A `.csv` or `.json`.",
+        description="A metric of which more is better: its mean over the categories of each dataset, and how much less "
+        "that is than on the first dataset of the experiments, for each setup (docs/results.md). A `.csv` or `.json`.",
     )
     figure: Name | None = Field(
         None, description="A figure of the one experiment, or without `experiments` of the study. A `.png` or `.svg`."

@@ -16,6 +16,7 @@ from patchshift.plan.deliverable_specs import (
     DISTANCES,
     EXPERIMENT_FIGURES,
     FORMS,
+    GAP_METRICS,
     METRICS,
     SPLIT_SETTINGS,
     STUDY_FIGURES,
@@ -137,20 +138,21 @@ def _unknown_figures(place: str, spec: DeliverableSpec) -> Iterator[str]:
 
 
 def _gaps_without_sides(place: str, spec: DeliverableSpec, cells: Sequence[Cell]) -> Iterator[str]:
-    if spec.gap not in METRICS:
-        yield f"{place}.gap: '{spec.gap}' is no metric{did_you_mean(str(spec.gap), METRICS)}"
+    if spec.gap not in GAP_METRICS:
+        known = did_you_mean(str(spec.gap), GAP_METRICS)
+        yield f"{place}.gap: '{spec.gap}' is no metric of which more is better{known}"
     if len({cell.target.dataset for cell in cells}) == 1:
         yield f"{place}.gap: all targets are of dataset '{cells[0].target.dataset}': name an experiment of another"
-    scored = Counter((gap_setup(cell), cell.target) for cell in dict.fromkeys(cells))
-    twice = next((target for (_, target), count in scored.items() if count > 1), None)
+    scored = Counter((_gap_setup(cell), cell.target.dataset, cell.target.category) for cell in dict.fromkeys(cells))
+    twice = next((f"{dataset}/{category}" for (_, dataset, category), count in scored.items() if count > 1), None)
     if twice:
         yield (
-            f"{place}.gap: several banks of a setup score {twice.path}, and its images would count as often: name "
-            "experiments in which each target has one bank"
+            f"{place}.gap: a setup scores {twice} with several banks or in several domains, and its images would count "
+            "as often: name experiments in which each category is scored once"
         )
 
 
-def gap_setup(cell: Cell) -> tuple[str | int, ...]:
+def _gap_setup(cell: Cell) -> tuple[str | int, ...]:
     """What is the same on both sides of a gap: split, backbone, detector, seed and threshold policy."""
     return cell.bank.split, cell.bank.backbone, cell.bank.detector, cell.bank.seed, cell.threshold
 

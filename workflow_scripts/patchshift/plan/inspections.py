@@ -58,8 +58,9 @@ class ChoiceSpec(Spec):
 
 @dataclass(frozen=True)
 class Look:
-    """Features to look into: of one category's own images, as one split divides them."""
+    """Features that a study looks into: of one category's own images, as one split divides them."""
 
+    study: str
     target: Target
     split: str
     backbone: str
@@ -67,12 +68,12 @@ class Look:
     @property
     def measured(self) -> str:
         """Path of what is measured."""
-        return f"results/inspections/{self.target.path}/{self.split}/{self.backbone}.h5"
+        return f"results/inspections/{self.study}/{self.target.path}/{self.split}/{self.backbone}.h5"
 
     @property
     def attention(self) -> str:
         """Path of the class token's attention."""
-        return f"results/attention/{self.target.path}/{self.split}/{self.backbone}.h5"
+        return f"results/attention/{self.study}/{self.target.path}/{self.split}/{self.backbone}.h5"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class DomainPair:
     """Two sets of features of one backbone: of the normal training images, and of a target's normal test images.
 
     Attributes:
+        study: whose settings of `inspection`, and whose detectors' ways of joining layers, it is measured by.
         training: what banks are fitted on.
         split: which divides both.
         backbone: of both.
@@ -87,6 +89,7 @@ class DomainPair:
         at_home: whether the target is the domain trained on, of the category itself or of a member of the pool.
     """
 
+    study: str
     training: Target
     split: str
     backbone: str
@@ -96,7 +99,8 @@ class DomainPair:
     @property
     def path(self) -> str:
         """Path of the distances between the two."""
-        return f"results/distances/{self.training.path}/{self.split}/{self.backbone}/to/{self.target.path}.json"
+        fitted_on = f"{self.training.path}/{self.split}/{self.backbone}"
+        return f"results/distances/{self.study}/{fitted_on}/to/{self.target.path}.json"
 
 
 def inspected_backbones(study: Study) -> list[str]:
@@ -151,7 +155,7 @@ def pair_domains(plan: StudyPlan, backbones: Sequence[str]) -> list[DomainPair]:
     for bank, target in ((cell.bank, cell.target) for cell in cells if cell.bank.is_fitted):
         met.setdefault((bank.training, bank.split, bank.backbone), own_domain(plan, bank.training)).append(target)
     return [
-        DomainPair(training, split, backbone, target, target in own_domain(plan, training))
+        DomainPair(plan.study, training, split, backbone, target, target in own_domain(plan, training))
         for (training, split, backbone), targets in met.items()
         for target in dict.fromkeys(targets)
     ]
@@ -170,7 +174,7 @@ def list_looks(study: Study) -> list[Look]:
     for cell in study.all_cells():
         trained = study.members(cell.bank.training.dataset, cell.bank.training.category)
         for dataset, category in [*trained, (cell.target.dataset, cell.target.category)]:
-            look = Look(Target(dataset, category, CLEAN), cell.bank.split, cell.bank.backbone)
+            look = Look(study.name, Target(dataset, category, CLEAN), cell.bank.split, cell.bank.backbone)
             if look.backbone in backbones and cell.bank.is_fitted:
                 looks.setdefault((dataset, category, look.backbone), look)
     return [looks[key] for key in sorted(looks)]

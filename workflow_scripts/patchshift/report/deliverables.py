@@ -25,7 +25,17 @@ from patchshift.runtime.files import atomic_path, read_json, write_json
 
 Row = dict[str, str]
 
-THRESHOLD_FIELDS = ("threshold", "undefined", "criterion", "guarantee", "normal", "anomalous", "pixels", "zones")
+THRESHOLD_FIELDS = (
+    "threshold",
+    "undefined",
+    "criterion",
+    "guarantee",
+    "normal",
+    "anomalous",
+    "pixels",
+    "zones",
+    "combination",
+)
 """What is said of each threshold; the same as in its file."""
 
 _SIDES = ("home_dataset", "home_categories", "dataset", "categories")
@@ -154,7 +164,10 @@ def gather_splits(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
     for (category, name), domains in find_split_uses(cells).items():
         split = read_split(Path(split_path(category, name)))
         anomalous = split.anomalous | split.contaminants
-        parts = {part: [{"image": key, "label": int(key in anomalous)} for key in split.of(part)] for part in PARTS}
+        parts = {
+            part: [{"image": key, "label": int(key in anomalous), "role": split.role(key)} for key in split.of(part)]
+            for part in PARTS
+        }
         found.setdefault(category, {})[name] = {**parts, "domains": domains}
     return found
 
