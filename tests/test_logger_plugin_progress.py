@@ -1,3 +1,4 @@
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from snakemake_logger_plugin_patchshift.frames import (
     show_left,
     show_seconds,
 )
-from snakemake_logger_plugin_patchshift.measures import read_earlier_seconds, read_seconds_left, read_work
+from snakemake_logger_plugin_patchshift.measures import NEWEST, read_earlier_seconds, read_seconds_left, read_work
 from snakemake_logger_plugin_patchshift.progress import Progress, TimeLeft, find_stage
 
 from patchshift.plan.stages import SOURCES, VERSIONS
@@ -204,3 +205,13 @@ def test_earlier_runs_give_a_first_guess(tmp_path: Path) -> None:
     (folder / "empty.tsv").write_text("")
     assert read_earlier_seconds("evaluate", tmp_path) == 3
     assert read_earlier_seconds("decide", tmp_path) is None
+
+
+def test_only_the_newest_benchmarks_tell_how_long_a_job_takes(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluate"
+    folder.mkdir()
+    for number in range(NEWEST + 50):
+        path = folder / f"{number:03}.tsv"
+        path.write_text(f"s\th:m:s\n{1 if number < 50 else 9}\t0:00:01\n")
+        os.utime(path, (number, number))
+    assert read_earlier_seconds("evaluate", tmp_path) == 9

@@ -88,10 +88,9 @@ def test_a_study_plans_as_many_costly_jobs_as_are_stated(name: str) -> None:
 
 
 def test_every_config_has_stated_jobs_a_row_and_a_small_form() -> None:
-    names = {path.stem for path in list_configs("configs")}
-    rows = read_rows()
-    assert names == set(JOBS)
-    assert set(rows) == {f"configs/{name}.yaml" for name in names}
+    rows = read_rows()  # of a config without a row CI says so; here there may be one of the user's own
+    assert set(JOBS) <= {path.stem for path in list_configs("configs")}
+    assert set(rows) == {f"configs/{name}.yaml" for name in JOBS}
     for config, (_, small, jobs, *_) in rows.items():
         (form,) = re.findall(r"\(\.\./(configs/small/\w+\.yaml)\)", small)
         assert Path(form).is_file(), f"{config}: {form}"

@@ -61,11 +61,11 @@ def test_several_seeds_are_said_to_be_in_no_interval(make_study):
 def test_validation_images_are_counted_and_known_defects_are_named(made):
     said = told(made)["Validation images"]
     assert "Thresholds are set on 3 good validation images." in said
-    assert "Policy f1_max also sees 3 defective ones." in said
+    assert "Threshold f1_max also sees 3 defective ones. A line without known defects" in said
     assert "synthetic" not in said
-    assert (
-        "f1_max are synthetic in part" in told(made, thresholds={"f1_max": {"defects_from": "x"}})["Validation images"]
-    )
+    drawn = told(made, thresholds={"f1_max": {"defects_from": "x"}})["Validation images"]
+    assert "Threshold f1_max also sees 3 defective ones, some or all of them synthetic" in drawn
+    assert "A line without known defects" not in drawn
     rows = [cell for cell in made.cells() if cell.calibration != cell.target]
     assert f"In {len(rows)} of {len(made.cells())} rows the validation images are of another" in said
 

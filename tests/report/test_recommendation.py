@@ -7,7 +7,7 @@ from patchshift.evaluation.statistics import bootstrap_image_ranking, percentile
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
 from patchshift.plan.specs import EvaluationSpec
-from patchshift.report.recommendation import recommend
+from patchshift.report.recommendation import explain_lack, recommend
 from patchshift.report.results import Images, StudyResults, Value
 from patchshift.report.wording import describe_choice
 
@@ -250,3 +250,20 @@ def test_a_natural_shift_is_one_too():
 
 def test_without_a_shifted_domain_no_shift_is_told():
     assert recommend(Scored({cell(): GOOD, cell(detector="next"): MIDDLING}), DOMAINS, SPEC).shift_setup is None
+
+
+def test_a_choice_of_one_split_names_the_others_which_may_rank_otherwise():
+    found = recommend(Scored({cell("a", "x", split="s"): GOOD, cell("a", "x", split="t"): POOR}), DOMAINS, SPEC)
+    assert (found.setup.split, found.other_splits) == ("s", ["t"])
+    first = "This is of split s alone. Another setup may be better on t: the tables of the experiments have each split."
+    assert describe_choice(found)[0] == first
+
+
+def test_what_there_is_nothing_to_recommend_for_is_said():
+    away = Scored({cell(domain="dark"): GOOD})
+    assert explain_lack(away, DOMAINS) == "no bank of this study was scored in the domain it was fitted on"
+    good_alone = Scored({cell(): scored([], np.linspace(0, 0.4, 20))})
+    assert recommend(good_alone, DOMAINS, SPEC) is None
+    assert explain_lack(good_alone, DOMAINS).startswith(
+        "no bank of this study has an image AUROC in the domain it was fitted on ("
+    )

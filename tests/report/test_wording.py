@@ -105,7 +105,7 @@ def test_a_ladder_says_where_loss_begins_and_where_half_is_gone():
     assert describe_ladder("blur", steps((0.85, 0.01), (0.72, -0.1), (0.69, -0.1))) == (
         "blur: mean image AUROC is 0.900 in the clean domain, 0.850 at mild, 0.720 at moderate and 0.690 at severe. "
         "It is lower than in the clean domain from moderate on. "
-        "At severe it has lost half of what it was above chance, or more."
+        "At severe that figure is half way to chance, or beyond."
     )
 
 
@@ -120,7 +120,7 @@ def test_a_ladder_names_single_severities_and_chance():
     assert "It is lower than in the clean domain at mild and at severe." in text
     assert text.endswith("At severe its interval reaches chance.")
     kept = describe_ladder("blur", steps((0.8, -0.01), (0.79, -0.01)))
-    assert kept.endswith("from mild on. At no severity has it lost half of what it was above chance.")
+    assert kept.endswith("from mild on. At no severity is that figure half way to chance.")
 
 
 def test_half_of_nothing_is_not_lost():

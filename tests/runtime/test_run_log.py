@@ -73,13 +73,14 @@ def test_what_is_no_time_stays_as_it_is(line: str) -> None:
 @pytest.mark.parametrize(
     ("log", "reason"),
     [
-        ("2026 INFO x\nerror: no images: bring some\n  a.png\n", "no images: bring some"),
+        ("2026 INFO x\nerror: no images: bring some\n  a.png\n", "no images: bring some a.png"),
+        ("error: 5 files cannot be used:\n  a\n  b\n  c\n  d\n  e\n", "5 files cannot be used: a; b; c; and 2 more"),
         ('Traceback (most recent call last):\n  File "a.py"\n    f()\nValueError: odd\nnote\n', "ValueError: odd"),
         ("Killed\n\n", "Killed"),
         ("", ""),
     ],
 )
-def test_the_reason_of_a_failure_is_the_first_line_of_its_error(log: str, reason: str) -> None:
+def test_the_reason_of_a_failure_is_its_error_with_the_first_things_that_it_lists(log: str, reason: str) -> None:
     assert first_error(log) == reason
 
 

@@ -69,10 +69,16 @@ def test_a_finished_run_is_summed_up_and_shows_its_results(study: Study, log: Pa
     assert {"python", "patchshift", "snakemake"} <= set(summary["versions"])
 
 
+def collect(name: str, number: int, **state: bool) -> Job:
+    """The job that makes an experiment's results."""
+    return Job(number, "collect_experiment", {}, [str(FOLDER / "experiments" / name / "results.csv")], **state)
+
+
 def test_a_failed_run_says_which_experiments_failed_and_where_to_look(study: Study, log: Path) -> None:
     finish_experiment(study, "first")
-    message = finish_run(study, log, failed=True)
+    message = finish_run(study, log, failed=True, jobs=[collect("first", 1), collect("second", 2, failed=True)])
     assert f"see {FOLDER}/run.log" in message
+    assert message.splitlines()[-2:] == ["  first: finished", "  second: failed (collect_experiment: )"]
     summary = read_json(FOLDER / "summary.json")
     assert summary["status"] == "failed"
     assert (summary["successful"], summary["failed"]) == (1, 1)
@@ -87,9 +93,23 @@ def test_results_of_an_earlier_run_do_not_hide_that_what_they_come_from_failed(s
         finish_experiment(study, name)
     (cell,) = study.cells["second"]
     Path(f"results/banks/{cell.bank.path}.h5").unlink()  # as Snakemake leaves it when fitting anew fails
-    finish_run(study, log, failed=True)
+    finish_run(study, log, failed=True, jobs=[collect("first", 1), collect("second", 2, failed=True)])
     summary = read_json(FOLDER / "summary.json")
     assert [each["status"] for each in summary["experiments"]] == ["finished", "failed"]
+
+
+def test_results_of_an_earlier_run_do_not_count_where_an_interrupted_one_was_to_make_them_anew(
+    study: Study, log: Path
+) -> None:
+    for name in ("first", "second"):
+        finish_experiment(study, name)
+    message = finish_run(study, log, failed=True, jobs=[collect("first", 1), collect("second", 2, pending=True)])
+    assert "The run was interrupted" in message
+    summary = read_json(FOLDER / "summary.json")
+    assert (summary["status"], summary["reason"]) == ("interrupted", "interrupted before all jobs had run")
+    assert [each["status"] for each in summary["experiments"]] == ["finished", "not run"]
+    assert (summary["successful"], summary["failed"], summary["failed_jobs"]) == (1, 0, [])
+    assert (FOLDER / "run.log").read_text().endswith("interrupted before all jobs had run\n")
 
 
 def test_what_was_not_asked_for_has_not_failed(study: Study, log: Path) -> None:
@@ -105,7 +125,7 @@ def test_the_log_of_every_run_is_kept_and_the_last_one_has_a_fixed_name(study: S
     later.write_text("few jobs\n")
     finish_run(study, later, failed=True)
     assert len(list(FOLDER.glob("run_2026*.log"))) == 2
-    assert (FOLDER / "run.log").read_text() == "few jobs\n"
+    assert (FOLDER / "run.log").read_text().startswith("few jobs\n")
 
 
 def test_a_run_for_single_artifacts_says_nothing(study: Study, log: Path) -> None:
@@ -117,12 +137,19 @@ def test_a_run_that_lacks_its_images_is_refused_and_summed_up_as_failed(study: S
     study.catalog.datasets["brought"] = DatasetSpec(adapter="mvtec_ad", categories=["bolt"])
     with pytest.raises(UserError, match="folder data/brought/bolt does not exist"):
         start_run(study, [("index_images", other)], log)
-    assert read_json(FOLDER / "summary.json")["status"] == "failed"
+    summary = read_json(FOLDER / "summary.json")
+    assert (summary["status"], summary["failed"], summary["report"]) == ("failed", 0, None)
+    assert "folder data/brought/bolt does not exist" in summary["reason"]
+    assert "folder data/brought/bolt does not exist" in (FOLDER / "run.log").read_text()
 
 
-def test_a_run_that_lacks_nothing_starts(study: Study, log: Path) -> None:
-    start_run(study, [("generate_dataset", {"dataset": "parts", "category": "weave"})], log)
-    assert not (FOLDER / "summary.json").exists()
+def test_a_run_that_lacks_nothing_starts_and_says_so_until_it_ends(study: Study, log: Path) -> None:
+    finish_run(study, log, failed=False)
+    later = log.rename(log.with_name("2026-02-03T050000.000000.snakemake.log"))
+    start_run(study, [("generate_dataset", {"dataset": "parts", "category": "weave"})], later)
+    summary = read_json(FOLDER / "summary.json")
+    assert (summary["status"], summary["successful"], summary["reason"]) == ("running", 0, None)
+    assert datetime.fromisoformat(summary["execution_timestamp"]) == datetime(2026, 2, 3, 5).astimezone()
 
 
 def test_the_summary_counts_the_images_that_this_run_passed_through_backbones(study: Study, log: Path) -> None:

@@ -5,6 +5,7 @@ Tested in tests/test_logger_plugin_progress.py.
 
 import statistics
 from collections.abc import Sequence
+from heapq import nlargest
 from pathlib import Path
 
 from patchshift.detectors.pace import read_pace
@@ -13,7 +14,7 @@ from patchshift.runtime.pace import read_advance, read_passes
 
 BENCHMARKS = Path("results/benchmarks")
 SCORING = "score_images"
-NEWEST = 100  # benchmarks of a stage that are read: a first guess does not deserve thousands of files
+NEWEST = 100  # benchmarks of a stage that are read: a first guess does not deserve thousands, nor old ones
 
 Work = tuple[float, float]
 """Images, and the seconds that they took."""
@@ -21,9 +22,16 @@ Work = tuple[float, float]
 
 def read_earlier_seconds(stage: str, benchmarks: Path = BENCHMARKS) -> float | None:
     """Mean wall time of a stage's jobs in earlier runs, in seconds; None where none has left a benchmark."""
-    found = sorted((benchmarks / stage).rglob("*.tsv"))[:NEWEST]
+    found = nlargest(NEWEST, (benchmarks / stage).rglob("*.tsv"), key=_time_of)
     seconds = [value for path in found if (value := _read_seconds(path)) is not None]
     return statistics.fmean(seconds) if seconds else None
+
+
+def _time_of(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # its job is running again
+        return 0
 
 
 def read_work(stage: str, logs: Sequence[str]) -> Work | None:

@@ -67,7 +67,10 @@ def check_figures(study: Study) -> tuple[str, list[str]]:
 def check_run(study: Study) -> tuple[str, list[str]]:
     """The last run finished every experiment that it was to make, and its log has no error."""
     summary = read_json(Path(study.folder, "summary.json"))
-    problems = [f"the run of {summary['execution_timestamp']} failed"] if summary["status"] != "finished" else []
+    problems = []
+    if summary["status"] != "finished":
+        reason = f": {summary['reason']}" if summary.get("reason") else ""
+        problems.append(f"the run of {summary['execution_timestamp']} is '{summary['status']}'{reason}")
     problems += [
         f"experiment {each['name']}: {each['status']}"
         for each in summary["experiments"]

@@ -85,7 +85,7 @@ def check_ranges(study: Study) -> tuple[str, list[str]]:
     wrong = {
         "is not between 0 and 1": bounded & ((value < 0) | (value > 1) | (low < 0) | (high > 1)),
         "is not in its interval": (value < low - ROUNDING) | (value > high + ROUNDING) | (low > high),
-        "is no count": counts & ((value < 0) | (value != value.round())),
+        "is no count": counts & value.notna() & ((value < 0) | (value != value.round())),
         "is empty without a reason": metrics["metric"].isin(MEASURED) & value.isna() & (metrics["undefined"] == ""),
         "is not finite": np.isinf(value),
     }

@@ -48,7 +48,16 @@ def check_study(study: Study) -> list[Finding]:
     for name, check in CHECKS.items():
         try:
             told, problems = check(study)
-        except (UserError, OSError, ValueError, KeyError) as error:
-            told, problems = "", [f"cannot be checked: {error if isinstance(error, UserError) else repr(error)}"]
+        except (UserError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            told, problems = "", [f"cannot be checked: {_explain(error)}"]
         findings.append(Finding(name, told, problems))
     return findings
+
+
+def _explain(error: Exception) -> str:
+    """What a check stopped at: a mistake in its own words, a missing file, or damage that the error itself names."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} does not exist"
+    return f"a file that it reads is damaged ({type(error).__name__}: {error})"

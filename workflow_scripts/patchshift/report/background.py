@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from patchshift.detectors.scores import read_scores
 from patchshift.plan.cells import Cell
 from patchshift.runtime.files import digest_file
+from patchshift.runtime.provenance import read_provenance
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def describe_making(cells: Sequence[Cell]) -> Making:
     libraries: dict[str, set[str]] = {}
     artifacts = []
     for path in dict.fromkeys(cell.scores for cell in cells):
-        provenance = read_scores(Path(path)).provenance
+        provenance = read_provenance(Path(path))
         for name, number in provenance["libraries"].items():
             libraries.setdefault(name, set()).add(number)
         made_from = {

@@ -55,6 +55,9 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
         for each in list_outcomes(data.results, cells, data.spec)
     ]
     name = wording.name_setup(recommendation.setup)
+    place = f"in domain {recommendation.domain}"
+    if recommendation.other_splits:
+        place += f", on split {recommendation.setup.split}"
     blocks: list[Block] = [
         Heading(f"In domain {recommendation.domain}", 2),
         Paragraph(
@@ -66,7 +69,7 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
         ),
         Table(
             "answer",
-            f"{name}, threshold {recommendation.setup.threshold}, in domain {recommendation.domain}.",
+            f"{name}, threshold {recommendation.setup.threshold}, {place}.",
             ["category", "image AUROC", "threshold", "missed defects", "false alarms"],
             rows,
         ),
@@ -83,7 +86,7 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
             Paragraph([*refer("Table", "rivals"), " sets it beside the other setups on the same images."]),
             Table(
                 "rivals",
-                f"Setups compared in domain {recommendation.domain}, on the same images and resamples.",
+                f"Setups compared {place}, on the same images and resamples.",
                 ["setup", "mean image AUROC" if several else "image AUROC", "the first one's minus this"],
                 [first, *cut_rows(others)],
                 notes=[note, *count_hidden(len(others))],
@@ -111,7 +114,13 @@ def describe_shifts(data: StudyData, section: RobustnessSection | None, told: Se
     table = refer("Table", "shifts")
     verb = " show " if figure else " shows "
     blocks.append(
-        Paragraph([*seen, *table, f"{verb}{setup.name} in every shifted domain. In words, as far as intervals tell:"])
+        Paragraph(
+            [
+                *seen,
+                *table,
+                f"{verb}{setup.name} in the shifted domains that it was scored in. In words, as far as intervals tell:",
+            ]
+        )
     )
     blocks += [Paragraph(" ".join(said), lead=domains) for domains, said in setup.paragraphs.items()]
     rows = [_condition_row(setup.start, f"{section.reference}, in domain")] if setup.start else []

@@ -24,7 +24,7 @@ from patchshift.report.wording import explain_intervals, join_words
 TERMS = {
     "domain": "Images as one camera and light give them: clean, or shifted by a stated transform or another camera.",
     "split": "Which images train, which validate and which are tested; no image has two of these parts.",
-    "bank": "What a detector keeps of the good training images: patch features, or their statistics.",
+    "bank": "What a detector keeps of training images that are taken for good: patch features, or their statistics.",
     "image score": "How unlike the bank an image's patches are; higher is more anomalous.",
     "threshold": "Images whose score reaches it are called defective. Validation images alone set it.",
 }
@@ -172,7 +172,8 @@ def describe_methods(data: StudyData, provenance: Mapping[str, Any]) -> list[Blo
         Paragraph(
             [
                 "A backbone turns an image into maps of features. A detector joins them to one vector per patch, "
-                "keeps a bank of those of the good training images, and scores a patch by its distance to the bank; "
+                "keeps a bank of those of training images that are taken for good (a dual one also of known defects), "
+                "and scores a patch by its distance to the bank; "
                 "the image score comes from its patches. ",
                 *refer("Table", "settings"),
                 f" has every setting. Detectors draw from {'seed' if len(seeds) == 1 else 'seeds'} "

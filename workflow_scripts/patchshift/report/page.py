@@ -33,7 +33,7 @@ from patchshift.report.pictures import Scale, show_colours
 from patchshift.report.plots import recovery
 from patchshift.report.plots.registry import EXPERIMENT_PLOTS, STUDY_PLOTS
 from patchshift.report.pools import compare_pools
-from patchshift.report.recommendation import Recommendation, recommend
+from patchshift.report.recommendation import Recommendation, explain_lack, recommend
 from patchshift.report.results import StudyResults, read_rows
 from patchshift.report.sections.comparisons import ComparisonsSection, describe_comparisons
 from patchshift.report.sections.errors import ErrorsSection, describe_errors
@@ -117,6 +117,7 @@ def render_report(
         "inputs": describe_inputs(provenance["backbones"]),
         "question": provenance["question"],
         "recommendation": recommendation,
+        "lack": "" if recommendation else explain_lack(results, data.domains),
         "choice": wording.describe_choice(recommendation) if recommendation else [],
         "exports": wording.list_exports(recommendation) if recommendation else [],
         "rows": _per_category(results, recommendation, spec) if recommendation else [],

@@ -23,7 +23,7 @@ from patchshift.report.document_next import discuss_limits, propose_work
 from patchshift.report.document_results import describe_answer, describe_pools, describe_shifts
 from patchshift.report.document_setup import describe_context, describe_data, describe_methods, describe_protocol
 from patchshift.report.pairing import Share, hundredths
-from patchshift.report.recommendation import Recommendation, recommend
+from patchshift.report.recommendation import Recommendation, explain_lack, recommend
 from patchshift.report.sections.robustness import describe_robustness
 from patchshift.report.templating import show_figure, show_range
 
@@ -65,7 +65,7 @@ def write_document(data: StudyData, provenance: Mapping[str, Any]) -> Document:
         data.plan.study,
         provenance["question"],
         version("patchshift"),
-        wording.recommend_setup(recommendation),
+        wording.recommend_setup(recommendation, explain_lack(results, data.domains)),
         _list_facts(recommendation) if recommendation else [],
         wording.describe_choice(recommendation) if recommendation else [],
         blocks,

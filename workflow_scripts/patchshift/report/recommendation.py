@@ -62,6 +62,7 @@ class Recommendation:
         rivals: the other setups, best first.
         incomplete: setups left out because they do not cover the same categories.
         left_out: domain -> images left out of the rivals' comparison, since their defect is not to be seen.
+        other_splits: the study's other splits in which such banks have an image AUROC; they are not compared.
         policies: number of threshold policies that decide, which were compared for it.
         shift_setup: the setup whose loss under shift was measured: the recommended one, else the next best that was
             scored on shifted images; None if none was.
@@ -74,6 +75,7 @@ class Recommendation:
     rivals: list[Rival]
     incomplete: list[Setup]
     left_out: dict[str, int]
+    other_splits: list[str]
     policies: int
     shift_setup: Setup | None
 
@@ -115,7 +117,7 @@ def recommend(
     reference = reference_domain(results.all_views(), domains)
     if reference is None:
         return None
-    by_setup = _cells_by_setup(results, reference)
+    by_setup, other_splits = _cells_by_setup(results, reference)
     if not by_setup:
         return None
     complete = max(len(cells) for cells in by_setup.values())
@@ -153,6 +155,7 @@ def recommend(
         rivals=rivals,
         incomplete=incomplete,
         left_out=count_left_out(results, dict(zip(chosen, chosen, strict=True))) if rivals else {},
+        other_splits=other_splits,
         policies=sum(value < UNDECIDED for value in mistakes.values()),
         shift_setup=next(measured, None),
     )
@@ -169,8 +172,22 @@ def shifted_cells(results: StudyResults, setup: Setup, reference: str) -> dict[t
     return dict(sorted(found.items(), key=lambda item: domains.index(item[0][0])))
 
 
-def _cells_by_setup(results: StudyResults, reference: str) -> dict[Setup, list[Cell]]:
-    """The in-domain cells with an image AUROC, of one split and of each setup's lowest seed."""
+def explain_lack(results: StudyResults, domains: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why there is nothing to recommend, where `recommend` finds nothing."""
+    reference = reference_domain(results.all_views(), domains)
+    at_home = [cell for cell in results.all_views() if reference and condition_of(cell, reference) == IN_DOMAIN]
+    if not at_home:
+        return "no bank of this study was scored in the domain it was fitted on"
+    sizes = [results.sizes(cell) for cell in at_home]
+    for label, kind in ((1, "defective"), (0, "good")):
+        if not any(size[label] for size in sizes):
+            return f"no {kind} test image, so nothing tells whether a setup ranks defects above good images; add a few"
+    reasons = dict.fromkeys(results.value(cell, "image_auroc").undefined for cell in at_home)
+    return f"no bank of this study has an image AUROC in the domain it was fitted on ({'; '.join(reasons)})"
+
+
+def _cells_by_setup(results: StudyResults, reference: str) -> tuple[dict[Setup, list[Cell]], list[str]]:
+    """The in-domain cells with an image AUROC, of one split and of each setup's lowest seed; and the other splits."""
     found: dict[Setup, list[Cell]] = defaultdict(list)
     for cell in results.all_views():
         if condition_of(cell, reference) == IN_DOMAIN and results.value(cell, "image_auroc").value is not None:
@@ -180,11 +197,12 @@ def _cells_by_setup(results: StudyResults, reference: str) -> dict[Setup, list[C
     seeds: dict[Setup, int] = {}
     for setup in found:
         seeds[replace(setup, seed=0)] = min(setup.seed, seeds.get(replace(setup, seed=0), setup.seed))
-    return {
+    chosen = {
         setup: cells
         for setup, cells in found.items()
         if setup.split == split and setup.seed == seeds[replace(setup, seed=0)]
     }
+    return chosen, [name for name in dict.fromkeys(setup.split for setup in found) if name != split]
 
 
 def _compare(

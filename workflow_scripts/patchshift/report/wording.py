@@ -29,25 +29,33 @@ def can_decide(summary: Summary) -> bool:
     return bool(shares) and all(share.value < USELESS_RATE for share in shares)
 
 
-def recommend_setup(recommendation: Recommendation | None) -> str:
-    """The answer in one sentence; that there is none where the images do not support one."""
+def recommend_setup(recommendation: Recommendation | None, lack: str) -> str:
+    """The answer in one sentence; that there is none where the images do not support one, or for `lack` of any."""
     if recommendation is None:
-        return "No recommendation: no bank of this study was scored in the domain it was fitted on."
+        return f"No recommendation: {lack}."
     setup = recommendation.setup
+    where = f" on split {setup.split}" if recommendation.other_splits else ""
     if recommendation.reaches_chance:
         best = "the best of those compared" if recommendation.is_highest else "the best that is not untrained"
         lead = f"{best}, " if recommendation.rivals else ""
-        return f"No setup can be recommended. The figures below are of {lead}{name_setup(setup)}."
+        return f"No setup can be recommended{where}. The figures below are of {lead}{name_setup(setup)}."
+    use = f"On split {setup.split}, use" if where else "Use"
     if can_decide(recommendation.summary):
-        return f"Use {name_setup(setup)} with threshold {setup.threshold}."
-    return f"Use {name_setup(setup)}; no threshold can be recommended."
+        return f"{use} {name_setup(setup)} with threshold {setup.threshold}."
+    return f"{use} {name_setup(setup)}; no threshold can be recommended."
 
 
 def describe_choice(recommendation: Recommendation) -> list[str]:
     """How sure the choice is, sentence by sentence."""
     rivals, level = recommendation.rivals, recommendation.level
     measure = "mean image AUROC" if len(recommendation.cells) > 1 else "image AUROC"
-    sentences = list_cautions(recommendation.summary)
+    sentences = []
+    if recommendation.other_splits:
+        sentences.append(
+            f"This is of split {recommendation.setup.split} alone. On {join_words(recommendation.other_splits)} the "
+            "setups may rank otherwise: the tables of the experiments have each split."
+        )
+    sentences += list_cautions(recommendation.summary)
     if not rivals:
         sentences.append("No other detector was compared on the same images, so this is a description, not a choice.")
     elif not recommendation.is_highest:
@@ -187,11 +195,9 @@ def describe_ladder(name: str, steps: Sequence[MeanStep]) -> str:
         middle = (start.mean.value + CHANCE) / 2
         halved = next((step for step in lost if step.mean.value is not None and step.mean.value <= middle), None)
         if halved is None:
-            sentences.append("At no severity has it lost half of what it was above chance.")
+            sentences.append("At no severity is that figure half way to chance.")
         else:
-            sentences.append(
-                f"{_at(halved.severity).capitalize()} it has lost half of what it was above chance, or more."
-            )
+            sentences.append(f"{_at(halved.severity).capitalize()} that figure is half way to chance, or beyond.")
     level = next((step for step in steps if step.mean.low is not None and step.mean.low <= CHANCE), None)
     if level is not None:
         sentences.append(f"{_at(level.severity).capitalize()} its interval reaches chance.")

@@ -5,11 +5,15 @@ Nothing else knows Snakemake's objects. Imports nothing heavy. Tested in tests/w
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from patchshift.plan import Study
 from patchshift.plan.batches import EXTRACTION, list_batches
+
+MOST_LISTED = 3
+"""Lines below an error's first one that are told with it."""
 
 ALL = "all"
 """The rule that asks for everything of a study."""
@@ -28,6 +32,7 @@ class Job:
         benchmark: path of its times and memory; None where it has none.
         needs: numbers of the jobs that make its inputs.
         failed: whether it failed in this run.
+        pending: whether it was to run and has not ended well.
     """
 
     number: int
@@ -38,10 +43,11 @@ class Job:
     benchmark: str | None = None
     needs: frozenset[int] = frozenset()
     failed: bool = False
+    pending: bool = False
 
     @property
     def reason(self) -> str:
-        """Of a failed job, why: the first line of the error in its log."""
+        """Of a failed job, why: the error that its log ends with."""
         for path in map(Path, self.logs):
             if path.is_file():
                 return first_error(path.read_text(encoding="utf-8", errors="replace"))
@@ -75,6 +81,7 @@ def list_jobs(study: Study, workflow: Any) -> list[Job]:
             benchmark=str(job.benchmark) if job.benchmark else None,
             needs=frozenset(dag.jobid(needed) for needed in dag.dependencies[job]),
             failed=job in failed,
+            pending=dag.needrun(job) and not dag.finished(job),
         )
         for job in list(dag.jobs)
     ]
@@ -95,11 +102,17 @@ def find_behind(jobs: Iterable[Job], path: str) -> list[Job]:
 
 
 def first_error(log: str) -> str:
-    """The first line of the message that a job's log ends with: a user's mistake, or what a traceback comes to."""
+    """The message that a job's log ends with, in one line: a user's mistake, or what a traceback comes to.
+
+    Of a mistake that lists things below its first line, the first few.
+    """
     lines = [line for line in log.splitlines() if line.strip()]
-    mistakes = [line for line in lines if line.startswith("error: ")]
+    mistakes = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if mistakes:
-        return mistakes[-1].removeprefix("error: ")
+        first, rest = lines[mistakes[-1]].removeprefix("error: "), lines[mistakes[-1] + 1 :]
+        listed = [line.strip() for line in takewhile(lambda line: line.startswith(" "), rest)]
+        more = [f"and {len(listed) - MOST_LISTED} more"] if len(listed) > MOST_LISTED else []
+        return " ".join(filter(None, (first, "; ".join(listed[:MOST_LISTED] + more))))
     starts = [number for number, line in enumerate(lines) if line.startswith("Traceback ")]
     if starts:
         return next((line for line in lines[starts[-1] + 1 :] if not line.startswith(" ")), lines[-1])

@@ -30,7 +30,9 @@ VERSIONS = ("patchshift", "snakemake", *LIBRARIES.values(), "matplotlib", "panda
 
 
 def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: Path) -> None:
-    """Refuse a run that lacks what only the user can bring; record the ids that the study adds.
+    """Refuse a run that lacks what only the user can bring; record the ids that the study adds, and that it runs.
+
+    A run that is killed leaves `running` in its summary, in place of what the run before it was.
 
     Args:
         study: what is to run.
@@ -43,59 +45,93 @@ def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: 
     jobs = list(jobs)
     missing = missing_inputs(study, jobs)
     if missing:
-        finish_run(study, log, failed=True)
-        raise UserError("\n  ".join(["this study needs what is not there:", *missing]))
+        refusal = UserError("\n  ".join(["this study needs what is not there:", *missing]))
+        finish_run(study, log, failed=True, reason=str(refusal))
+        raise refusal
     record_ids(study, write_json)
+    _write_summary(study, _start_of(log), "running", [], {}, None)
     for line in licences_to_show(study, jobs):
         print(line, file=sys.stderr)
 
 
-def finish_run(study: Study, log: Path, *, failed: bool, jobs: Sequence[Job] = ()) -> str:
+def finish_run(study: Study, log: Path, *, failed: bool, jobs: Sequence[Job] = (), reason: str | None = None) -> str:
     """Write the summary, the log, the manifest and the costs of a run.
 
     Args:
         study: what ran.
         log: Snakemake's log of this run, in order of time.
-        failed: whether a job failed.
+        failed: whether it did not end as it should: a job failed, it was interrupted or refused.
         jobs: of the run; none where it never started.
+        reason: why it never started.
 
     Returns:
         What to tell the user: the results table and the report's path, or where to look.
     """
     folder = Path(study.folder)
-    # Snakemake names its log after the moment the run started.
-    started = datetime.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S").astimezone(UTC)
-    told = weave_log(log.read_text(encoding="utf-8", errors="replace"), jobs)
+    started = _start_of(log)
+    interrupted = failed and reason is None and not any(job.failed for job in jobs)
+    if interrupted:
+        reason = "interrupted before all jobs had run"
+    told = weave_log(log.read_text(encoding="utf-8", errors="replace"), jobs) + (f"{reason}\n" if reason else "")
     for name in (f"run_{started:%Y%m%d_%H%M%S}.log", "run.log"):
         write_text(folder / name, told)
     artifacts = update_manifest(folder / "manifest.json", jobs)
     write_text(folder / "rules.csv", sum_up_rules(artifacts.values()))
-    experiments = [_experiment(study, name, failed, jobs, artifacts) for name in study.cells]
-    images = _images_through_backbones(started.timestamp())
-    write_json(
-        folder / "summary.json",
-        {
-            "study": study.name,
-            "status": "failed" if failed else "finished",
-            "execution_timestamp": started.isoformat(timespec="seconds"),
-            "duration_seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
-            "total_experiments": len(experiments),
-            "successful": sum(experiment["status"] == "finished" for experiment in experiments),
-            "failed": sum(experiment["status"] == "failed" for experiment in experiments),
-            "failed_jobs": [_describe_failure(job) for job in jobs if job.failed],
-            "images_through_backbones": images,
-            "experiments": experiments,
-            "report": f"{study.folder}/report.html",
-            "versions": {"python": platform.python_version(), **_list_versions()},
-        },
-    )
+    status = "interrupted" if interrupted else "failed" if failed else "finished"
+    summary = _write_summary(study, started, status, jobs, artifacts, reason)
     if failed:
-        return f"\nThe run failed: see {folder}/run.log. Finished artifacts are kept; run again to go on."
+        told = "".join(f"\n  {each['name']}: {_explain(each)}" for each in summary["experiments"]) if jobs else ""
+        verb = "was interrupted" if interrupted else "failed"
+        return f"\nThe run {verb}: see {folder}/run.log. Finished artifacts are kept; run again to go on.{told}"
     report = folder / "report.html"
     if not report.exists() or report.stat().st_mtime < started.timestamp():  # single artifacts were asked for
         return ""
     table = (folder / "results.txt").read_text(encoding="utf-8")
+    images = summary["images_through_backbones"]
     return f"\n{table}\nImages passed through a backbone in this run: {images}\nReport: {report}"
+
+
+def _start_of(log: Path) -> datetime:
+    """When a run started: Snakemake names its log after that."""
+    return datetime.strptime(log.name.split(".")[0], "%Y-%m-%dT%H%M%S").astimezone(UTC)
+
+
+def _explain(experiment: Mapping[str, Any]) -> str:
+    """An experiment's status, and of a failed one its first failure."""
+    failures = experiment["failed_jobs"]
+    first = f" ({failures[0]['rule']}: {failures[0]['reason']})" if failures else ""
+    return f"{experiment['status']}{first}"
+
+
+def _write_summary(
+    study: Study,
+    started: datetime,
+    status: str,
+    jobs: Sequence[Job],
+    artifacts: Mapping[str, Mapping[str, Any]],
+    reason: str | None,
+) -> dict[str, Any]:
+    """Write `summary.json`, and return what it says."""
+    folder = Path(study.folder)
+    report = folder / "report.html"
+    experiments = [_experiment(study, name, status, jobs, artifacts) for name in study.cells]
+    summary = {
+        "study": study.name,
+        "status": status,
+        "reason": reason,
+        "execution_timestamp": started.isoformat(timespec="seconds"),
+        "duration_seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+        "total_experiments": len(experiments),
+        "successful": sum(experiment["status"] == "finished" for experiment in experiments),
+        "failed": sum(experiment["status"] == "failed" for experiment in experiments),
+        "failed_jobs": [_describe_failure(job) for job in jobs if job.failed],
+        "images_through_backbones": _images_through_backbones(started.timestamp()),
+        "experiments": experiments,
+        "report": str(report) if report.exists() else None,
+        "versions": {"python": platform.python_version(), **_list_versions()},
+    }
+    write_json(folder / "summary.json", summary)
+    return summary
 
 
 def _list_versions() -> dict[str, str]:
@@ -115,19 +151,21 @@ def _images_through_backbones(started: float) -> int:
 
 
 def _experiment(
-    study: Study, name: str, failed: bool, jobs: Sequence[Job], artifacts: Mapping[str, Mapping[str, Any]]
+    study: Study, name: str, run: str, jobs: Sequence[Job], artifacts: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     results = f"{study.folder}/experiments/{name}/results.csv"
     needed = [results, *(artifact for cell in study.cells[name] for artifact in cell.artifacts)]
     behind = find_behind(jobs, results)
     failures = [_describe_failure(job) for job in behind if job.failed]
     # Snakemake deletes the outputs of a job when it starts and when it fails, but not what was made from them before.
-    finished = not failures and all(Path(path).exists() for path in needed)
+    started = run == "finished" or bool(jobs)
+    ended = started and not any(job.failed or job.pending for job in behind)
+    finished = ended and all(Path(path).exists() for path in needed)
     figures = [read_benchmark(Path(job.benchmark)) for job in behind if job.benchmark]
     return {
         "name": name,
         "title": study.config.experiments[name].title,
-        "status": "finished" if finished else "failed" if failed else "not run",
+        "status": "failed" if failures else "finished" if finished else "not run",
         "results_file": results,
         "results_sha256": artifacts[results]["sha256"] if results in artifacts else None,
         "jobs": len(behind) or None,

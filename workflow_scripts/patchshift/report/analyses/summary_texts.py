@@ -72,8 +72,11 @@ def summary_rows(data: StudyData, experiment: str) -> list[Row]:
 def describe_block(block: Block, confidence: float) -> str:
     """What was tested, under which protocol, and what the intervals are: one paragraph."""
     normal, anomalous = block.images
-    names = block.categories
+    pairs = block.categories  # "bank of X on Y", where a bank is away from home
+    names = list(dict.fromkeys(pair.rpartition(" on ")[2] for pair in pairs))
     of = f"{len(names)} categories" if len(names) > 1 else f"category {names[0].rpartition('/')[2]}"
+    if len(pairs) > len(names):
+        of += f", {len(pairs)} pairs of bank and category"
     seeds = f"; mean of {block.seeds} seeds" if block.seeds > 1 else ""
     covers = "test images and seeds" if block.seeds > 1 else "test images"
     return (

@@ -144,16 +144,23 @@ def _describe_validation(results: StudyResults, cells: Sequence[Cell], provenanc
     if not known:
         return sentences
     sentences.append(f"Thresholds are set on {_range([one.normal for one in known.values()])} good validation images.")
-    both = [one for one in known.values() if one.policy in FROM_BOTH]
-    if both:
-        names = join_words(sorted({one.policy for one in both}))
+    both = {cell.threshold_file: cell.threshold for cell in cells if cell.threshold_file in known}
+    both = {path: name for path, name in both.items() if known[path].policy in FROM_BOTH}
+    settings = provenance.get("thresholds", {})
+    made = {path: name for path, name in both.items() if settings.get(name, {}).get("defects_from")}
+    real = {path: name for path, name in both.items() if path not in made}
+    if real:
+        names, seen = join_words(sorted(set(real.values()))), _range([known[path].anomalous for path in real])
         sentences.append(
-            f"Policy {names} also sees {_range([one.anomalous for one in both])} defective ones. A line without known "
-            "defects cannot set such a threshold, and defects of other types than these may need another."
+            f"Threshold {names} also sees {seen} defective ones. A line without known defects cannot set such a "
+            "threshold, and defects of other types than these may need another."
         )
-        made = {name for name, spec in provenance.get("thresholds", {}).items() if spec.get("defects_from")}
-        if made:
-            sentences.append(f"Those of {join_words(sorted(made))} are synthetic in part.")
+    if made:
+        names, seen = join_words(sorted(set(made.values()))), _range([known[path].anomalous for path in made])
+        sentences.append(
+            f"Threshold {names} also sees {seen} defective ones, some or all of them synthetic: real defects may need "
+            "another threshold."
+        )
     elsewhere = {cell for cell in cells if cell.calibration != cell.target}
     if elsewhere:
         sentences.append(

@@ -203,7 +203,9 @@
     part.querySelector("input").setAttribute("aria-valuetext", `${told}; ${counts.fn} missed, ${counts.fp} false alarms`);
     for (const entry of gallery.querySelectorAll(`[data-count][data-of="${name}"]`)) {
       const key = entry.dataset.count;
-      if (key in counts) {
+      if (!side.cells.length) {
+        entry.textContent = "–";  // none of these images was scored
+      } else if (key in counts) {
         entry.textContent = String(counts[key]);
       } else {
         entry.textContent = measured[key] === null ? "undefined" : measured[key].toFixed(3);

@@ -68,11 +68,10 @@
       part(moved);
       const sign = direction === "ascending" ? 1 : -1;
       const keyed = moved.map(row => ({row, key: keyOf(row.cells[column])}));
-      const mixed = new Set(keyed.filter(each => each.key !== null).map(each => typeof each.key)).size > 1;
-      keyed.sort((first, second) => {
-        if (first.key === null || second.key === null) return (first.key === null) - (second.key === null);
-        return sign * (mixed ? compare(String(first.key), String(second.key)) : compare(first.key, second.key));
-      });
+      // numbers, then words, then what is empty, whichever way each is sorted
+      const kindOf = key => key === null ? 2 : typeof key === "number" ? 0 : 1;
+      keyed.sort((first, second) =>
+        kindOf(first.key) - kindOf(second.key) || (first.key === null ? 0 : sign * compare(first.key, second.key)));
       body.prepend(...keyed.map(each => each.row));
     }
 
