@@ -3,11 +3,13 @@
 # Needs  results/studies/{study}/experiments/{experiment}/results.csv, costs.csv
 #        (what compares it with others, analyses and figures, needs all experiments: `all`)
 
+taken = [name for name in study.cells if workflow.is_rule(name)]
+if taken:
+    sys.exit(
+        f"experiments: rules of the workflow have the names {', '.join(taken)}: choose others"
+    )
+
 for experiment in study.cells:
-    if workflow.is_rule(experiment):
-        sys.exit(
-            f"experiments.{experiment}: a rule of the workflow has this name: choose another"
-        )
 
     rule:
         name:

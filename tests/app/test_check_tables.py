@@ -8,6 +8,7 @@ import pytest
 
 from patchshift.app.check_tables import check_ranges
 from patchshift.app.checklist import CHECKS, check_study
+from patchshift.errors import UserError
 
 PREDICTIONS = "label,score,threshold,decision,probability,probability_isotonic\n1,2.0,1.0,1,,\n"
 
@@ -44,3 +45,19 @@ def test_a_summary_of_another_shape_is_a_finding_and_no_traceback(
     monkeypatch.setattr("patchshift.app.checklist.CHECKS", check)
     (finding,) = check_study(study)
     assert finding.problems[0].startswith("cannot be checked: a file that it reads is damaged")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"a,b\n1,2,3,4\n1,2\n1,2,3,4,5\n", "is no table any more"),
+        (b"\xff\xfe,", "is no table any more"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named(study: Any, content: bytes, said: str) -> None:
+    path = Path(study.folder, "metrics.csv")
+    path.write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        check_ranges(study)
+    assert str(refused.value) == f"{path} {said}: delete it and run the study again"

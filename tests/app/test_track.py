@@ -68,7 +68,7 @@ def write_metrics(study: Study, auroc: float = 0.9) -> None:
 
 
 def test_a_run_has_what_a_bank_and_a_target_have_and_how_it_was_set(study: Study) -> None:
-    runs = {run.key: run for run in read_runs(study)}
+    runs = {run.key: run for run in read_runs(study, "snakemake")}
     assert len(runs) == 4
     bolt = runs["parts/bolt/clean/halves/waves/pc/seed0/on/parts/bolt/clean"]
     assert bolt.metrics == {
@@ -100,10 +100,10 @@ def test_results_that_are_not_there_are_missed_by_name(study: Study) -> None:
     table = Path(study.folder, "metrics.csv")
     table.write_text("".join(line for line in table.open() if ",nut," not in line))
     with pytest.raises(UserError, match=r"has nothing of parts/nut/.*: run the study again"):
-        list(read_runs(study))
+        list(read_runs(study, "snakemake"))
     table.unlink()
     with pytest.raises(UserError, match=r"metrics.csv does not exist: run the study first"):
-        list(read_runs(study))
+        list(read_runs(study, "snakemake"))
 
 
 def test_without_mlflow_the_message_says_how_to_install_it(
@@ -137,7 +137,7 @@ def test_a_second_call_adds_nothing(study: Study, say: Callable[[], str]) -> Non
     assert say() == "4 new, 0 there already, 0 superseded"
     assert say() == "0 new, 4 there already, 0 superseded"
     runs = tracked("store")
-    expected = {run.key: run for run in read_runs(study)}
+    expected = {run.key: run for run in read_runs(study, "snakemake")}
     assert len(runs) == len(expected)
     for run in runs:
         ours = expected[run.data.tags[KEY]]

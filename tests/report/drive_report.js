@@ -26,6 +26,8 @@
   seen.hidden = gallery.hidden;
   seen.width = [document.documentElement.scrollWidth, innerWidth];
   seen.setups = options("setup-a");
+  seen.first = find("setup-a").value;
+  seen.others = options("setup-b");
   seen.started = find("setup-a").selectedOptions[0].parentElement.label;
   seen.all = {counts: read("a"), names: names(), status: status(), ...sweep("a")};
   seen.categories = {};
@@ -53,6 +55,8 @@
   seen.disagree = names();
   choose("verdict", "all");
 
+  choose("setup-a", seen.other);
+  seen.turned = {chosen: find("setup-b").value, others: options("setup-b").map(([value]) => value)};
   seen.shifted = {};
   for (const [value, name, experiment] of seen.setups) {
     choose("setup-a", value);

@@ -287,6 +287,13 @@ def test_equal_detectors_are_not_told_apart(tmp_path: Path) -> None:
     assert len(section.sentences) == 1
 
 
+def test_intervals_above_zero_are_told_where_a_test_of_few_categories_confirms_nothing(tmp_path: Path) -> None:
+    section = describe(make_data(tmp_path, categories=2, select={"detectors": ["sharp", "blunt", "middling"]}))
+    assert section is not None
+    assert section.sentences[0].startswith("None of 3 pairs of setups on net is told apart")
+    assert section.sentences[1].startswith("Of 3 pairs the interval alone lies above 0: on these test images")
+
+
 def test_one_category_is_judged_by_delongs_test(tmp_path: Path) -> None:
     section = describe(make_data(tmp_path, categories=1))
     assert section is not None

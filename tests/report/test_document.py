@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,16 @@ def test_the_summary_is_the_answer_of_the_page(made: Any, document: Document) ->
         "Of 100 defective images, expect to miss",
         "Of 100 good images, expect to flag",
     ]
+
+
+def test_the_answer_names_its_split_where_the_study_has_others(made: Any, monkeypatch: Any) -> None:
+    found = recommend(made.data.results, made.data.domains, made.data.spec)
+    assert found is not None
+    monkeypatch.setattr("patchshift.report.pdf.recommend", lambda *_: replace(found, other_splits=["t"]))
+    document = write_document(made.data, made.provenance)
+    assert document.choice == "On split s, use sharp on net; no threshold can be recommended."
+    assert document.summary[0].startswith("This is of split s alone. On t the setups may rank otherwise")
+    assert tables(document)["answer"].caption.endswith("in domain clean, on split s.")
 
 
 def test_the_answer_has_the_figures_of_metrics_csv(made: Any, document: Document) -> None:

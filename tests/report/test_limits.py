@@ -1,5 +1,9 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from patchshift.data.splits import read_split, write_split
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.definitions import define_metrics
 from patchshift.report.experiments import METRICS
@@ -64,10 +68,21 @@ def test_validation_images_are_counted_and_known_defects_are_named(made):
     assert "Threshold f1_max also sees 3 defective ones. A line without known defects" in said
     assert "synthetic" not in said
     drawn = told(made, thresholds={"f1_max": {"defects_from": "x"}})["Validation images"]
-    assert "Threshold f1_max also sees 3 defective ones, some or all of them synthetic" in drawn
+    assert "Threshold f1_max also sees 3 defective ones, some of them synthetic." in drawn
     assert "A line without known defects" not in drawn
     rows = [cell for cell in made.cells() if cell.calibration != cell.target]
     assert f"In {len(rows)} of {len(made.cells())} rows the validation images are of another" in said
+
+
+def test_defects_that_set_a_threshold_are_all_synthetic_where_the_split_validates_on_none(make_study):
+    study = make_study(detectors=("sharp",), clean=CLEAN)
+    path = Path(study.cells()[0].split)
+    split = read_split(path)
+    moved = {key: "unused" for key in split.anomalous if split.parts[key] == "val"}
+    write_split(path, replace(split, parts=split.parts | moved))
+    said = told(study, thresholds={"f1_max": {"defects_from": "x"}})["Validation images"]
+    assert "Threshold f1_max also sees 3 defective ones, all synthetic: real defects may need" in said
+    assert "known defects" not in said
 
 
 def test_without_validation_images_the_reason_is_said_and_no_threshold_is(make_study):

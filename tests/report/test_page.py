@@ -9,6 +9,7 @@ from patchshift.errors import UserError
 from patchshift.plan.analyses import EXPERIMENT_TABLES, STUDY_TABLES
 from patchshift.report.page import render_report
 from patchshift.report.plots.registry import EXPERIMENT_PLOTS, STUDY_PLOTS, save_plots
+from patchshift.report.recommendation import recommend
 from patchshift.report.templating import PIXELS_PER_POINT
 
 BESIDE = re.compile(r"(experiments/\w+/)?(figures/)?\w+\.(png|svg|csv|md|tex|txt)")
@@ -250,6 +251,24 @@ def test_other_setups_stand_in_a_table_with_their_differences(page):
     number, sign = r"[01]\.\d{2,3}", "[+\N{MINUS SIGN}]"
     change = f"{sign}{number}{sign}{number} to {sign}{number}"
     assert re.search(f"blunt on net{number}{number}–{number}{change}", page.text)
+
+
+def test_the_answer_names_its_split_where_the_study_has_others(made, monkeypatch):
+    found = replace(recommend(made.data.results, made.data.domains, made.data.spec), other_splits=["t", "u"])
+    monkeypatch.setattr("patchshift.report.page.recommend", lambda *_: found)
+    text = " ".join(Page(render_report(made.data, made.provenance)).text.split())
+    assert "On split s, use sharp on net" in text
+    assert "This is of split s alone. On t and u the setups may rank otherwise" in text
+    assert "in domain clean, split s" in text
+    monkeypatch.setattr("patchshift.report.recommendation.CHANCE", 1.0)
+    text = " ".join(Page(render_report(made.data, made.provenance)).text.split())
+    assert "No setup can be recommended on split s." in text
+
+
+def test_a_page_without_a_recommendation_says_what_is_lacking(made, monkeypatch):
+    monkeypatch.setattr("patchshift.report.page.recommend", lambda *_: None)
+    monkeypatch.setattr("patchshift.report.page.explain_lack", lambda *_: "no <defective> test image")
+    assert '<p class="choice">None: no &lt;defective&gt; test image.</p>' in render_report(made.data, made.provenance)
 
 
 def test_a_setup_that_does_not_rank_is_not_recommended(make_study, monkeypatch):

@@ -148,3 +148,10 @@ def test_what_is_referred_to_must_be_there(tmp_path: Path) -> None:
     document = make_document()
     with pytest.raises(UserError, match="label"):
         typeset(replace(document, blocks=[Paragraph(refer("Table", "none"))]), tmp_path)
+
+
+def test_what_the_fonts_do_not_have_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    typeset(make_document(Paragraph("naïve Größe ≈ −0.1 Ωж→")), tmp_path)
+    assert not caplog.messages
+    typeset(make_document(Paragraph("你好, 你好")), tmp_path)
+    assert caplog.messages == ["report.pdf shows boxes for what its fonts do not have: 你好. report.html shows it."]

@@ -9,7 +9,7 @@ from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.recommendation import explain_lack, recommend
 from patchshift.report.results import Images, StudyResults, Value
-from patchshift.report.wording import describe_choice
+from patchshift.report.wording import describe_choice, recommend_setup
 
 SPEC = EvaluationSpec(bootstrap_resamples=200)
 DOMAINS = {"clean": {"shift": "none"}, "dark": {"shift": "photometric"}}
@@ -255,15 +255,28 @@ def test_without_a_shifted_domain_no_shift_is_told():
 def test_a_choice_of_one_split_names_the_others_which_may_rank_otherwise():
     found = recommend(Scored({cell("a", "x", split="s"): GOOD, cell("a", "x", split="t"): POOR}), DOMAINS, SPEC)
     assert (found.setup.split, found.other_splits) == ("s", ["t"])
-    first = "This is of split s alone. Another setup may be better on t: the tables of the experiments have each split."
-    assert describe_choice(found)[0] == first
+    assert recommend_setup(found, "") == "On split s, use x on net with threshold p."
+    assert describe_choice(found)[0] == (
+        "This is of split s alone. On t the setups may rank otherwise: the tables of the experiments have each split."
+    )
+    alone = recommend(Scored({cell(split="s"): GOOD}), DOMAINS, SPEC)
+    assert recommend_setup(alone, "") == "Use d on net with threshold p."
+    assert not any("split" in sentence for sentence in describe_choice(alone))
+
+
+def test_no_setup_is_recommended_on_a_split_where_none_ranks_and_the_split_is_named():
+    level = scored(np.linspace(0, 1, 20), np.linspace(0, 1, 20))
+    found = recommend(Scored({cell(split="s"): level, cell(split="t"): GOOD}), DOMAINS, SPEC)
+    assert recommend_setup(found, "").startswith("No setup can be recommended on split s. ")
 
 
 def test_what_there_is_nothing_to_recommend_for_is_said():
     away = Scored({cell(domain="dark"): GOOD})
     assert explain_lack(away, DOMAINS) == "no bank of this study was scored in the domain it was fitted on"
-    good_alone = Scored({cell(): scored([], np.linspace(0, 0.4, 20))})
-    assert recommend(good_alone, DOMAINS, SPEC) is None
-    assert explain_lack(good_alone, DOMAINS).startswith(
-        "no bank of this study has an image AUROC in the domain it was fitted on ("
+    lack = ", so nothing tells whether a setup ranks defects above good images; add a few"
+    for images, kind in ((scored([], [0.1, 0.2]), "defective"), (scored([0.1, 0.2], []), "good")):
+        assert recommend(Scored({cell(): images}), DOMAINS, SPEC) is None
+        assert explain_lack(Scored({cell(): images}), DOMAINS) == f"no {kind} test image{lack}"
+    assert explain_lack(Scored({cell(): BROKEN}), DOMAINS).startswith(
+        "no bank of this study has an image AUROC in the domain it was fitted on (the score of 20 of 40 "
     )

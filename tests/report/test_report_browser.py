@@ -208,6 +208,13 @@ def test_two_setups_stand_side_by_side_each_with_its_own_threshold(seen, made):
     assert differ
 
 
+def test_no_setup_is_compared_with_itself(seen):
+    setups = [value for value, *_ in seen["setups"]]
+    assert [value for value, *_ in seen["others"]] == ["", *(value for value in setups if value != seen["first"])]
+    assert seen["turned"]["chosen"] == ""  # what stood as B is A now
+    assert seen["turned"]["others"] == ["", *(value for value in setups if value != seen["other"])]
+
+
 def test_pictures_are_loaded_when_they_come_into_view(seen):
     assert seen["loaded"] > 0
     assert seen["broken"] == 0

@@ -27,6 +27,7 @@ from patchshift.report.analyses.summary_grids import (
 )
 from patchshift.report.analyses.summary_texts import (
     FIRST_COLUMN,
+    describe_block,
     escape_latex,
     stack_heading,
     summary_latex,
@@ -202,6 +203,22 @@ def test_banks_of_other_categories_and_other_cameras_are_compared_apart(make_stu
     assert by_heading["In domain, clean"] == ["a", "b"]
     assert by_heading["No adaptation, camera_b"] == ["a", "b"]
     assert by_heading["Banks of another category, clean"] == ["bank of a on b", "bank of b on a"]
+
+
+def test_a_category_that_several_banks_are_scored_on_is_counted_once(make_study):
+    study = make_study(detectors=("sharp",), crossed={"title": "Crossed", "train": ["d"], "targets": ["d"]})
+    blocks = {block.heading: block for block in read_blocks(study.data, summary_rows(study.data, "crossed"), [])}
+    crossed = blocks["Banks of another category, clean"]
+    assert "12 good and 12 defective test images of 2 categories; " in describe_block(crossed, 0.95)
+    counted = {
+        ("bank of a on b", "bank of b on a", "bank of c on b"): "2 categories, 3 pairs of bank and category",
+        ("bank of a on b", "bank of c on b"): "category b, 2 pairs of bank and category",
+    }
+    for pairs, said in counted.items():
+        setup = replace(crossed.setups[0], categories={pair: {} for pair in pairs})
+        block = replace(crossed, setups=[setup])
+        assert block.categories == list(pairs)
+        assert f" test images of {said}; " in describe_block(block, 0.95)
 
 
 def test_published_figures_stand_beside_measured_ones_and_never_among_them(made, made_up_figures):

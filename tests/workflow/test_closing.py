@@ -146,7 +146,7 @@ def test_an_experiment_cannot_have_a_rules_name(make_checkout: MakeCheckout, tmp
     checkout = make_checkout(tmp_path / "checkout", STUDY.replace("too-many:", "evaluate:"))
     run = checkout.run("--dry-run", "all")
     assert run.returncode != 0
-    assert "experiments.evaluate: a rule of the workflow has this name: choose another" in run.stderr
+    assert "experiments: rules of the workflow have the names evaluate: choose others" in run.stderr
 
 
 def test_a_run_that_mends_a_study_lists_all_of_it(finished: Any) -> None:

@@ -1,15 +1,19 @@
 """Check a finished study: planned rows, ranges, figures, log, digests, and whether it is up to date.
 
-Tested in tests/workflow/test_closing.py.
+Tested in tests/workflow/test_closing.py and tests/app/test_check.py.
 """
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from patchshift.errors import UserError
 from patchshift.plan import Study, load_study, read_yaml
 from patchshift.plan.loading import did_you_mean
+
+DEFAULT = Path("config.yaml")
+"""The config that Snakemake takes where none is named."""
 
 SHOWN = 5
 """Problems of one check that are printed; `--json` has all."""
@@ -31,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
 
     study = find_study(args.study)
     if not Path(study.folder).is_dir():
-        raise UserError(f"{study.folder} does not exist: run the study first (snakemake --cores 2 all)")
+        raise UserError(f"{study.folder} does not exist: run the study first ({tell_run(args.study)})")
     findings = check_study(study)
     failed = [finding.check for finding in findings if finding.problems]
     if args.json:
@@ -57,11 +61,22 @@ def find_study(name: str) -> Study:
     Raises:
         UserError: if there is none or several, or its config has mistakes.
     """
+    path = _find_config(name)
+    return load_study(read_yaml(path), str(path))
+
+
+def tell_run(name: str) -> str:
+    """The command that runs a study that `find_study` finds."""
+    path = _find_config(name)
+    return "snakemake --cores 2 all" + ("" if path == DEFAULT else f" --configfile {shlex.quote(str(path))}")
+
+
+def _find_config(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return load_study(read_yaml(path), name)
+        return path
     named: dict[str, list[Path]] = {}
-    for file in [Path("config.yaml"), *sorted(Path("configs").rglob("*.yaml"))]:
+    for file in [DEFAULT, *sorted(Path("configs").rglob("*.yaml"))]:
         try:
             named.setdefault(str(read_yaml(file).get("study", "")), []).append(file)
         except UserError:  # not the one that is looked for, or Snakemake says so
@@ -71,4 +86,4 @@ def find_study(name: str) -> Study:
         raise UserError(f"no config file here is of a study '{name}'{did_you_mean(name, named)}")
     if len(named[name]) > 1:
         raise UserError(f"several configs are of study '{name}': give one of {', '.join(map(str, named[name]))}")
-    return load_study(read_yaml(named[name][0]), str(named[name][0]))
+    return named[name][0]

@@ -1,6 +1,6 @@
 """Whether a study's files are there, whole, without an error in the log, and made from each other as they are now.
 
-Tested in tests/workflow/test_closing.py.
+Tested in tests/workflow/test_closing.py and tests/app/test_check.py.
 """
 
 import io
@@ -113,7 +113,11 @@ def check_origins(study: Study) -> tuple[str, list[str]]:
     for path, entry in listed.items():
         if "inputs" not in entry or not Path(path).exists():
             continue
-        recorded = _flatten(read_provenance(Path(path)).get("inputs", {}))
+        try:
+            recorded = _flatten(read_provenance(Path(path)).get("inputs", {}))
+        except UserError as error:
+            problems.append(str(error))
+            continue
         for source in entry["inputs"] if recorded else []:
             digest = _digest_source(source, listed)
             if digest:
@@ -125,17 +129,22 @@ def check_origins(study: Study) -> tuple[str, list[str]]:
 def check_settings(study: Study) -> tuple[str, list[str]]:
     """What results come from was made with the settings that the config has now, and by the code that is here now."""
     stale: dict[tuple[str, str], list[str]] = {}
+    problems = []
     planned = dict.fromkeys(each for cell in study.all_cells() for each in _plan_settings(study, cell))
     for path, stage, spec in planned:
         if not Path(path).exists():
             continue  # told by another check
-        made = read_provenance(Path(path))
+        try:
+            made = read_provenance(Path(path))
+        except UserError as error:
+            problems.append(str(error))
+            continue
         if made.get("stage") != stage or made.get("spec") != json.loads(spec):
             stale.setdefault((stage, "with other settings"), []).append(path)
         elif made.get("version") != stage_version(stage):
             stale.setdefault((stage, "by other code"), []).append(path)
-    problems = [
-        f"{stage}: {len(paths)} made {how}, such as {paths[0]} (snakemake -n says what runs again)"
+    problems += [
+        f"{stage}: {len(paths)} made {how}, such as {paths[0]} (a dry run with the study's config says what runs again)"
         for (stage, how), paths in stale.items()
     ]
     return f"{len(planned)} artifacts", problems

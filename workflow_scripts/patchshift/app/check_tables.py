@@ -1,6 +1,6 @@
 """Whether a study's tables hold what is planned, and values that can be.
 
-Tested in tests/workflow/test_closing.py.
+Tested in tests/workflow/test_closing.py and tests/app/test_check_tables.py.
 """
 
 from collections import Counter
@@ -160,7 +160,11 @@ def _read(study: Study, name: str) -> pd.DataFrame:
     path = Path(study.folder, name)
     if not path.is_file():
         raise UserError(f"{path} does not exist: run the study again")
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        what = "is empty" if isinstance(error, pd.errors.EmptyDataError) else "is no table any more"
+        raise UserError(f"{path} {what}: delete it and run the study again") from error
 
 
 def _read_values(study: Study) -> dict[Key, str]:

@@ -1,6 +1,6 @@
 """The checks of a finished study, one after another.
 
-Tested in tests/workflow/test_closing.py.
+Tested in tests/workflow/test_closing.py and tests/app/test_check.py.
 """
 
 from collections.abc import Callable
@@ -58,6 +58,6 @@ def _explain(error: Exception) -> str:
     """What a check stopped at: a mistake in its own words, a missing file, or damage that the error itself names."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, FileNotFoundError):
-        return f"{error.filename} does not exist"
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{error.filename} does not exist: run the study again"
     return f"a file that it reads is damaged ({type(error).__name__}: {error})"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patchshift.app.check import find_study
+from patchshift.app.check import find_study, tell_run
 from patchshift.errors import UserError
 from patchshift.plan.base import canonical_json
 from patchshift.plan.cells import Cell
@@ -75,13 +75,17 @@ def run(args: argparse.Namespace) -> None:
         UserError: if MLflow is not installed or cannot write there, or the study has not been run as it is now.
     """
     study = find_study(args.study)
-    runs = list(read_runs(study))
+    runs = list(read_runs(study, tell_run(args.study)))
     new, superseded = track(runs, study.name, args.to)
     print(f"{args.to}, experiment {study.name}: {new} new, {len(runs) - new} there already, {superseded} superseded")
 
 
-def read_runs(study: Study) -> Iterator[TrackedRun]:
+def read_runs(study: Study, command: str) -> Iterator[TrackedRun]:
     """The results of a finished study, in the order of its cells.
+
+    Args:
+        study: the study.
+        command: what runs it, for messages.
 
     Raises:
         UserError: if there are none of some cell.
@@ -91,7 +95,7 @@ def read_runs(study: Study) -> Iterator[TrackedRun]:
 
     table = Path(study.folder, "metrics.csv")
     if not table.is_file():
-        raise UserError(f"{table} does not exist: run the study first (snakemake --cores 2 all)")
+        raise UserError(f"{table} does not exist: run the study first ({command})")
     rows = defaultdict(list)
     for row in read_rows(table):
         rows[tuple(text for column, text in row.items() if column not in METRICS_COLUMNS)].append(row)
@@ -111,7 +115,7 @@ def read_runs(study: Study) -> Iterator[TrackedRun]:
         for prefix, keys in groups:
             found = rows[tuple(str(value) for value in keys.values())]
             if not found:
-                raise UserError(f"{table} has nothing of {key}: run the study again (snakemake --cores 2 all)")
+                raise UserError(f"{table} has nothing of {key}: run the study again ({command})")
             for row in found:
                 name = prefix + row["metric"].replace("/", ".")  # or a metric would also be a folder of others
                 ends = {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}

@@ -6,6 +6,7 @@ Tested in tests/report/test_pdf.py.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.ft2font import FT2Font
 
 from patchshift.errors import UserError
 from patchshift.report import wording
@@ -26,6 +28,11 @@ from patchshift.report.pairing import Share, hundredths
 from patchshift.report.recommendation import Recommendation, explain_lack, recommend
 from patchshift.report.sections.robustness import describe_robustness
 from patchshift.report.templating import show_figure, show_range
+
+FONTS = Path(mpl.get_data_path(), "fonts", "ttf")
+MOST_NAMED = 20  # characters without a glyph that a warning names
+
+log = logging.getLogger(__name__)
 
 _REST = "The rest of the study does without it: `snakemake --keep-going` and the tables need no typst"
 
@@ -107,16 +114,26 @@ def typeset(document: Document, folder: Path) -> bytes:
             f"report.pdf needs typst, which cannot be loaded here ({error}): pip install typst. {_REST}."
         ) from error
     template = files("patchshift.report").joinpath("templates", "report.typ").read_bytes()
+    content = json.dumps(document.content(), ensure_ascii=False)
+    if boxes := _find_without_glyph(content):
+        log.warning("report.pdf shows boxes for what its fonts do not have: %s. report.html shows it.", boxes)
     try:
         compiler = typst.Compiler(
             template,
             root=folder.resolve(),
-            font_paths=typst.Fonts(include_system_fonts=False, font_paths=[Path(mpl.get_data_path(), "fonts", "ttf")]),
+            font_paths=typst.Fonts(include_system_fonts=False, font_paths=[FONTS]),
             ignore_system_fonts=True,
-            sys_inputs={"document": json.dumps(document.content(), ensure_ascii=False)},
+            sys_inputs={"document": content},
         )
         compiled = compiler.compile(format="pdf")
     except typst.TypstError as error:
         raise UserError(f"typst {version('typst')} cannot typeset the report: {error}. {_REST}.") from error
     assert isinstance(compiled, bytes)
     return compiled
+
+
+def _find_without_glyph(text: str) -> str:
+    """The first characters of a text, each once, that the widest font at hand has no glyph for."""
+    known = FT2Font(str(FONTS / "DejaVuSans.ttf")).get_charmap()
+    lacking = dict.fromkeys(letter for letter in text if letter.isprintable() and ord(letter) not in known)
+    return "".join(list(lacking)[:MOST_NAMED])

@@ -224,6 +224,13 @@ def _word(rows: Sequence[PairedRow], found: Sequence[Row], shared: str, alpha: f
         row, where = apart[0], f" ({apart[0].condition})" if apart[0].condition else ""
         named = "The largest difference told apart" if len(rows) > 1 else "The difference"
         sentences.append(f"{named} is that of {row.higher} over {row.lower}{where}: {row.difference.plain}.")
+    above = sum(not row.told_apart and row.difference.low is not None and row.difference.low > 0 for row in rows)
+    if above:
+        which = f"{'other ' if apart else ''}{'pair' if above == 1 else 'pairs'}"
+        sentences.append(
+            f"Of {above} {which} the interval alone lies above 0: on these test images the first is higher, which a "
+            "test across so few categories, or of so many pairs, does not confirm."
+        )
     if untested:
         sentences.append(f"{untested} {'pair' if untested == 1 else 'pairs'} could not be tested.")
     if found[0]["comparison"] == WITH_BASELINE:

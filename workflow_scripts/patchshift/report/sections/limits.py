@@ -6,11 +6,12 @@ Tested in tests/report/test_limits.py.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from patchshift.data.splits import read_split
 from patchshift.evaluation.calibrated import read_calibration
 from patchshift.plan.cells import Cell
 from patchshift.plan.threshold_specs import FROM_BOTH
@@ -144,23 +145,29 @@ def _describe_validation(results: StudyResults, cells: Sequence[Cell], provenanc
     if not known:
         return sentences
     sentences.append(f"Thresholds are set on {_range([one.normal for one in known.values()])} good validation images.")
-    both = {cell.threshold_file: cell.threshold for cell in cells if cell.threshold_file in known}
-    both = {path: name for path, name in both.items() if known[path].policy in FROM_BOTH}
     settings = provenance.get("thresholds", {})
-    made = {path: name for path, name in both.items() if settings.get(name, {}).get("defects_from")}
-    real = {path: name for path, name in both.items() if path not in made}
-    if real:
-        names, seen = join_words(sorted(set(real.values()))), _range([known[path].anomalous for path in real])
-        sentences.append(
-            f"Threshold {names} also sees {seen} defective ones. A line without known defects cannot set such a "
-            "threshold, and defects of other types than these may need another."
-        )
-    if made:
-        names, seen = join_words(sorted(set(made.values()))), _range([known[path].anomalous for path in made])
-        sentences.append(
-            f"Threshold {names} also sees {seen} defective ones, some or all of them synthetic: real defects may need "
-            "another threshold."
-        )
+    both = {cell.threshold_file: cell for cell in cells}
+    both = {path: cell for path, cell in both.items() if path in known and known[path].policy in FROM_BOTH}
+    made = {path: cell for path, cell in both.items() if settings.get(cell.threshold, {}).get("defects_from")}
+    mixed = {path: cell for path, cell in made.items() if _has_real_defects(cell)}
+    for group, said in (
+        (
+            {path: cell for path, cell in both.items() if path not in made},
+            ". A line without known defects cannot set such a threshold, and defects of other types than these may "
+            "need another.",
+        ),
+        (mixed, ", some of them synthetic. Without the real ones the threshold would be another."),
+        (
+            {path: cell for path, cell in made.items() if path not in mixed},
+            ", all synthetic: real defects may need another threshold.",
+        ),
+    ):
+        if group:
+            names = sorted({cell.threshold for cell in group.values()})
+            verb = "sees" if len(names) == 1 else "see"
+            noun = "Threshold" if len(names) == 1 else "Thresholds"
+            seen = _range([known[path].anomalous for path in group])
+            sentences.append(f"{noun} {join_words(names)} also {verb} {seen} defective ones{said}")
     elsewhere = {cell for cell in cells if cell.calibration != cell.target}
     if elsewhere:
         sentences.append(
@@ -168,6 +175,12 @@ def _describe_validation(results: StudyResults, cells: Sequence[Cell], provenanc
             "the images tested."
         )
     return sentences
+
+
+def _has_real_defects(cell: Cell) -> bool:
+    """Whether validation images that set the cell's threshold are defective as they were taken."""
+    splits = [read_split(Path(replace(cell, target=target).split)) for target in cell.calibrated_on]
+    return any(not split.anomalous.isdisjoint(split.of("val")) for split in splits)
 
 
 def _describe_protocol(cells: Sequence[Cell], provenance: Mapping[str, Any]) -> list[str]:

@@ -111,13 +111,24 @@
     select.value = options.some(([value]) => value === wanted) ? wanted : options[0][0];
   }
 
-  function fillSetups(select, empty) {
+  const membersOf = value => data.setups[value].cells.join();
+
+  function fillSetups(select, {empty, without} = {}) {
     const groups = new Map();
     data.setups.forEach((setup, number) => {
+      if (without !== undefined && membersOf(number) === membersOf(without)) return;
       if (!groups.has(setup.experiment)) groups.set(setup.experiment, make("optgroup", {label: setup.experiment}));
       groups.get(setup.experiment).append(make("option", {value: String(number), textContent: setup.name}));
     });
     select.replaceChildren(...(empty ? [make("option", {value: "", textContent: empty})] : []), ...groups.values());
+  }
+
+  // To compare with: any setup but A's own, which may stand in another experiment, too.
+  function fillOthers() {
+    const select = field("setup-b"), wanted = select.value;
+    fillSetups(select, {empty: "none", without: field("setup-a").value});
+    select.value = wanted;
+    if (select.selectedIndex < 0) select.value = "";
   }
 
   const distinct = values => [...new Set(values)];
@@ -344,9 +355,10 @@
   }
 
   fillSetups(field("setup-a"));
-  fillSetups(field("setup-b"), "none");
   field("setup-a").value = String(data.start);
+  fillOthers();
   fill(field("order"), Object.entries(ORDERS).map(([name, [text]]) => [name, text]), "high");
+  field("setup-a").addEventListener("change", fillOthers);
   for (const name of ["setup-a", "setup-b", "category"]) field(name).addEventListener("change", () => chooseSides());
   field("domain").addEventListener("change", () => chooseSides(false));
   for (const name of ["defect", "verdict", "order"]) {

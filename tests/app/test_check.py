@@ -1,0 +1,95 @@
+"""What `patchshift check` says of missing and damaged files; whole studies in tests/workflow/test_closing.py."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from patchshift.app.check import find_study
+from patchshift.app.check_files import check_origins, check_settings
+from patchshift.app.checklist import CHECKS, check_study
+from patchshift.app.main import main
+from patchshift.plan import Study
+
+CATALOG = {
+    "datasets": {"parts": {"adapter": "mvtec_ad", "categories": ["bolt"]}},
+    "splits": {"halves": {"protocol": "source_plan", "train_share": 0.5, "val_anomalous_share": 0.5}},
+    "domains": {"clean": {"shift": "none"}},
+    "backbones": {"waves": {"source": "scattering", "image_size": 64, "octaves": 3}},
+    "detectors": {"pc": {"method": "patchcore", "sampler": {"share": 0.1}}},
+    "thresholds": {"best": {"policy": "f1_max"}},
+}
+STUDY = {
+    "question": "Is it checked?",
+    "catalog": "catalog.yaml",
+    "select": {"splits": ["halves"], "backbones": ["waves"], "detectors": ["pc"], "thresholds": ["best"]},
+    "experiments": {"own": {"title": "Own banks", "train": ["parts"]}},
+}
+
+
+@pytest.fixture(autouse=True)
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Study `first` in config.yaml, `second` in a config of its own."""
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path("catalog.yaml").write_text(yaml.safe_dump(CATALOG, sort_keys=False))
+    for name, path in (("first", "config.yaml"), ("second", "configs/my second.yaml")):
+        Path(path).write_text(yaml.safe_dump({"study": name, **STUDY}, sort_keys=False))
+
+
+@pytest.fixture
+def study() -> Study:
+    return find_study("first")
+
+
+@pytest.mark.parametrize("command", ["check", "track"])
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [
+        ("first", "snakemake --cores 2 all"),
+        ("second", "snakemake --cores 2 all --configfile 'configs/my second.yaml'"),
+        ("configs/my second.yaml", "snakemake --cores 2 all --configfile 'configs/my second.yaml'"),
+    ],
+)
+def test_the_remedy_is_the_command_that_runs_this_study(
+    command: str, name: str, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, name]) == 1
+    assert f"does not exist: run the study first ({run})" in capsys.readouterr().err
+
+
+def test_one_damaged_file_stops_no_check_of_the_others(study: Study) -> None:
+    (cell,) = study.all_cells()
+    damaged, other = Path(f"results/banks/{cell.bank.path}.h5"), Path(cell.decisions)
+    for path in (damaged, other):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"provenance": {"stage": "decide", "inputs": {"scores": "1" * 64}}}))
+    source = {"size": 1, "sha256": "0" * 64}
+    artifacts = {str(damaged): {"inputs": ["source"]}, str(other): {"inputs": ["source"]}, "source": source}
+    Path(study.folder).mkdir(parents=True)
+    Path(study.folder, "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
+    first, second = check_origins(study)[1]
+    assert first.startswith(f"{damaged} is damaged (")
+    assert second == f"{other} was made from another source"
+    first, second = check_settings(study)[1]
+    assert first.startswith(f"{damaged} is damaged (")
+    assert second.startswith(f"decide: 1 made with other settings, such as {other}")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.csv"), "a.csv does not exist: run the study again"),
+        (FileNotFoundError("cannot open 'a.h5'"), "a file that it reads is damaged (FileNotFoundError: cannot open"),
+    ],
+)
+def test_a_missing_file_is_named(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("patchshift.app.checklist.CHECKS", dict.fromkeys(list(CHECKS)[:1], stop))
+    (finding,) = check_study(SimpleNamespace())  # type: ignore[arg-type]
+    assert finding.problems[0].startswith(f"cannot be checked: {said}")
