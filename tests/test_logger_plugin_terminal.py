@@ -1,3 +1,4 @@
+import gc
 import io
 import os
 import pty
@@ -5,6 +6,7 @@ import re
 import subprocess
 import sys
 import termios
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +124,21 @@ def test_what_the_program_prints_goes_above_until_the_footer_is_closed(
     footer.redraw()
     print("last")
     assert Screen().feed(terminal.getvalue()).text == "printed\na\nb\nlast"
+
+
+def test_what_stood_in_for_a_stream_outlives_the_footer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be printing to it, and `print` does not hold what it prints to."""
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    footer = Footer(terminal, lambda size: [])
+    footer.open()
+    lent = weakref.ref(sys.stdout)
+    footer.close()
+    del footer
+    gc.collect()
+    assert lent() is not None
 
 
 @pytest.mark.parametrize(

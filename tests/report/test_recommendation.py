@@ -9,7 +9,7 @@ from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.recommendation import explain_lack, recommend
 from patchshift.report.results import Images, StudyResults, Value
-from patchshift.report.wording import describe_choice, recommend_setup
+from patchshift.report.wording import describe_choice, recommend_setup, tell_shift_setup
 
 SPEC = EvaluationSpec(bootstrap_resamples=200)
 DOMAINS = {"clean": {"shift": "none"}, "dark": {"shift": "photometric"}}
@@ -222,6 +222,26 @@ def test_shift_is_told_of_the_next_best_setup_where_the_best_was_not_scored_unde
         SPEC,
     )
     assert (found.setup.detector, found.shift_setup.detector) == ("best", "next")
+    assert tell_shift_setup(found).startswith("Measured for next on net alone: the recommended setup was not scored")
+
+
+def test_shift_is_told_of_the_recommended_bank_with_the_threshold_that_met_most_shifts():
+    lax = Images(**{**vars(GOOD), "threshold": 0.0, "decisions": np.ones(40, np.int64)})
+    found = recommend(
+        Scored(
+            {
+                cell(policy="strict"): GOOD,
+                cell(policy="lax"): lax,
+                cell(detector="next", policy="strict"): MIDDLING,
+                cell(policy="lax", domain="dark"): lax,
+                cell(detector="next", policy="strict", domain="dark"): MIDDLING,
+            }
+        ),
+        DOMAINS,
+        SPEC,
+    )
+    assert (found.setup.threshold, found.shift_setup) == ("strict", replace(found.setup, threshold="lax"))
+    assert tell_shift_setup(found) == "Measured with threshold lax, which was scored on more shifted images."
 
 
 def test_images_whose_defect_is_ignored_do_not_compare_setups_and_are_counted():
@@ -246,6 +266,7 @@ def test_a_natural_shift_is_one_too():
     flagged = scored(np.linspace(5.6, 6, 20), np.linspace(5, 5.9, 20))
     found = recommend(Scored({cell(): MIDDLING, camera(cell()): flagged}), DOMAINS, SPEC)
     assert found.shift_setup == found.setup
+    assert tell_shift_setup(found) == ""
 
 
 def test_without_a_shifted_domain_no_shift_is_told():

@@ -1,9 +1,12 @@
+import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from patchshift.runtime.jobs import Job, find_behind, first_error
-from patchshift.runtime.run_log import weave_log
+from patchshift.runtime.run_log import ZONE, weave_log
 
 ACCOUNT = """\
 Building DAG of jobs...
@@ -23,13 +26,23 @@ Shutting down, this might take some time.
 """
 
 
+@pytest.fixture(autouse=True)
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Local time is two hours ahead of UTC."""
+    monkeypatch.setenv("TZ", "EET-2")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 def write_log(folder: Path, name: str, text: str) -> list[str]:
     path = folder / name
     path.write_text(text)
     return [str(path)]
 
 
-def test_what_jobs_wrote_stands_where_they_ended_and_all_times_look_alike(tmp_path: Path) -> None:
+def test_what_jobs_wrote_stands_at_its_time_and_all_times_are_utc(tmp_path: Path) -> None:
     indexing = write_log(tmp_path, "8.log", "2026-11-01 00:45:49,100 INFO 12 images\nwarning: one is odd\n")
     fitting = write_log(tmp_path, "9.log", "error: sampler.count: 9 patches are asked for\n")
     jobs = [
@@ -38,24 +51,39 @@ def test_what_jobs_wrote_stands_where_they_ended_and_all_times_look_alike(tmp_pa
         Job(10, "evaluate", {}, ["results/metrics/d.json"], write_log(tmp_path, "10.log", "of an earlier run\n")),
     ]
     assert weave_log(ACCOUNT, jobs).splitlines() == [
+        ZONE,
         "Building DAG of jobs...",
-        "[2026-11-01 00:45:41]",
+        "[2026-10-31 22:45:41]",
         "localrule index_images:",
         "    output: results/images/d/c.csv",
         "    jobid: 8",
-        "[2026-11-01 00:45:50]",
-        "Finished jobid: 8 (Rule: index_images)",
-        "    | 2026-11-01 00:45:49,100 INFO 12 images",
+        "    jobid 8 (index_images) wrote:",
+        "    | 2026-10-31 22:45:49 INFO 12 images",
         "    | warning: one is odd",
+        "[2026-10-31 22:45:50]",
+        "Finished jobid: 8 (Rule: index_images)",
         "1 of 3 steps (33%) done",
-        "[2026-11-01 00:45:51]",
+        "    jobid 9 (fit_detector) wrote:",
+        "    | error: sampler.count: 9 patches are asked for",
+        "[2026-10-31 22:45:51]",
         "Error in rule fit_detector:",
         "    message: None",
         "    jobid: 9",
-        "    | error: sampler.count: 9 patches are asked for",
         "    output: results/banks/d.h5",
         "Shutting down, this might take some time.",
     ]
+
+
+def test_times_never_run_backwards_where_jobs_ran_side_by_side(tmp_path: Path) -> None:
+    indexing = write_log(tmp_path, "8.log", "2026-11-01 00:45:42,900 INFO a\n2026-11-01 00:45:50,100 INFO c\n")
+    fitting = write_log(tmp_path, "9.log", "2026-11-01 00:45:42,100 INFO b\n2026-11-01 00:45:51,000 INFO d\n")
+    woven = weave_log(ACCOUNT, [Job(8, "i", {}, [], indexing), Job(9, "f", {}, [], fitting, failed=True)])
+    moments = re.findall(r"^(?:\[|    \| )(\S+ \d\d:\d\d:\d\d)", woven, re.MULTILINE)
+    assert len(moments) == 7
+    assert moments == sorted(moments)
+    assert re.findall(r"INFO (.)", woven) == ["a", "b", "c", "d"]
+    assert woven.index("INFO c") < woven.index("Finished jobid: 8")
+    assert woven.count("jobid 8 (i) wrote:") == 2
 
 
 def test_a_log_that_snakemake_has_shown_is_not_shown_twice(tmp_path: Path) -> None:
@@ -67,7 +95,12 @@ def test_a_log_that_snakemake_has_shown_is_not_shown_twice(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("line", ["[Tue 32 2026]", "[2026-11-01 00:45:41]", "[Son Nov 31 00:45:41 2026]"])
 def test_what_is_no_time_stays_as_it_is(line: str) -> None:
-    assert weave_log(f"{line}\n", []) == f"{line}\n"
+    assert weave_log(f"{line}\n", []) == f"{ZONE}\n{line}\n"
+
+
+def test_what_looks_like_a_time_in_a_jobs_log_and_is_none_stays_as_it_is(tmp_path: Path) -> None:
+    odd = write_log(tmp_path, "8.log", "2026-99-01 00:45:42,900 INFO a\n")
+    assert "    | 2026-99-01 00:45:42,900 INFO a\n" in weave_log(ACCOUNT, [Job(8, "i", {}, [], odd)])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from patchshift.plan import Study, load_study
 from patchshift.plan.data_specs import DatasetSpec
 from patchshift.runtime.files import digest_file, read_json
 from patchshift.runtime.jobs import Job
+from patchshift.runtime.run_log import ZONE
 from patchshift.runtime.summary import finish_run, start_run
 
 CATALOG = """
@@ -112,6 +113,28 @@ def test_results_of_an_earlier_run_do_not_count_where_an_interrupted_one_was_to_
     assert (FOLDER / "run.log").read_text().endswith("interrupted before all jobs had run\n")
 
 
+@pytest.mark.parametrize(
+    ("wrote", "status", "experiment"),
+    [
+        ("2026-02-03 04:05:07,000 INFO on cpu\n", "interrupted", "not run"),
+        ("error: no images\n", "failed", "failed"),
+        ("Traceback (most recent call last):\nValueError: odd\n", "failed", "failed"),
+    ],
+)
+def test_a_job_that_a_signal_to_all_processes_ended_has_not_failed(
+    study: Study, log: Path, wrote: str, status: str, experiment: str
+) -> None:
+    log.write_text("all jobs\nWill exit after finishing currently running jobs (scheduler).\n")
+    Path("job.log").write_text(wrote)
+    results = str(FOLDER / "experiments/second/results.csv")
+    job = Job(2, "collect_experiment", {}, [results], ["job.log"], failed=True, pending=True)
+    finish_run(study, log, failed=True, jobs=[job])
+    summary = read_json(FOLDER / "summary.json")
+    assert (summary["status"], summary["experiments"][1]["status"]) == (status, experiment)
+    assert summary["reason"] == "interrupted before all jobs had run"
+    assert len(summary["failed_jobs"]) == summary["failed"] == (status == "failed")
+
+
 def test_what_was_not_asked_for_has_not_failed(study: Study, log: Path) -> None:
     finish_run(study, log, failed=False)
     summary = read_json(FOLDER / "summary.json")
@@ -125,7 +148,7 @@ def test_the_log_of_every_run_is_kept_and_the_last_one_has_a_fixed_name(study: S
     later.write_text("few jobs\n")
     finish_run(study, later, failed=True)
     assert len(list(FOLDER.glob("run_2026*.log"))) == 2
-    assert (FOLDER / "run.log").read_text().startswith("few jobs\n")
+    assert (FOLDER / "run.log").read_text().startswith(f"{ZONE}\nfew jobs\n")
 
 
 def test_a_run_for_single_artifacts_says_nothing(study: Study, log: Path) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -91,6 +93,14 @@ def read(folder: Path, name: str) -> Any:
     return json.loads((folder / FOLDER / name).read_text())
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never was so")
+
+
 def replace_once(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -123,10 +133,58 @@ def test_the_log_is_in_order_of_time_and_has_what_jobs_wrote(failed: Any) -> Non
     moments = re.findall(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\]$", log, re.MULTILINE)
     assert len(moments) > 10
     assert moments == sorted(moments)
+    both = re.findall(r"^(?:\[|    \| )(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[\] ]", log, re.MULTILINE)
+    assert len(both) > len(moments)
+    assert both == sorted(both)
     passed = re.findall(r"^    \| (\S+ \S+) INFO .*passed \d+ images through the backbone", log, re.MULTILINE)
     assert len(passed) == 1
     assert log.count(f"error: {REASON}") == 1
     assert "DEBUG arguments: " in log
+
+
+@pytest.mark.parametrize(
+    ("sent", "to_all", "status"),
+    [
+        (signal.SIGTERM, False, "interrupted"),
+        (signal.SIGTERM, True, "interrupted"),
+        (signal.SIGINT, True, "interrupted"),
+        (signal.SIGKILL, True, "running"),
+    ],
+)
+def test_a_run_that_is_stopped_does_not_count_results_of_the_one_before(
+    finished: Any, tmp_path: Path, sent: signal.Signals, to_all: bool, status: str
+) -> None:
+    checkout = finished.copy(tmp_path / "checkout")
+    checkout.edit("config.yaml", "share: 0.1}", "share: 0.2}")
+    logs = checkout.folder / ".snakemake/log"
+    earlier = set(logs.iterdir())
+    with (tmp_path / "told.txt").open("w") as stream:
+        run = checkout.start("--cores", "1", "all", stdout=stream, stderr=stream, start_new_session=True)
+        wait_until(lambda: any("rule fit_detector:" in log.read_text() for log in set(logs.iterdir()) - earlier))
+        time.sleep(0.5)  # its process has started, and has not ended
+        (os.killpg if to_all else os.kill)(run.pid, sent)
+        assert run.wait(100) != 0
+    summary = read(checkout.folder, "summary.json")
+    assert (summary["status"], summary["failed"], summary["failed_jobs"]) == (status, 0, [])
+    assert {each["name"]: each["status"] for each in summary["experiments"]}["few"] == "not run"
+    if status == "interrupted":
+        assert summary["reason"]
+        assert (checkout.folder / FOLDER / "run.log").read_text().endswith(f"{summary['reason']}\n")
+
+
+def test_an_experiment_that_nobody_asked_for_has_not_failed(failed: Any, tmp_path: Path) -> None:
+    checkout = failed.copy(tmp_path / "checkout")
+    (checkout.folder / FOLDER / "experiments/few/results.csv").unlink()
+    run = checkout.run("--cores", "1", "too-many")
+    assert run.returncode != 0
+    assert f"too-many: failed (fit_detector: {REASON}" in run.stdout
+    summary = read(checkout.folder, "summary.json")
+    assert [(each["name"], each["status"]) for each in summary["experiments"]] == [
+        ("few", "not run"),
+        ("too-many", "failed"),
+    ]
+    assert summary["failed"] == 1
+    assert summary["report"] is None
 
 
 def test_the_level_of_logs_is_no_reason_to_run_anything_again(finished: Any) -> None:

@@ -30,6 +30,11 @@ def can_redraw(stream: TextIO, environment: Mapping[str, str] = os.environ) -> b
         return False
 
 
+_LENT: list["_Above"] = []
+"""What has stood in for `sys.stdout` or `sys.stderr`. `print` borrows these without holding them, so one that is freed
+while another thread prints to it would crash the program: they outlive every print."""
+
+
 class Footer:
     """The lines at the foot of one terminal.
 
@@ -56,7 +61,9 @@ class Footer:
             stream = getattr(sys, name)
             if can_redraw(stream):
                 self._guarded[name] = stream
-                setattr(sys, name, _Above(stream, self))
+                above = _Above(stream, self)
+                _LENT.append(above)
+                setattr(sys, name, above)
         self._thread.start()
 
     def close(self) -> None:

@@ -187,7 +187,7 @@ def describe_mistakes(data: StudyData) -> list[Block]:
     seen = [*refer("Table", "errors")] if rows else []
     if figures:
         seen += [" and " if seen else "", *refer("Figure", *(figure.name for figure in figures))]
-    opening = [f"Errors of {section.shown}, in experiment “{data.results.titles[name]}”"]
+    opening = [f"Errors of the baseline of experiment “{data.results.titles[name]}”, {section.shown}"]
     blocks.append(Bullets([*opening, *([" (", *seen, ")"] if seen else []), ":"], section.sentences))
     if rows:
         more = f"{section.hidden} more types, found at least as often, are in defects.csv."

@@ -95,13 +95,16 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
     return blocks
 
 
-def describe_shifts(data: StudyData, section: RobustnessSection | None, told: Setup | None) -> list[Block]:
+def describe_shifts(
+    data: StudyData, section: RobustnessSection | None, told: Setup | None, note: str = ""
+) -> list[Block]:
     """What shifts cost, and what recalibration and adaptation bring back, of the first setup of the section.
 
     Args:
         data: the study.
         section: what its tables say.
         told: the setup that the section begins with; None where that is the first of the tables.
+        note: why that is not the recommended one; empty where it is.
     """
     if section is None or not section.setups:
         return []
@@ -122,6 +125,7 @@ def describe_shifts(data: StudyData, section: RobustnessSection | None, told: Se
             ]
         )
     )
+    blocks += [Paragraph(note)] if note and setup.is_told else []
     blocks += [Paragraph(" ".join(said), lead=domains) for domains, said in setup.paragraphs.items()]
     rows = [_condition_row(setup.start, f"{section.reference}, in domain")] if setup.start else []
     for domain, found in setup.domains.items():

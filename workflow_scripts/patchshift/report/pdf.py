@@ -55,7 +55,7 @@ def write_document(data: StudyData, provenance: Mapping[str, Any]) -> Document:
         *describe_protocol(results, spec),
         Heading("Results"),
         *describe_answer(data, recommendation),
-        *describe_shifts(data, robustness, told),
+        *describe_shifts(data, robustness, told, wording.tell_shift_setup(recommendation) if recommendation else ""),
         *describe_pools(data),
         *describe_experiments(data, recommendation),
         *describe_mistakes(data),

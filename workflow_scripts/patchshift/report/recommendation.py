@@ -64,8 +64,8 @@ class Recommendation:
         left_out: domain -> images left out of the rivals' comparison, since their defect is not to be seen.
         other_splits: the study's other splits in which such banks have an image AUROC; they are not compared.
         policies: number of threshold policies that decide, which were compared for it.
-        shift_setup: the setup whose loss under shift was measured: the recommended one, else the next best that was
-            scored on shifted images; None if none was.
+        shift_setup: the setup whose loss under shift is told: the recommended one, with the threshold that was scored
+            on most shifted images; else the next best that was scored on any; None if none was.
     """
 
     setup: Setup
@@ -144,8 +144,14 @@ def recommend(
     ]
     compared = {_ranker(best), *(_ranker(rival.setup) for rival in rivals)}
     incomplete = list({_ranker(setup): setup for setup in by_setup if _ranker(setup) not in compared}.values())
+    # the same scores under another threshold, before another detector: in most shifted domains, of equals the chosen
+    shifted = {
+        setup: sum(map(len, shifted_cells(results, setup, reference).values()))
+        for setup in (best, *(setup for setup in by_setup if _ranker(setup) == _ranker(best)))
+    }
+    widest = max(shifted, key=shifted.__getitem__)
     measured = (
-        setup for setup in (best, *(rival.setup for rival in rivals)) if shifted_cells(results, setup, reference)
+        setup for setup in (widest, *(rival.setup for rival in rivals)) if shifted_cells(results, setup, reference)
     )
     return Recommendation(
         setup=best,

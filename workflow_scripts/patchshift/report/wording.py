@@ -45,6 +45,16 @@ def recommend_setup(recommendation: Recommendation | None, lack: str) -> str:
     return f"{use} {name_setup(setup)}; no threshold can be recommended."
 
 
+def tell_shift_setup(recommendation: Recommendation) -> str:
+    """Of which setup the loss under shift is, where it is not the recommended one; empty where it is."""
+    setup, shown = recommendation.setup, recommendation.shift_setup
+    if shown is None or shown == setup:
+        return ""
+    if (shown.detector, shown.backbone) == (setup.detector, setup.backbone):
+        return f"Measured with threshold {shown.threshold}, which was scored on more shifted images."
+    return f"Measured for {name_setup(shown)} alone: the recommended setup was not scored on shifted images."
+
+
 def describe_choice(recommendation: Recommendation) -> list[str]:
     """How sure the choice is, sentence by sentence."""
     rivals, level = recommendation.rivals, recommendation.level

@@ -4,7 +4,7 @@ Nothing else knows Snakemake's objects. Imports nothing heavy. Tested in tests/w
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,15 @@ from patchshift.plan.batches import EXTRACTION, list_batches
 
 MOST_LISTED = 3
 """Lines below an error's first one that are told with it."""
+
+MISTAKE, TRACEBACK = "error: ", "Traceback "
+"""What the lines begin with that tell why a job failed."""
+
+_STOPPED = (
+    "Will exit after finishing currently running jobs (scheduler).",
+    "Terminating processes on user request, this might take some time.",
+)
+"""What Snakemake's log says of SIGTERM and of Ctrl-C."""
 
 ALL = "all"
 """The rule that asks for everything of a study."""
@@ -53,6 +62,12 @@ class Job:
                 return first_error(path.read_text(encoding="utf-8", errors="replace"))
         return ""
 
+    @property
+    def tells_error(self) -> bool:
+        """Whether one of its logs has an error."""
+        texts = [Path(path).read_text(encoding="utf-8", errors="replace") for path in self.logs if Path(path).is_file()]
+        return any(line.startswith((MISTAKE, TRACEBACK)) for text in texts for line in text.splitlines())
+
     def inputs_of(self, output: str) -> list[str]:
         """The paths that one of its outputs is made from: in a batch, the images of that target alone."""
         if self.stage != EXTRACTION or len(self.outputs) == 1:
@@ -88,6 +103,19 @@ def list_jobs(study: Study, workflow: Any) -> list[Job]:
     return sorted(jobs, key=lambda job: job.number)
 
 
+def is_stopped(account: str) -> bool:
+    """Whether a run was ended by a signal, according to Snakemake's log."""
+    return any(line in _STOPPED for line in account.splitlines())
+
+
+def excuse_stopped(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs of a run that was stopped: those that failed without an error of their own got the signal, too.
+
+    `timeout` and batch systems send it to all processes.
+    """
+    return [replace(job, failed=False, pending=True) if job.failed and not job.tells_error else job for job in jobs]
+
+
 def find_behind(jobs: Iterable[Job], path: str) -> list[Job]:
     """The job that makes a file, and all that it comes from; none where no job of the run makes it."""
     by_number = {job.number: job for job in jobs}
@@ -107,13 +135,13 @@ def first_error(log: str) -> str:
     Of a mistake that lists things below its first line, the first few.
     """
     lines = [line for line in log.splitlines() if line.strip()]
-    mistakes = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    mistakes = [number for number, line in enumerate(lines) if line.startswith(MISTAKE)]
     if mistakes:
-        first, rest = lines[mistakes[-1]].removeprefix("error: "), lines[mistakes[-1] + 1 :]
+        first, rest = lines[mistakes[-1]].removeprefix(MISTAKE), lines[mistakes[-1] + 1 :]
         listed = [line.strip() for line in takewhile(lambda line: line.startswith(" "), rest)]
         more = [f"and {len(listed) - MOST_LISTED} more"] if len(listed) > MOST_LISTED else []
         return " ".join(filter(None, (first, "; ".join(listed[:MOST_LISTED] + more))))
-    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback ")]
+    starts = [number for number, line in enumerate(lines) if line.startswith(TRACEBACK)]
     if starts:
         return next((line for line in lines[starts[-1] + 1 :] if not line.startswith(" ")), lines[-1])
     return lines[-1] if lines else ""

@@ -16,7 +16,7 @@ from patchshift.errors import UserError
 from patchshift.plan import Study, licences_to_show, missing_inputs, record_ids
 from patchshift.plan.inputs import FORWARD
 from patchshift.runtime.files import write_json, write_text
-from patchshift.runtime.jobs import Job, find_behind
+from patchshift.runtime.jobs import Job, excuse_stopped, find_behind, is_stopped
 from patchshift.runtime.manifest import update_manifest
 from patchshift.runtime.pace import count_images
 from patchshift.runtime.provenance import LIBRARIES
@@ -69,10 +69,13 @@ def finish_run(study: Study, log: Path, *, failed: bool, jobs: Sequence[Job] = (
     """
     folder = Path(study.folder)
     started = _start_of(log)
+    account = log.read_text(encoding="utf-8", errors="replace")
+    stopped = is_stopped(account)
+    jobs = excuse_stopped(jobs) if stopped else jobs
     interrupted = failed and reason is None and not any(job.failed for job in jobs)
-    if interrupted:
+    if interrupted or (failed and stopped):
         reason = "interrupted before all jobs had run"
-    told = weave_log(log.read_text(encoding="utf-8", errors="replace"), jobs) + (f"{reason}\n" if reason else "")
+    told = weave_log(account, jobs) + (f"{reason}\n" if reason else "")
     for name in (f"run_{started:%Y%m%d_%H%M%S}.log", "run.log"):
         write_text(folder / name, told)
     artifacts = update_manifest(folder / "manifest.json", jobs)

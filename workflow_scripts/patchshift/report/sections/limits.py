@@ -62,7 +62,8 @@ def _describe_sizes(results: StudyResults, cells: Sequence[Cell]) -> list[str]:
     sizes = {(cell.target, cell.bank.split): results.sizes(cell) for cell in cells}
     normal, anomalous = ([size[label] for size in sizes.values()] for label in (0, 1))
     tested = "1 test set" if len(sizes) == 1 else f"{len(sizes)} test sets, each of one category, domain and split"
-    sentences = [f"{tested}: {_range(normal)} good and {_range(anomalous)} defective images in each."]
+    each = " in each" if len(sizes) > 1 else ""
+    sentences = [f"{tested}: {_range(normal)} good and {_range(anomalous)} defective images{each}."]
     steps = [
         f"{kind} of {count} images is {100 / count:.2g} % of them"
         for kind, count in (("one miss", _smallest(anomalous)), ("one false alarm", _smallest(normal)))
@@ -70,10 +71,12 @@ def _describe_sizes(results: StudyResults, cells: Sequence[Cell]) -> list[str]:
     ]
     if steps:
         text = join_words(steps)
-        sentences.append(f"In the smallest, {text}: rates cannot be told more finely than that.")
+        text = f"In the smallest, {text}" if len(sizes) > 1 else text[0].upper() + text[1:]
+        sentences.append(f"{text}: rates cannot be told more finely than that.")
     few = sum(min(size) < FEW_IMAGES for size in sizes.values())
     if few:
-        sentences.append(f"{few} of {len(sizes)} test sets have fewer than {FEW_IMAGES} images of a class.")
+        those = f"{few} of {len(sizes)} test sets {'has' if few == 1 else 'have'}" if len(sizes) > 1 else "It has"
+        sentences.append(f"{those} fewer than {FEW_IMAGES} images of a class.")
     return sentences
 
 
