@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,11 @@ def test_a_run_that_is_stopped_does_not_count_results_of_the_one_before(
     logs = checkout.folder / ".snakemake/log"
     earlier = set(logs.iterdir())
     with (tmp_path / "told.txt").open("w") as stream:
-        run = checkout.start("--cores", "1", "all", stdout=stream, stderr=stream, start_new_session=True)
+        # a shell that starts the tests in the background has them, and what they start, ignore SIGINT
+        heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+        run = checkout.start(
+            "--cores", "1", "all", stdout=stream, stderr=stream, start_new_session=True, preexec_fn=heed
+        )
         wait_until(lambda: any("rule fit_detector:" in log.read_text() for log in set(logs.iterdir()) - earlier))
         time.sleep(0.5)  # its process has started, and has not ended
         (os.killpg if to_all else os.kill)(run.pid, sent)
