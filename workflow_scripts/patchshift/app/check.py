@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> None:
     """
     from patchshift.app.checklist import check_study  # pandas need not be there for --help
 
-    study = find_study(args.study)
+    config = find_config(args.study)
+    study = find_study(str(config))
     if not Path(study.folder).is_dir():
-        raise UserError(f"{study.folder} does not exist: run the study first ({tell_run(args.study)})")
+        raise UserError(f"{study.folder} does not exist: run the study first ({tell_run(config)})")
     findings = check_study(study)
     failed = [finding.check for finding in findings if finding.problems]
     if args.json:
@@ -61,17 +62,21 @@ def find_study(name: str) -> Study:
     Raises:
         UserError: if there is none or several, or its config has mistakes.
     """
-    path = _find_config(name)
+    path = find_config(name)
     return load_study(read_yaml(path), str(path))
 
 
-def tell_run(name: str) -> str:
-    """The command that runs a study that `find_study` finds."""
-    path = _find_config(name)
-    return "snakemake --cores 2 all" + ("" if path == DEFAULT else f" --configfile {shlex.quote(str(path))}")
+def tell_run(config: Path) -> str:
+    """The command that runs the study of a config file."""
+    return "snakemake --cores 2 all" + ("" if config == DEFAULT else f" --configfile {shlex.quote(str(config))}")
 
 
-def _find_config(name: str) -> Path:
+def find_config(name: str) -> Path:
+    """The config file of a study: itself, or the one among this checkout's of that name.
+
+    Raises:
+        UserError: if there is none or several.
+    """
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         return path

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patchshift.app.check import find_study, tell_run
+from patchshift.app.check import find_config, find_study, tell_run
 from patchshift.errors import UserError
 from patchshift.plan.base import canonical_json
 from patchshift.plan.cells import Cell
@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: if MLflow is not installed or cannot write there, or the study has not been run as it is now.
     """
-    study = find_study(args.study)
-    runs = list(read_runs(study, tell_run(args.study)))
+    config = find_config(args.study)
+    study = find_study(str(config))
+    runs = list(read_runs(study, tell_run(config)))
     new, superseded = track(runs, study.name, args.to)
     print(f"{args.to}, experiment {study.name}: {new} new, {len(runs) - new} there already, {superseded} superseded")
 

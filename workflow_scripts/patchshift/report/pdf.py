@@ -72,7 +72,7 @@ def write_document(data: StudyData, provenance: Mapping[str, Any]) -> Document:
         data.plan.study,
         provenance["question"],
         version("patchshift"),
-        wording.recommend_setup(recommendation, explain_lack(results, data.domains)),
+        wording.recommend_setup(recommendation, "" if recommendation else explain_lack(results, data.domains)),
         _list_facts(recommendation) if recommendation else [],
         wording.describe_choice(recommendation) if recommendation else [],
         blocks,

@@ -128,7 +128,7 @@ def _write_summary(
         "successful": sum(experiment["status"] == "finished" for experiment in experiments),
         "failed": sum(experiment["status"] == "failed" for experiment in experiments),
         "failed_jobs": [_describe_failure(job) for job in jobs if job.failed],
-        "images_through_backbones": _images_through_backbones(started.timestamp()),
+        "images_through_backbones": 0 if status == "running" else _images_through_backbones(started.timestamp()),
         "experiments": experiments,
         "report": str(report) if report.exists() else None,
         "versions": {"python": platform.python_version(), **_list_versions()},

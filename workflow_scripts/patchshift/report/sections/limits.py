@@ -6,7 +6,7 @@ Tested in tests/report/test_limits.py.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from patchshift.data.splits import read_split
 from patchshift.evaluation.calibrated import read_calibration
 from patchshift.plan.cells import Cell
+from patchshift.plan.deliverables import split_path
 from patchshift.plan.threshold_specs import FROM_BOTH
 from patchshift.report.analyses.digits import show_value
 from patchshift.report.analyses.study_data import StudyData
@@ -182,7 +183,8 @@ def _describe_validation(results: StudyResults, cells: Sequence[Cell], provenanc
 
 def _has_real_defects(cell: Cell) -> bool:
     """Whether validation images that set the cell's threshold are defective as they were taken."""
-    splits = [read_split(Path(replace(cell, target=target).split)) for target in cell.calibrated_on]
+    paths = [split_path(f"{target.dataset}/{target.category}", cell.bank.split) for target in cell.calibrated_on]
+    splits = [read_split(Path(path)) for path in paths]
     return any(not split.anomalous.isdisjoint(split.of("val")) for split in splits)
 
 
