@@ -4,12 +4,14 @@ CORES ?= $(shell nproc)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo test lint format docs pictures clean
+.PHONY: help install demo test test-faults test-slurm lint format docs pictures clean
 
 help:
 	@echo "make install  make the environment in $(VENV)"
 	@echo "make demo     run the default study offline and print its results"
 	@echo "make test     run the test suite"
+	@echo "make test-faults  kill runs at random moments, 20 times, and what else can happen to a study"
+	@echo "make test-slurm  start a Slurm of one node (Debian, root), run a study on it, remove it"
 	@echo "make lint     check format, style, types and the workflow"
 	@echo "make format   apply the format"
 	@echo "make docs     rewrite what is generated from the config models"
@@ -34,6 +36,14 @@ demo: install
 
 test: install
 	pytest --numprocesses $(CORES) --dist loadfile  # what a file sets up is set up once
+
+# A failed round has its seed in its name: PATCHSHIFT_KILLS_SEED=... repeats it.
+test-faults: install
+	PATCHSHIFT_KILLS=$${PATCHSHIFT_KILLS:-20} PATCHSHIFT_KILLS_SEED=$${PATCHSHIFT_KILLS_SEED:-$$(date +%s)} pytest --verbose tests/faults
+
+test-slurm: install
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[slurm]'
+	tests/slurm/run.sh
 
 lint: install
 	ruff format --check .

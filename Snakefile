@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
+# To see whether a parameter is a table, Snakemake loads pandas, which takes longer than planning the demo. All of ours are
+# text: where pandas is not loaded yet it is as if it were not installed, and Snakemake does not look.
+sys.modules.setdefault("pandas", None)
 
 import patchshift
 
@@ -11,6 +14,9 @@ library = Path(patchshift.__file__).parents[1]
 if not library.is_relative_to(workflow.basedir):
     # Another checkout's environment: planning and jobs would run different code.
     sys.exit(f"{library} is imported, not this checkout's: run `make install` here")
+
+
+from patchshift.runtime.retries import grow_with_tries
 
 
 include: "rules/common.smk"
@@ -57,12 +63,17 @@ include: "rules/experiments.smk"  # last: it must not take another rule's name
 
 
 onstart:
+    # Here, as no first try needs it: planning is as fast as without.
+    grow_with_tries(workflow.rules)
     jobs = [
         (job.rule.name, dict(job.wildcards.items()))
         for job in workflow.dag.needrun_jobs()
     ]
+    inputs = [
+        str(path) for job in workflow.dag.needrun_jobs() for path in job.input
+    ]
     try:
-        start_run(study, batches.expand_jobs(study, jobs), Path(log[0]))
+        start_run(study, batches.expand_jobs(study, jobs), Path(log[0]), inputs)
     except UserError as error:
         sys.exit(str(error))
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
 
+from patchshift.detectors.patches import PatchSource
 from patchshift.detectors.samplers import sample
-from patchshift.detectors.shards import PatchSource
 from patchshift.plan.sampling_specs import SamplerSpec
 from patchshift.runtime.threads import limit_threads
 

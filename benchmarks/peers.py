@@ -32,7 +32,7 @@ import torch
 from padim import fit
 
 from patchshift.detectors.coreset import covering_radius
-from patchshift.detectors.patchcore import embed
+from patchshift.detectors.patches import embed
 from patchshift.detectors.samplers import choose
 from patchshift.features.extraction import Extractor
 from patchshift.features.representations import fit_representation

@@ -12,6 +12,7 @@ from patchshift.plan import (
     open_study,
     predictions,
     provenance,
+    sharding,
     stage_version,
     targets,
     training_inputs,
@@ -54,8 +55,8 @@ def made(folder):
 
 def workers_per_domain(wildcards):
     """What is left of the cores for each of the domains that the study makes; elsewhere than here, a few."""
-    domains = len(exhibits.list_made_domains(study))
-    return max(1, workflow.cores // max(1, domains)) if workflow.cores else 4
+    here = workflow.local_exec and not workflow.remote_exec
+    return exhibits.count_workers(study, workflow.cores if here else None)
 
 
 def domain_inputs(wildcards):

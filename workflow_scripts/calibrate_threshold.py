@@ -39,7 +39,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     sources += [(ScoredImages.read_defects(scores, pack, split), pack) for scores, pack, split in made]
     calibration, weights = calibrate_combined(args.spec, sources, smoothing_sigma=args.smoothing_sigma)
     inputs = {role: files for role in roles if (files := getattr(args, role))}
-    provenance = describe("calibrate_threshold", version=args.stage, spec=args.spec.canonical(), inputs=inputs)
+    provenance = describe(
+        "calibrate_threshold",
+        version=args.stage,
+        spec=args.spec.canonical(),
+        inputs=inputs,
+        smoothing_sigma=args.smoothing_sigma,
+    )
     combination = dataclasses.asdict(weights) if weights else None
     content = {**dataclasses.asdict(calibration), "combination": combination, "provenance": provenance}
     write_json(args.threshold, content)

@@ -10,6 +10,7 @@ from patchshift.data.splits import read_split
 from patchshift.errors import UserError
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.runtime.files import atomic_directory
+from patchshift.runtime.provenance import note_origin
 from patchshift.runtime.script import run_script
 
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with atomic_directory(args.images) as folder:
         rows, split = read_index(args.index), read_split(args.split)
         crop_defects(rows, split, args.root, args.spec.crops, folder, args.data_dir)
+        note_origin(folder, "crop_defects", spec=args.spec.canonical(), index=args.index, split=args.split)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from patchshift.data.index import read_index
 from patchshift.features.extraction import Extractor
-from patchshift.plan.backbone_specs import BACKBONE, NO_FEATURES, NO_WEIGHTS, RANDOM
+from patchshift.plan.backbone_specs import BACKBONE
 from patchshift.runtime.files import digest_file
 from patchshift.runtime.memory import keep_freed_memory
-from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.seeds import set_seed
 from patchshift.runtime.threads import limit_threads
@@ -35,15 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_seed(0)  # whatever draws, and algorithms on CUDA that would differ from run to run
     spec = args.spec.model_copy(update={"threads": args.threads})
     extractor = Extractor(spec, weights_dir=args.weights_dir, device=args.device, num_workers=args.num_workers)
-    named = spec.weights not in (NO_WEIGHTS, RANDOM)
-    weights = {"weights": args.weights_dir / spec.weights} if named else {}
-    described = describe(
-        "extract_features",
-        version=args.stage,
-        spec=spec.canonical(exclude=NO_FEATURES),
-        inputs=weights,  # large: read once for all targets
-        **extractor.provenance,
-    )
+    described = extractor.describe(args.stage)  # once for all targets: weight files are large
     for index, root, features in zip(args.index, args.root, args.features, strict=True):
         rows, inputs = read_index(index), described["inputs"] | {"index": digest_file(index)}
         extractor.extract(

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from patchshift.detectors.fit import fit_detector
+from patchshift.detectors.shard_files import open_shards
 from patchshift.detectors.training import open_training
 from patchshift.plan.detector_specs import DETECTOR
 from patchshift.runtime.provenance import describe
@@ -25,16 +26,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--indexes", type=Path, nargs="+", default=[], help="their image indexes (CSV), with the packs")
     parser.add_argument("--positives", type=Path, nargs="+", default=[], help="stores of defects")
     parser.add_argument("--positive-packs", type=Path, nargs="+", default=[], help="their packs, in the same order")
+    parser.add_argument("--representation", type=Path, help="what shards share (HDF5); with --shards")
+    parser.add_argument("--shards", type=Path, nargs="+", default=[], help="what they chose, in order (HDF5)")
+    parser.add_argument("--shard-stages", nargs=2, help="stage versions of fit_representation and choose_shard")
     parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--stage", required=True, help="stage version")
     parser.add_argument("--bank", type=Path, required=True, help="bank to write (HDF5)")
     args = parser.parse_args(argv)
+    if args.shards and not (args.representation and args.shard_stages):
+        parser.error("--shards need --representation and --shard-stages")
+    if args.shards and len(args.shards) != getattr(args.spec, "shards", 1):
+        parser.error(f"the spec has shards: {getattr(args.spec, 'shards', 1)}, not {len(args.shards)}")
 
     limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
     inputs = {name: getattr(args, name) for name in INPUTS if getattr(args, name)}
     with ExitStack() as stack:
-        bank = fit_detector(args.spec, open_training(stack, members=args.members, **inputs), seed=args.seed)
+        training = open_training(stack, members=args.members, **inputs)
+        prepared = sharding = None
+        if args.shards:
+            files, stages = (args.representation, args.shards), args.shard_stages
+            prepared, sharding = open_shards(*files, args.spec, training, seed=args.seed, stages=stages)
+        bank = fit_detector(args.spec, training, seed=args.seed, prepared=prepared, sharding=sharding)
     bank.save(
         args.bank,
         describe("fit_detector", version=args.stage, spec=args.spec.fit_spec(), inputs=inputs, seed=args.seed),

@@ -7,6 +7,7 @@ from pathlib import Path
 from patchshift.data.demo import generate_category
 from patchshift.plan.data_specs import GeneratorSpec
 from patchshift.runtime.files import atomic_directory
+from patchshift.runtime.provenance import note_origin
 from patchshift.runtime.script import run_script
 
 
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     with atomic_directory(args.images) as folder:
         generate_category(args.category, folder, args.spec)
+        note_origin(folder, "generate_dataset", spec=args.spec.canonical())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from patchshift.data.adapters import index_images
 from patchshift.data.index import write_index
+from patchshift.plan.base import canonical_json
+from patchshift.runtime.provenance import note_origin
 from patchshift.runtime.script import run_script
 
 
@@ -18,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cache = args.index.with_name(f".{args.index.stem}.digests.csv")
-    write_index(args.index, index_images(args.root, cache=cache, **args.spec))
+    rows = index_images(args.root, cache=cache, **args.spec)
+    note_origin(args.index, "index_images", spec=canonical_json(args.spec))
+    write_index(args.index, rows)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import scipy.ndimage  # noqa: F401 (measures defects; provenance names what is loaded)
+
 from patchshift.data.index import read_index
 from patchshift.data.packs import write_pack
 from patchshift.runtime.provenance import describe

@@ -8,6 +8,7 @@ from pathlib import Path
 from patchshift.data.index import read_index
 from patchshift.data.splits import count_images, identical_across_parts, split_images, write_split
 from patchshift.plan.data_specs import SplitSpec
+from patchshift.runtime.provenance import note_origin
 from patchshift.runtime.script import run_script
 
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for group in identical_across_parts(rows, split):
         placed = ", ".join(f"{image} ({split.parts[image]})" for image in group)
         logging.warning("identical images in different parts of the split: %s", placed)
+    note_origin(args.split, "split_images", spec=args.spec.canonical(), index=args.index)
     write_split(args.split, split)
 
 

@@ -10,6 +10,7 @@ from patchshift.data.splits import read_split
 from patchshift.errors import UserError
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.runtime.files import atomic_directory
+from patchshift.runtime.provenance import note_origin
 from patchshift.runtime.script import run_script
 
 
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         synthesize_defects(
             rows, split, args.root, args.spec.synthesis, folder, data_dir=args.data_dir, weights_dir=args.weights_dir
         )
+        note_origin(folder, "synthesize_defects", spec=args.spec.canonical(), index=args.index, split=args.split)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from patchshift.errors import UserError
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.runtime.files import atomic_directory
 from patchshift.runtime.memory import keep_freed_memory
+from patchshift.runtime.provenance import note_origin
 from patchshift.runtime.script import run_script
 
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     with atomic_directory(args.images) as folder:
         synthesize_shift(read_index(args.index), args.root, args.spec, folder, workers=args.workers)
+        note_origin(folder, "synthesize_shift", spec=args.spec.canonical(), index=args.index)
 
 
 if __name__ == "__main__":

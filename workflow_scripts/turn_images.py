@@ -11,6 +11,7 @@ from patchshift.errors import UserError
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.runtime.files import atomic_directory
 from patchshift.runtime.memory import keep_freed_memory
+from patchshift.runtime.provenance import note_origin
 from patchshift.runtime.script import run_script
 
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with atomic_directory(args.images) as folder:
         rows, split = read_index(args.index), read_split(args.split)
         turn_images(rows, split, args.root, args.spec.turns, folder, workers=args.workers)
+        note_origin(folder, "turn_images", spec=args.spec.canonical(), index=args.index, split=args.split)
 
 
 if __name__ == "__main__":

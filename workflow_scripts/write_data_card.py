@@ -7,6 +7,7 @@ from pathlib import Path
 
 from patchshift.data.card import CategoryFiles, DataCard, write_card
 from patchshift.data.card_measures import measure_category
+from patchshift.plan.base import canonical_json
 from patchshift.report.data_card import render_card
 from patchshift.runtime.files import write_text
 from patchshift.runtime.provenance import describe
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "packs": [each.pack for each in files],
         "splits": [path for each in files for path in each.splits.values()],
     }
-    provenance = describe("write_data_card", version=args.stage, inputs=inputs)
+    provenance = describe("write_data_card", version=args.stage, spec=canonical_json(args.settings), inputs=inputs)
     categories = [measure_category(each) for each in files]
     card = DataCard(args.dataset, args.settings, categories, provenance)
     write_text(args.html, render_card(card))

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from patchshift.app.check import find_study
-from patchshift.app.check_files import check_origins, check_settings
+from patchshift.app.check_files import check_origins
+from patchshift.app.check_specs import check_settings
 from patchshift.app.checklist import CHECKS, check_study
 from patchshift.app.main import main
 from patchshift.plan import Study
@@ -74,9 +75,10 @@ def test_one_damaged_file_stops_no_check_of_the_others(study: Study) -> None:
     first, second = check_origins(study)[1]
     assert first.startswith(f"{damaged} is damaged (")
     assert second == f"{other} was made from another source"
-    first, second = check_settings(study)[1]
+    _, (first, second), rebuild = check_settings(study)
     assert first.startswith(f"{damaged} is damaged (")
-    assert second.startswith(f"decide: 1 made with other settings, such as {other}")
+    assert second.startswith(f"{other} was made with other settings: ")
+    assert rebuild == [str(other)]
 
 
 @pytest.mark.parametrize(

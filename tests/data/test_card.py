@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from patchshift.data.index import ImageRow, add_digests, write_index
 from patchshift.data.packs import write_pack
 from patchshift.data.splits import Split, write_split
 from patchshift.errors import UserError
+from patchshift.runtime.files import read_json
 
 Measure = Callable[..., CategoryCard]
 
@@ -248,7 +248,7 @@ def test_a_card_that_is_saved_reads_back_and_equal_cards_give_equal_bytes(
         write_card(tmp_path / name, DataCard("d", {"licence": "free"}, [measure(s=parts)], {"stage": "x"}))
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     card = read_card(tmp_path / "one.json")
-    assert asdict(card) == json.loads((tmp_path / "one.json").read_text())
+    assert asdict(card) == read_json(tmp_path / "one.json")
     assert card.categories == [measure(s=parts)]
     assert replace(card, dataset="e") != card
 

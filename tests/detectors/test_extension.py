@@ -11,7 +11,7 @@ from patchshift.detectors.bank import Bank
 from patchshift.detectors.extension import _choose, extend_bank
 from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.indexes import from_bytes, measure_recall
-from patchshift.detectors.neighbours import unit_vectors
+from patchshift.detectors.patches import unit_vectors
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureRows
 from patchshift.plan.detector_specs import DETECTOR

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchshift.detectors.foreground import Foreground
-from patchshift.detectors.neighbours import DISTANCES, NearestNeighbours, make_neighbours, unit_vectors
+from patchshift.detectors.neighbours import DISTANCES, NearestNeighbours, make_neighbours
+from patchshift.detectors.patches import unit_vectors
 from patchshift.errors import UserError
 from patchshift.plan.detector_specs import Distance
 from patchshift.plan.sampling_specs import IndexSpec

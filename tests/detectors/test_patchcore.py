@@ -8,8 +8,7 @@ import pytest
 from patchshift.detectors import samplers
 from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.foreground import fit_foreground
-from patchshift.detectors.neighbours import unit_vectors
-from patchshift.detectors.patchcore import embed
+from patchshift.detectors.patches import embed, unit_vectors
 from patchshift.detectors.training import TrainingSet
 from patchshift.errors import UserError
 from patchshift.features.representations import Representation, fit_representation

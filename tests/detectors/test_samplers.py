@@ -6,8 +6,10 @@ import numpy.typing as npt
 import pytest
 from sklearn.random_projection import johnson_lindenstrauss_min_dim
 
-from patchshift.detectors.samplers import choose, draw_directions, mean_distances, position_weights, sample
-from patchshift.detectors.shards import PatchSource, measure_radius
+from patchshift.detectors.patches import PatchSource
+from patchshift.detectors.quotas import draw_directions
+from patchshift.detectors.samplers import choose, mean_distances, position_weights, sample
+from patchshift.detectors.shards import measure_radius
 from patchshift.errors import UserError
 from patchshift.plan.sampling_specs import SamplerSpec
 

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from patchshift.detectors import shards as module
 from patchshift.detectors.coreset import covering_radius, greedy_coreset, random_subset, trace_greedy
+from patchshift.detectors.patches import PatchSource
 from patchshift.detectors.shards import (
-    PatchSource,
     bytes_of_patch,
     choose_from_shards,
     count_shards,

@@ -27,17 +27,6 @@ def test_every_key_of_every_model_is_explained() -> None:
     assert undocumented == []
 
 
-def test_environments_pin_what_the_constraints_pin(repository: Path) -> None:
-    lines = (repository / "constraints.txt").read_text().split()
-    pins = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
-    for path in sorted((repository / "envs").glob("*.yaml")):
-        dependencies = yaml.safe_load(path.read_text())["dependencies"]
-        assert "python=3.11" in dependencies
-        for package in next(entry["pip"] for entry in dependencies if isinstance(entry, dict)):
-            name, version = package.split("==")
-            assert pins[re.sub("_", "-", name.lower())] == version, f"{path.name}: {package}"
-
-
 def examples(page: str) -> list[dict[str, Any]]:
     """The configs that a page shows."""
     text = (documentation.DOCS / page).read_text(encoding="utf-8")

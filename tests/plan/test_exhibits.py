@@ -8,6 +8,7 @@ from patchshift.plan.exhibits import (
     card_categories,
     card_datasets,
     card_splits,
+    count_workers,
     gallery_domains,
     list_card_packs,
     list_galleries,
@@ -92,3 +93,12 @@ def test_heatmaps_of_a_cell_name_its_bank_target_and_threshold(study: Settings, 
     folder = f"{loaded.folder}/heatmaps/{cell.bank.path}/on/{cell.target.path}/from/{cell.calibration.path}"
     assert f"{folder}/{cell.threshold}" in list_heatmaps(loaded)
     assert len(set(list_heatmaps(loaded))) == len(loaded.all_cells())
+
+
+def test_a_domain_is_made_with_its_part_of_the_cores_and_with_a_few_elsewhere(study: Settings, load: Load) -> None:
+    study["experiments"]["clean"] |= {"train": ["parts/bolt"], "target_domains": ["dimmer", "dim"]}
+    loaded = load()
+    assert len(list_made_domains(loaded)) == 2
+    assert count_workers(loaded, 7) == 3
+    assert count_workers(loaded, 1) == 1
+    assert count_workers(loaded, None) == 4

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,20 @@ def test_costs_are_per_image_and_relative_to_the_baseline(make_study) -> None:
     assert costs.loc["a", "relative_embedding_time"].to_dict() == pytest.approx({"blunt": 0.5, "sharp": 1})
     assert costs.loc["b", "extraction_ms"].isna().all()
     assert set(costs.feature_dim) == {12}
+
+
+def test_the_images_of_shards_are_those_of_their_store(make_study) -> None:
+    cells = make_study(clean={"title": "In domain", "train": ["d/a"]}).cells()
+    write_logs(cells, {"blunt": 0.018, "sharp": 0.036})
+    store = f"results/features/{cells[0].target.path}/net"
+    folder = Path("results/logs/extract_shard")
+    folder.mkdir(parents=True)
+    passes = [("3of3", 70, 9.0), ("1of2", 120, 0.5), ("2of2", 80, 0.5)]  # the first of an earlier run
+    for age, (shard, images, seconds) in enumerate(passes):
+        told = f"{store}.shards/{shard}.h5: passed {images} images through the backbone in {seconds:.3f} s\n"
+        (folder / f"{shard}.log").write_text(f"2026-01-01 00:00:00,000 INFO {told}")
+        os.utime(folder / f"{shard}.log", (age, age))
+    assert list(experiment_costs(cells).extraction_ms) == pytest.approx([5, 5])
 
 
 def test_times_have_four_digits(make_study) -> None:

@@ -1,6 +1,9 @@
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pandas as pd
 import pytest
 
@@ -71,6 +74,50 @@ def test_targets_extracted_in_one_job_have_one_row(results, tmp_path: Path) -> N
     leave_benchmark(tmp_path, "extract_features", "batches/net/0")
     batches = {f"{cell.target.path}/net": "batches/net/0" for cell in cells}
     assert list(timings(cells, batches, benchmarks=tmp_path).artifact) == ["batches/net/0"]
+
+
+def leave_bank(cell: Cell, shards: int) -> None:
+    path = Path(f"results/banks/{cell.bank.path}.h5")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.attrs["provenance"] = json.dumps({"spec": {"shards": shards}})
+
+
+def test_the_jobs_that_shared_a_fit_each_have_a_row_and_their_sum_is_what_it_took(
+    cells: list[Cell], tmp_path: Path
+) -> None:
+    bank = cells[0].bank.path
+    jobs = [
+        ("fit_representation", bank),
+        *(("choose_shard", f"{bank}.shards/{number}of2") for number in (1, 2)),
+        ("fit_detector", bank),
+    ]
+    for stage, artifact in [*jobs, ("choose_shard", f"{bank}.shards/1of3")]:  # one of an earlier fit
+        leave_benchmark(tmp_path, stage, artifact)
+    leave_bank(cells[0], 2)
+    found = timings(cells, benchmarks=tmp_path)
+    assert list(zip(found.stage, found.artifact, strict=True)) == jobs
+    assert fit_seconds(cells[0], tmp_path) == 4 * 1.5
+    leave_bank(cells[0], 1)
+    assert list(timings(cells, benchmarks=tmp_path).stage) == ["fit_detector"]
+    assert fit_seconds(cells[0], tmp_path) == 1.5
+
+
+def test_the_jobs_that_shared_an_extraction_have_a_row_until_one_job_made_it_anew(
+    cells: list[Cell], tmp_path: Path
+) -> None:
+    store = f"{cells[0].target.path}/net"
+    jobs = [
+        *(("extract_shard", f"{store}.shards/{number}of2") for number in (1, 2)),
+        ("merge_features", store),
+    ]
+    for age, (stage, artifact) in enumerate([("extract_shard", f"{store}.shards/3of3"), *jobs]):
+        leave_benchmark(tmp_path, stage, artifact)
+        os.utime(tmp_path / stage / f"{artifact}.tsv", (age, age))
+    found = timings(cells, benchmarks=tmp_path)
+    assert list(zip(found.stage, found.artifact, strict=True)) == jobs
+    leave_benchmark(tmp_path, "extract_features", store)
+    assert list(timings(cells, benchmarks=tmp_path).stage) == ["extract_features"]
 
 
 def test_metrics_hold_sizes_and_never_times(cells: list[Cell]) -> None:

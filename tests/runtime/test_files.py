@@ -2,6 +2,8 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,6 +20,7 @@ from patchshift.runtime.files import (
     explain_write_failure,
     read_json,
     remove,
+    remove_leftovers,
     write_json,
     write_text,
 )
@@ -183,3 +186,66 @@ def test_digests_are_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert digest_file(tmp_path / "a") == digest_bytes(b"abc") == hashlib.sha256(b"abc").hexdigest()
     assert json.dumps(digest_bytes(b"")).strip('"').startswith("e3b0c442")
+
+
+def test_a_writer_of_a_folder_that_outlived_its_run_does_not_replace_the_whole_by_what_it_wrote_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_while_orphaned() -> None:
+        with atomic_directory(tmp_path / "artifact") as orphaned:
+            fill(orphaned, "of the run that was killed")
+            with monkeypatch.context() as other:
+                other.setattr(os, "getpid", lambda: 1234567)
+                with atomic_directory(tmp_path / "artifact") as partial:
+                    fill(partial, "whole")
+            (orphaned / "inner").mkdir(parents=True)  # as writers of images make the folder of each
+            (orphaned / "inner" / "last.txt").write_text("half of it")
+
+    with pytest.raises(FileNotFoundError, match="another process makes this folder now"):
+        write_while_orphaned()
+    assert content(tmp_path / "artifact") == "whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "artifact"]
+
+
+def test_what_cannot_be_cleared_away_does_not_hide_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: the file system is read-only: choose another folder"):
+        write_text(tmp_path / "a.txt", "text")
+
+
+def test_only_leftovers_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    gone = f".run_1.log.{ended.stdout.strip()}.partial"
+    kept = {f".run_2.log.{os.getpid()}.partial", ".run_3.log.1.partial", ".run_4.log.x.partial", "run_1.log", "a.txt"}
+    kept |= {gone.replace("run_", "walk_")}
+    for name in {gone, *kept}:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, "run_*.log")
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_an_artifacts_json_is_sealed_and_read_as_written(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.json", {"provenance": {"stage": "decide"}, "values": {2: 0.1, 10: [1e-300, None]}}
+    write_json(path, content)
+    assert read_json(path) == {"provenance": {"stage": "decide"}, "values": {"2": 0.1, "10": [1e-300, None]}}
+    write_json(tmp_path / "b.json", read_json(path))
+    assert (tmp_path / "b.json").read_bytes() == path.read_bytes()
+    path.write_text(json.dumps(json.loads(path.read_text())))  # another layout of the same
+    assert read_json(path)["values"]["2"] == 0.1
+
+
+def test_a_digit_that_changed_in_a_sealed_json_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"provenance": {}, "threshold": 0.125})
+    path.write_text(path.read_text().replace("0.125", "0.725"))
+    with pytest.raises(UserError, match=r"a\.json is damaged \(its content is not what was written.*delete it"):
+        read_json(path)
+
+
+def test_json_without_end_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"a\.json is damaged"):
+        read_json(tmp_path / "a.json")

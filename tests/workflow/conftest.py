@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from patchshift.runtime.locks import one_process
+from tests.workflow.tiny_study import TINY_STUDY
+
 ROOT = Path(__file__).parents[2]
 PARTS = ["Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles"]
 
@@ -70,3 +73,21 @@ def make_checkout() -> Callable[[Path, str], Checkout]:
         return Checkout(folder)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished_tiny(make_checkout: Callable[[Path, str], Checkout], tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The tiny study, run to its report on two cores; tests that change anything take a copy.
+
+    It is run once, also where several processes share the tests.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with one_process(folder / "tiny.lock", "running the tiny study"):
+        if not (folder / "tiny.done").exists():
+            run = make_checkout(folder / "tiny", TINY_STUDY).run("--cores", "2", "all")
+            assert run.returncode == 0, run.stderr
+            assert "Report: results/studies/tiny/report.html" in run.stdout
+            (folder / "tiny.done").touch()
+    return Checkout(folder / "tiny")

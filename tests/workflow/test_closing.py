@@ -361,8 +361,12 @@ def test_what_was_made_from_other_inputs_is_found(damaged: Path) -> None:
 
 def test_what_was_made_with_other_settings_is_found(damaged: Path) -> None:
     replace_once(damaged / "config.yaml", "quantile: 0.9", "quantile: 0.8")
-    (problem,) = find_problems()["up to date with the config"]
-    assert problem.startswith("calibrate_threshold: 2 made with other settings, such as results/thresholds/closed/")
+    problems = find_problems()["up to date with the config"]
+    assert len(problems) == 2
+    assert all(
+        re.fullmatch(r"results/thresholds/closed/\S+ was made with other settings: quantile was 0\.9, is 0\.8", problem)
+        for problem in problems
+    )
 
 
 def test_an_unknown_study_is_refused_with_the_nearest_name(finished: Any) -> None:

@@ -12,41 +12,7 @@ from typing import Any
 import h5py
 import pytest
 
-STUDY = """\
-study: tiny
-question: Does everything fit together?
-add:
-  datasets:
-    tiny:
-      adapter: mvtec_ad
-      categories: [weave]
-      generate: {train_good: 6, test_good: 4, test_per_defect: 2}
-  splits:
-    tiny_split: {protocol: source_plan, train_share: 0.8, val_anomalous_share: 0.3}
-  domains:
-    turned: {shift: geometric, severity: moderate, seed: 0}
-  backbones:
-    tiny_scattering: {source: scattering, image_size: 64, octaves: 3, orientations: 2, stride: 8, threads: 1}
-  detectors:
-    tiny_patchcore:
-      method: patchcore
-      representation: {normalise: standardise}
-      sampler: {share: 0.1}
-      image_score: {method: max}
-      threads: 1
-  thresholds:
-    tiny_quantile: {policy: normal_quantile, quantile: 0.9}
-select:
-  splits: [tiny_split]
-  backbones: [tiny_scattering]
-  detectors: [tiny_patchcore]
-  thresholds: [tiny_quantile]
-experiments:
-  shifted:
-    title: Clean bank on shifted images
-    train: [tiny]
-    target_domains: [clean, turned]
-"""
+from tests.workflow.tiny_study import TINY_STUDY
 
 TURNED = "results/domains/tiny/weave/turned"
 TEMPORARY = ("--config", "temp_domains=true")
@@ -54,18 +20,14 @@ MakeCheckout = Callable[[Path, str], Any]
 
 
 @pytest.fixture(scope="module")
-def checkout(make_checkout: MakeCheckout, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    checkout = make_checkout(tmp_path_factory.mktemp("workflow") / "checkout", STUDY)
-    run = checkout.run("--cores", "2", "all")
-    assert run.returncode == 0, run.stderr
-    assert "Report: results/studies/tiny/report.html" in run.stdout
-    return checkout
+def checkout(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return finished_tiny.copy(tmp_path_factory.mktemp("workflow") / "checkout")
 
 
 @pytest.fixture(scope="module")
 def resumed(make_checkout: MakeCheckout, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run that was killed and resumed, on one core; it deletes the images of made domains."""
-    checkout = make_checkout(tmp_path_factory.mktemp("resumed") / "checkout", STUDY)
+    checkout = make_checkout(tmp_path_factory.mktemp("resumed") / "checkout", TINY_STUDY)
     run = checkout.start("--cores", "1", *TEMPORARY, "all", start_new_session=True)
     results = checkout.folder / "results"
     while not (results / "features/tiny/weave/clean").exists():  # the job that makes the features makes their folder
@@ -123,7 +85,7 @@ def test_an_edit_reruns_only_what_depends_on_it(checkout: Any, old: str, new: st
     try:
         assert checkout.plan_rules() == rules
     finally:
-        (checkout.folder / "config.yaml").write_text(STUDY)
+        (checkout.folder / "config.yaml").write_text(TINY_STUDY)
 
 
 DELIVERABLES = """\
@@ -153,7 +115,7 @@ def test_deliverables_are_added_to_a_finished_study_one_file_a_job(checkout: Any
         assert other.returncode == 1
         assert "MissingRuleException" in other.stdout + other.stderr
     finally:
-        (checkout.folder / "config.yaml").write_text(STUDY)
+        (checkout.folder / "config.yaml").write_text(TINY_STUDY)
 
 
 def test_another_severity_makes_that_domain_anew_and_no_other(checkout: Any) -> None:
@@ -161,7 +123,7 @@ def test_another_severity_makes_that_domain_anew_and_no_other(checkout: Any) -> 
     try:
         plan = checkout.plan()
     finally:
-        (checkout.folder / "config.yaml").write_text(STUDY)
+        (checkout.folder / "config.yaml").write_text(TINY_STUDY)
     of_images = {"synthesize_shift", "pack_images", "extract_features"}
     assert {rule for rule, _ in plan} == {*of_images, "score_images", "evaluate", "plot_shifts", *FROM_DECIDE}
     assert {output for rule, output in plan if rule in of_images} == {
@@ -214,7 +176,7 @@ def test_missing_data_is_named_before_any_job_starts(checkout: Any) -> None:
 def test_mistakes_in_a_config_are_reported_together_without_a_traceback(
     make_checkout: MakeCheckout, tmp_path: Path
 ) -> None:
-    study = STUDY.replace("[tiny_split]", "[tiny_splot]").replace("title", "tilte")
+    study = TINY_STUDY.replace("[tiny_split]", "[tiny_splot]").replace("title", "tilte")
     run = make_checkout(tmp_path / "checkout", study).run("--cores", "1", "all")
     assert run.returncode == 1
     assert "'tiny_splot' is not in splits (did you mean 'tiny_split'?)" in run.stderr
@@ -233,7 +195,7 @@ def test_a_figure_that_the_study_does_not_make_is_refused_in_one_line(
     make_checkout: MakeCheckout, tmp_path: Path, inspection: str, message: str
 ) -> None:
     figure = "results/studies/tiny/inspections/tiny/weave/resnet18/patch_map.png"
-    run = make_checkout(tmp_path / "checkout", STUDY + inspection).run("--cores", "1", "--dry-run", figure)
+    run = make_checkout(tmp_path / "checkout", TINY_STUDY + inspection).run("--cores", "1", "--dry-run", figure)
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1].startswith(message)
     assert "Traceback" not in run.stdout + run.stderr

@@ -14,6 +14,7 @@ from patchshift.runtime.pace import read_advance, read_passes
 
 BENCHMARKS = Path("results/benchmarks")
 SCORING = "score_images"
+EXTRACTING = (EXTRACTION, "extract_shard")
 NEWEST = 100  # benchmarks of a stage that are read: a first guess does not deserve thousands, nor old ones
 
 Work = tuple[float, float]
@@ -42,7 +43,7 @@ def read_work(stage: str, logs: Sequence[str]) -> Work | None:
     text = _read_logs(logs)
     if stage == SCORING and (pace := read_pace(text)):
         return pace.images, pace.embedding_seconds + pace.searching_seconds
-    if stage == EXTRACTION:
+    if stage in EXTRACTING:
         passes = list(read_passes(text).values())
         advance = read_advance(text)
         if not passes and advance and advance.pace:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from patchshift.plan.batches import EXTRACTION
 from patchshift.plan.stages import SOURCES, VERSIONS
 from snakemake_logger_plugin_patchshift.measures import (
+    EXTRACTING,
     Work,
     read_earlier_seconds,
     read_seconds_left,
@@ -187,7 +188,7 @@ class Progress:
         for name, stage in self.stages.items():
             mean = stage.mean_seconds
             for job in stage.running.values():
-                seconds = read_seconds_left(job.logs, now) if name == job.rule == EXTRACTION else None
+                seconds = read_seconds_left(job.logs, now) if name == job.rule in EXTRACTING else None
                 if seconds is None and mean is not None and job.started + mean > now:  # one that is late, is unknown
                     seconds = job.started + mean - now
                 is_known, is_whole = is_known or seconds is not None, is_whole and seconds is not None

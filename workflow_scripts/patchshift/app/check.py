@@ -6,6 +6,7 @@ Tested in tests/workflow/test_closing.py and tests/app/test_check.py.
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from patchshift.errors import UserError
@@ -14,6 +15,9 @@ from patchshift.plan.loading import did_you_mean
 
 DEFAULT = Path("config.yaml")
 """The config that Snakemake takes where none is named."""
+
+RECORDS = Path(".snakemake/metadata")
+"""Where Snakemake keeps what it knows of files that it made."""
 
 SHOWN = 5
 """Problems of one check that are printed; `--json` has all."""
@@ -39,9 +43,11 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{study.folder} does not exist: run the study first ({tell_run(config)})")
     findings = check_study(study)
     failed = [finding.check for finding in findings if finding.problems]
+    damaged = list(dict.fromkeys(path for finding in findings for path in finding.rebuild))
+    rebuild = tell_rebuild(config, damaged) if damaged else None
     if args.json:
         checks = [{"check": each.check, "told": each.told, "problems": each.problems} for each in findings]
-        print(json.dumps({"study": study.name, "passed": not failed, "checks": checks}, indent=1))
+        print(json.dumps({"study": study.name, "passed": not failed, "checks": checks, "rebuild": rebuild}, indent=1))
     else:
         width = max(len(finding.check) for finding in findings)
         for finding in findings:
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace) -> None:
                 print(f"      - {problem}")
             if len(finding.problems) > SHOWN:
                 print(f"      - and {len(finding.problems) - SHOWN} more (--json has all)")
+        if rebuild:
+            print(f"To make anew what is stale, has changed or is gone, and what comes from it:\n  {rebuild}")
     if failed:
         raise UserError(f"study {study.name}: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
     if not args.json:
@@ -69,6 +77,21 @@ def find_study(name: str) -> Study:
 def tell_run(config: Path) -> str:
     """The command that runs the study of a config file."""
     return "snakemake --cores 2 all" + ("" if config == DEFAULT else f" --configfile {shlex.quote(str(config))}")
+
+
+def tell_rebuild(config: Path, paths: Sequence[str]) -> str:
+    """The command that makes artifacts anew, whatever their times say, and then what comes from them.
+
+    Of results that were copied, Snakemake has no records, and would make most of them anew for their times alone: there
+    it is told first to take them as they are.
+
+    Args:
+        config: of the study.
+        paths: of artifacts, or names of rules.
+    """
+    run = tell_run(config)
+    make = shlex.join([*shlex.split(run), "--forcerun", *paths])
+    return make if any(RECORDS.glob("*")) else f"{run} --touch && {make}"
 
 
 def find_config(name: str) -> Path:

@@ -4,9 +4,7 @@ Tested in tests/workflow/test_closing.py and tests/app/test_check.py.
 """
 
 import io
-import json
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,21 +12,19 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
+from patchshift.data.index import read_index
 from patchshift.errors import UserError
-from patchshift.plan import Study, analyses, exhibits, external, stage_version, targets
-from patchshift.plan.cells import Cell
+from patchshift.plan import Study, analyses, exhibits, targets
 from patchshift.runtime.files import digest_file, read_json
 from patchshift.runtime.manifest import digest_artifact, list_files, measure_artifact, read_manifest
 from patchshift.runtime.provenance import read_provenance
 from patchshift.runtime.run_log import MARGIN
+from patchshift.runtime.sealed import digest_sealed
 
 HANDLED = ("summary.json", "run.log", "manifest.json", "rules.csv")
 """What a run's handlers write, in a study's folder."""
 
 _ERROR = re.compile(rf"^((?:{re.escape(MARGIN)})?(?:error: |Error in |Traceback |\S+ \S+ ERROR ).*)$", re.MULTILINE)
-
-Planned = tuple[str, str, str]
-"""Path of an artifact, its stage, and the spec that it should have been made with."""
 
 
 def check_presence(study: Study) -> tuple[str, list[str]]:
@@ -85,8 +81,11 @@ def check_run(study: Study) -> tuple[str, list[str]]:
     return f"run of {summary['execution_timestamp']}", problems
 
 
-def check_digests(study: Study) -> tuple[str, list[str]]:
-    """Every artifact that the manifest lists is what it was, byte for byte; and it lists what results come from."""
+def check_digests(study: Study) -> tuple[str, list[str], list[str]]:
+    """Every artifact that the manifest lists is what it was, byte for byte; and it lists what results come from.
+
+    The third result is what has to be made anew.
+    """
     listed = _listed(study)
 
     def compare(path: str) -> str:
@@ -94,14 +93,44 @@ def check_digests(study: Study) -> tuple[str, list[str]]:
             return f"{path} is gone"
         measured, entry = measure_artifact(Path(path)), listed[path]
         changed = measured["size"] != entry["size"] or measured.get("files") != entry.get("files")
-        return f"{path} has changed" if changed or digest_artifact(Path(path)) != entry["sha256"] else ""
+        if not changed:
+            digest, damage = _digest(Path(path))
+            changed = bool(damage) or digest != entry["sha256"]
+        return f"{path} has changed" if changed else ""
 
     with ThreadPoolExecutor(4) as pool:
-        problems = list(filter(None, pool.map(compare, listed)))
+        found = dict(zip(listed, pool.map(compare, listed), strict=True))
+    problems = list(filter(None, found.values()))
     needed = dict.fromkeys(path for cell in study.all_cells() for path in cell.artifacts)
     problems += [f"{path} is not in the manifest" for path in needed if path not in listed]
     size = sum(entry["size"] for entry in listed.values())
-    return f"{len(listed)} artifacts, {size / 1e6:.0f} MB", problems
+    return f"{len(listed)} artifacts, {size / 1e6:.0f} MB", problems, [path for path in found if found[path]]
+
+
+def check_images(study: Study) -> tuple[str, list[str]]:
+    """Every image of the study is the one that was indexed, where its folder is here."""
+    targets_of = ((*cell.calibrated_on, *cell.bank.members, cell.target) for cell in study.all_cells())
+    places = dict.fromkeys((target.dataset, target.category) for each in targets_of for target in each)
+    here = [place for place in places if Path(study.image_root(*place)).is_dir()]
+    problems, count = [], 0
+
+    def compare(image: tuple[Path, str]) -> str:
+        path, digest = image
+        if not path.is_file():
+            return f"{path} is gone"
+        return f"{path} changed since it was indexed" if digest_file(path) != digest else ""
+
+    for place in here:
+        root, index = Path(study.image_root(*place)), Path("results/images", place[0], f"{place[1]}.csv")
+        images = [(root / row.image, row.digest) for row in read_index(index)]
+        with ThreadPoolExecutor(4) as pool:
+            changed = list(filter(None, pool.map(compare, images)))
+        if changed:
+            changed[-1] += " (if that was meant, run again with --forcerun index_images)"
+        problems += changed
+        count += len(images)
+    away = f", those of {len(places) - len(here)} categories are not here" if len(here) < len(places) else ""
+    return f"{count} images{away}", problems
 
 
 def check_origins(study: Study) -> tuple[str, list[str]]:
@@ -114,7 +143,7 @@ def check_origins(study: Study) -> tuple[str, list[str]]:
         if "inputs" not in entry or not Path(path).exists():
             continue
         try:
-            recorded = _flatten(read_provenance(Path(path)).get("inputs", {}))
+            recorded = _flatten(read_intact(Path(path)).get("inputs", {}))
         except UserError as error:
             problems.append(str(error))
             continue
@@ -126,55 +155,34 @@ def check_origins(study: Study) -> tuple[str, list[str]]:
     return f"{asked} inputs", problems
 
 
-def check_settings(study: Study) -> tuple[str, list[str]]:
-    """What results come from was made with the settings that the config has now, and by the code that is here now."""
-    stale: dict[tuple[str, str], list[str]] = {}
-    problems = []
-    planned = dict.fromkeys(each for cell in study.all_cells() for each in _plan_settings(study, cell))
-    for path, stage, spec in planned:
-        if not Path(path).exists():
-            continue  # told by another check
-        try:
-            made = read_provenance(Path(path))
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        if made.get("stage") != stage or made.get("spec") != json.loads(spec):
-            stale.setdefault((stage, "with other settings"), []).append(path)
-        elif made.get("version") != stage_version(stage):
-            stale.setdefault((stage, "by other code"), []).append(path)
-    problems += [
-        f"{stage}: {len(paths)} made {how}, such as {paths[0]} (a dry run with the study's config says what runs again)"
-        for (stage, how), paths in stale.items()
-    ]
-    return f"{len(planned)} artifacts", problems
-
-
-def _plan_settings(study: Study, cell: Cell) -> Iterator[Planned]:
-    bank, evaluation = cell.bank, study.evaluation_spec()
-    scored = [cell.target, *cell.calibrated_on]
-    if bank.is_fitted:
-        features = study.backbone_spec(bank.backbone)
-        for target in (*scored, *bank.fitted_on):
-            yield f"results/features/{target.path}/{bank.backbone}.h5", "extract_features", features
-        yield f"results/banks/{bank.path}.h5", "fit_detector", study.fit_spec(bank.detector)
-        scoring = "score_images", study.score_spec(bank.detector)
-    else:
-        scoring = "import_scores", external.import_spec(study, bank.detector)
-    for target in scored:
-        yield f"results/scores/{bank.path}/on/{target.path}.h5", *scoring
-    yield cell.pack, "pack_images", "null"
-    yield cell.threshold_file, "calibrate_threshold", study.threshold_spec(cell.threshold)
-    yield cell.metrics, "evaluate", evaluation
-    yield cell.decisions, "decide", evaluation
-
-
 def _listed(study: Study) -> dict[str, dict[str, Any]]:
     path = Path(study.folder, "manifest.json")
     listed = read_manifest(path)
     if not listed:
         raise UserError(f"{path} is missing, damaged or empty: any run of the study writes it anew")
     return listed
+
+
+def _digest(path: Path) -> tuple[str, str]:
+    """The digest of an artifact and, of an HDF5 file that does not fit its seal, what is wrong instead."""
+    if path.suffix != ".h5" or path.is_dir():
+        return digest_artifact(path), ""
+    try:
+        return digest_sealed(path), ""
+    except ValueError as error:
+        return "", str(error)
+
+
+def read_intact(path: Path) -> dict[str, Any]:
+    """What an artifact says about itself; HDF5 does not see a damaged one, in which it might not find its way out.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    damage = _digest(path)[1] if path.suffix == ".h5" else ""
+    if damage:
+        raise UserError(f"{path} is damaged ({damage}): delete it and run again to rebuild it")
+    return read_provenance(path)
 
 
 def _digest_source(source: str, listed: dict[str, dict[str, Any]]) -> str | None:

@@ -3,14 +3,15 @@
 Tested in tests/workflow/test_closing.py and tests/app/test_check.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from patchshift.app import check_files, check_tables
+from patchshift.app import check_files, check_specs, check_tables
 from patchshift.errors import UserError
 from patchshift.plan import Study
 
-CHECKS: dict[str, Callable[[Study], tuple[str, list[str]]]] = {
+CHECKS: dict[str, Callable[[Study], tuple[Any, ...]]] = {
     "files are there": check_files.check_presence,
     "results.csv as planned": check_tables.check_results,
     "metrics.csv as planned": check_tables.check_metrics,
@@ -21,10 +22,12 @@ CHECKS: dict[str, Callable[[Study], tuple[str, list[str]]]] = {
     "figures can be opened": check_files.check_figures,
     "last run without error": check_files.check_run,
     "digests as in the manifest": check_files.check_digests,
+    "images as indexed": check_files.check_images,
     "made from these inputs": check_files.check_origins,
-    "up to date with the config": check_files.check_settings,
+    "up to date with the config": check_specs.check_settings,
 }
-"""Every check: what it looked at, in a few words, and what is wrong with it. A new one is a function and a line."""
+"""Every check: what it looked at, in a few words, what is wrong with it, and it may be which artifacts to make anew. A
+new one is a function and a line."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class Finding:
         check: its name.
         told: what was looked at.
         problems: one line each; none if all is well.
+        rebuild: paths of artifacts that a run is to make anew.
     """
 
     check: str
     told: str
     problems: list[str]
+    rebuild: Sequence[str] = ()
 
 
 def check_study(study: Study) -> list[Finding]:
@@ -47,10 +52,10 @@ def check_study(study: Study) -> list[Finding]:
     findings = []
     for name, check in CHECKS.items():
         try:
-            told, problems = check(study)
+            finding = Finding(name, *check(study))
         except (UserError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            told, problems = "", [f"cannot be checked: {_explain(error)}"]
-        findings.append(Finding(name, told, problems))
+            finding = Finding(name, "", [f"cannot be checked: {_explain(error)}"])
+        findings.append(finding)
     return findings
 
 

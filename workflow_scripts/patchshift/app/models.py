@@ -30,7 +30,7 @@ from patchshift.plan.domain_specs import ViewSpec
 from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
-from patchshift.runtime.sealed import check_seal, seal
+from patchshift.runtime.sealed import check_seal
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -78,25 +78,23 @@ class ExportedModel:
 
     def save(self, path: Path) -> None:
         """Write the model atomically; equal models give equal bytes."""
-        with atomic_path(path) as partial:
-            with create_hdf5(partial) as file:
-                self.bank.write(file.create_group("bank"), self.provenance["bank"])
-                file.create_dataset("normal_scores", data=self.normal_scores, track_times=False)
-                file.create_dataset("patch_range", data=np.array(self.patch_range, np.float64), track_times=False)
-                if self.ignore is not None:
-                    file.create_dataset("ignore", data=self.ignore.astype(np.uint8), track_times=False)
-                file.attrs["format"] = FORMAT
-                file.attrs["backbone"] = self.backbone.canonical()
-                file.attrs["view"] = self.view.canonical() if self.view else ""
-                file.attrs["weights_digest"] = self.weights_digest or ""
-                file.attrs["scoring"] = self.scoring.canonical()
-                file.attrs["calibration"] = canonical_json(dataclasses.asdict(self.calibration))
-                file.attrs["combination"] = canonical_json(
-                    dataclasses.asdict(self.combination) if self.combination else None
-                )
-                file.attrs["smoothing_sigma"] = float(self.smoothing_sigma)
-                file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
-            seal(partial)
+        with atomic_path(path) as partial, create_hdf5(partial) as file:
+            self.bank.write(file.create_group("bank"), self.provenance["bank"])
+            file.create_dataset("normal_scores", data=self.normal_scores, track_times=False)
+            file.create_dataset("patch_range", data=np.array(self.patch_range, np.float64), track_times=False)
+            if self.ignore is not None:
+                file.create_dataset("ignore", data=self.ignore.astype(np.uint8), track_times=False)
+            file.attrs["format"] = FORMAT
+            file.attrs["backbone"] = self.backbone.canonical()
+            file.attrs["view"] = self.view.canonical() if self.view else ""
+            file.attrs["weights_digest"] = self.weights_digest or ""
+            file.attrs["scoring"] = self.scoring.canonical()
+            file.attrs["calibration"] = canonical_json(dataclasses.asdict(self.calibration))
+            file.attrs["combination"] = canonical_json(
+                dataclasses.asdict(self.combination) if self.combination else None
+            )
+            file.attrs["smoothing_sigma"] = float(self.smoothing_sigma)
+            file.attrs["provenance"] = json.dumps(self.provenance, sort_keys=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -7,7 +7,6 @@ Tested in tests/data/test_image_facts.py.
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -84,6 +83,8 @@ def _moments(counts: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> 
 
 def _measure_defect(luminance: UInt8, defect: Bool, mask: Bool, kept: Bool | None) -> dict[str, float]:
     """Facts of the defect: the pixels that are marked and not ignored, at least one."""
+    from scipy.ndimage import label  # slow to import, and who reads packs needs none of it
+
     height, width = defect.shape
     rows, columns = np.flatnonzero(defect.any(axis=1)), np.flatnonzero(defect.any(axis=0))
     top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
@@ -102,7 +103,7 @@ def _measure_defect(luminance: UInt8, defect: Bool, mask: Bool, kept: Bool | Non
     down, across = np.nonzero(inside)
     return {
         "defect_area": len(down) / defect.size,
-        "defect_regions": float(ndimage.label(inside, _EIGHT)[1]),
+        "defect_regions": float(label(inside, _EIGHT)[1]),
         "defect_contrast": difference,
         "defect_row": (window[0].start + float(down.mean()) + 0.5) / height,
         "defect_column": (window[1].start + float(across.mean()) + 0.5) / width,
@@ -112,5 +113,7 @@ def _measure_defect(luminance: UInt8, defect: Bool, mask: Bool, kept: Bool | Non
 
 def _grow(region: Bool, reach: int) -> Bool:
     """All pixels within `reach` rows and columns of a region's."""
-    grown: Bool = ndimage.maximum_filter(region.view(np.uint8), 2 * reach + 1, mode="constant").astype(np.bool_)
+    from scipy.ndimage import maximum_filter
+
+    grown: Bool = maximum_filter(region.view(np.uint8), 2 * reach + 1, mode="constant").astype(np.bool_)
     return grown

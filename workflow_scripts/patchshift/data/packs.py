@@ -27,7 +27,8 @@ from patchshift.data.images import map_files, read_image, read_mask
 from patchshift.data.index import ImageRow, find_rows
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.sealed import check_seal_if_any
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
@@ -114,6 +115,7 @@ class Pack:
 
     def __init__(self, path: Path) -> None:
         try:
+            check_seal_if_any(path)
             self._file = h5py.File(path, "r")
             self.images: list[str] = list(self._file["images"].asstr()[:])
             self.defects: list[str] = list(self._file["defects"].asstr()[:])
@@ -124,7 +126,7 @@ class Pack:
             self._ignore_pieces = self._file["ignore_pieces"][:]
             self._thumbnail_offsets = self._file["thumbnail_offsets"][:]
             self.facts: dict[str, Float64] = {name: self._file["facts"][name][:].astype(np.float64) for name in FACTS}
-        except (OSError, KeyError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path} is not a whole pack ({error}): delete it and run again") from error
         self._path = path
         self.has_masks = bool((np.diff(self._mask_offsets) > 0)[self.labels == 1].all())
@@ -149,13 +151,20 @@ class Pack:
 
     def thumbnail(self, row: int) -> bytes:
         """A JPEG of the image, its longest side at most THUMBNAIL_SIDE pixels."""
-        return bytes(self._file["thumbnails"][self._thumbnail_offsets[row] : self._thumbnail_offsets[row + 1]])
+        return bytes(self._piece("thumbnails", self._thumbnail_offsets, row))
 
     def _unpack(self, kind: Literal["mask", "ignore"], row: int, piece: int) -> Bool:
         height, width = map(int, self._sizes[row])
         offsets = self._mask_offsets if kind == "mask" else self._ignore_offsets
-        bits = self._file[f"{kind}_bits"][offsets[piece] : offsets[piece + 1]] if piece >= 0 else NO_BITS
+        bits = self._piece(f"{kind}_bits", offsets, piece) if piece >= 0 else NO_BITS
         return _unpack_bits(bits, (height, width)) if len(bits) else np.zeros((height, width), bool)
+
+    def _piece(self, name: str, offsets: npt.NDArray[np.int64], piece: int) -> UInt8:
+        try:
+            content: UInt8 = self._file[name][offsets[piece] : offsets[piece + 1]]
+        except UNREADABLE as error:
+            raise UserError(f"{self._path} is damaged in '{name}' ({error}): delete it and run again") from error
+        return content
 
     def __enter__(self) -> Self:
         return self

@@ -33,7 +33,7 @@ from patchshift.plan.detector_specs import DETECTOR, FittedSpec, PatchCoreDualSp
 from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
-from patchshift.runtime.sealed import check_seal, seal
+from patchshift.runtime.sealed import check_seal
 
 Bool = npt.NDArray[np.bool_]
 
@@ -131,10 +131,8 @@ class Bank:
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """Write the bank atomically, sealed by a digest; equal banks give equal bytes."""
-        with atomic_path(path) as partial:
-            with create_hdf5(partial) as file:
-                self.write(file, provenance)
-            seal(partial)
+        with atomic_path(path) as partial, create_hdf5(partial) as file:
+            self.write(file, provenance)
 
     def write(self, group: h5py.Group, provenance: Mapping[str, Any]) -> None:
         """Write the bank into an open, empty group."""

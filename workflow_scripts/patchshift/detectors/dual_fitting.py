@@ -11,13 +11,15 @@ import numpy.typing as npt
 
 from patchshift.detectors.dual import DualBank
 from patchshift.detectors.indexes import choose_queries
-from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours, unit_vectors
+from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours
 from patchshift.detectors.patchcore import fit_patchcore
+from patchshift.detectors.patches import unit_vectors
 from patchshift.detectors.positives import embed_defective_patches
+from patchshift.detectors.prepared import Prepared
 from patchshift.detectors.samplers import choose
+from patchshift.detectors.sharding import Sharding
 from patchshift.detectors.training import TrainingSet
 from patchshift.errors import UserError
-from patchshift.features.representations import Representation
 from patchshift.plan.detector_specs import PatchCoreDualSpec
 
 Float32 = npt.NDArray[np.float32]
@@ -25,20 +27,28 @@ Float32 = npt.NDArray[np.float32]
 log = logging.getLogger(__name__)
 
 
-def fit_dual(spec: PatchCoreDualSpec, representation: Representation, training: TrainingSet, *, seed: int) -> DualBank:
+def fit_dual(
+    spec: PatchCoreDualSpec,
+    prepared: Prepared,
+    training: TrainingSet,
+    *,
+    seed: int,
+    sharding: Sharding | None = None,
+) -> DualBank:
     """Fit the negative bank as method `patchcore` does, on all normal images, and a positive one.
 
     Args:
         spec: the samplers, and how banks are searched.
-        representation: the fitted one.
+        prepared: the fitted representation.
         training: normal images, and defective ones with their masks; without any there is no positive bank.
         seed: of all that is drawn for either bank.
+        sharding: what other jobs have chosen for the negative bank; None: all is chosen here.
 
     Raises:
         UserError: if a sampler asks for more patches than there are, or keeps fewer than `neighbours`.
     """
     # First, so that what they do not allow is told before the long fit of the negative bank.
-    defective = embed_defective_patches(representation, training.positives, chunk_mb=spec.chunk_mb)
+    defective = embed_defective_patches(prepared.representation, training.positives, chunk_mb=spec.chunk_mb)
     if not len(defective):
         log.warning(
             "there is no defective patch to fill a positive bank with, so this is a single bank of normal patches: "
@@ -47,7 +57,7 @@ def fit_dual(spec: PatchCoreDualSpec, representation: Representation, training: 
         )
     positive = _fit_positive(spec, defective, seed) if len(defective) else None
     del defective  # before normal patches are read
-    return DualBank(fit_patchcore(spec, representation, training, seed=seed), positive)
+    return DualBank(fit_patchcore(spec, prepared, training, seed=seed, sharding=sharding), positive)
 
 
 def _fit_positive(spec: PatchCoreDualSpec, defective: Float32, seed: int) -> NearestNeighbours:

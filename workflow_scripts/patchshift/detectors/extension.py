@@ -15,7 +15,8 @@ import numpy.typing as npt
 from patchshift.detectors.bank import Bank
 from patchshift.detectors.coreset import trace_greedy
 from patchshift.detectors.indexes import QUERIES
-from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours, unit_vectors
+from patchshift.detectors.neighbours import NearestNeighbours, make_neighbours
+from patchshift.detectors.patches import unit_vectors
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureRows, warn_of_differences
 from patchshift.plan.detector_specs import FittedSpec, PatchCoreSpec

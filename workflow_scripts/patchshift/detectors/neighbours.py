@@ -16,6 +16,7 @@ import numpy.typing as npt
 from patchshift.detectors.foreground import Foreground
 from patchshift.detectors.indexes import build_index, from_bytes, measure_recall, to_bytes
 from patchshift.detectors.normality import Arrays, Measured
+from patchshift.detectors.patches import unit_vectors
 from patchshift.errors import UserError
 from patchshift.plan.detector_specs import Distance
 from patchshift.plan.sampling_specs import IndexSpec
@@ -236,16 +237,3 @@ def make_neighbours(
     recall = 1.0 if queries is None else measure_recall(built, centred, queries - centre)
     kept = None if index.method == "ivf_pq" else vectors
     return replace(model, vectors=kept, index=to_bytes(built), recall=recall)
-
-
-def unit_vectors(vectors: Float32) -> Float32:
-    """Vectors divided by their length, those of length 0 as they are: [N, D] -> [N, D] float32, a copy."""
-    # Their largest number first, or squares of large or small ones would not be finite or not be there.
-    largest = np.abs(vectors).max(axis=1, keepdims=True)
-    units: Float32 = vectors / _without_zeros(largest)
-    units /= _without_zeros(np.sqrt(np.einsum("nd,nd->n", units, units))[:, None])
-    return units
-
-
-def _without_zeros(lengths: Float32) -> Float32:
-    return np.where(lengths > 0, lengths, np.float32(1))

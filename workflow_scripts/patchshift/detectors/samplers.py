@@ -7,15 +7,17 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from patchshift.detectors.coreset import covering_radius, random_subset, trace_greedy
 from patchshift.detectors.kmeans import centroids, nearest_rows
-from patchshift.detectors.neighbours import unit_vectors
+from patchshift.detectors.patches import PatchSource, unit_vectors
+from patchshift.detectors.quotas import Quota, draw_directions, set_quotas
+from patchshift.detectors.sharding import Sharding, choose_from_quota
 from patchshift.detectors.shards import (
-    PatchSource,
     bytes_of_patch,
     choose_from_shards,
     count_shards,
@@ -25,8 +27,6 @@ from patchshift.detectors.shards import (
     project,
 )
 from patchshift.errors import UserError
-from patchshift.features.reduction import fit_reduction
-from patchshift.plan.representation_specs import ReductionSpec
 from patchshift.plan.sampling_specs import SamplerSpec
 
 Float32 = npt.NDArray[np.float32]
@@ -37,8 +37,6 @@ LEAST_WEIGHT = 1e-3
 """Of a position, relative to the mean: patches that never vary are still covered in the end."""
 
 BLOCK = 65536  # patches whose distances are computed at a time
-EPSILON = 0.9  # by which share `johnson_lindenstrauss` may change squared distances (anomalib)
-
 log = logging.getLogger(__name__)
 
 
@@ -85,6 +83,7 @@ def sample(
     seed: int,
     members: Sequence[str] = (),
     member_of: npt.NDArray[np.int16] | None = None,
+    sharding: Sharding | None = None,
 ) -> Sample:
     """Choose the vectors of a bank.
 
@@ -95,18 +94,18 @@ def sample(
         seed: of all random choices.
         members: the categories of a pool, for `per_category`.
         member_of: [n] index into `members` of each image.
+        sharding: the shards to choose from, greedily; None: in as few as memory allows, where it does not allow one.
 
     Raises:
         UserError: if more patches are asked for than there are, or the memory does not allow the choice.
     """
-    groups, names = [np.arange(len(source.present))], ["the training images have"]
-    if spec.per_category and len(members) > 1:
-        groups = [np.flatnonzero(member_of == member) for member in range(len(members))]
-        names = [f"category '{member}' has" for member in members]
-    counts = [int(source.counts[images].sum()) for images in groups]
+    quotas = set_quotas(spec, source, members, member_of)
+    limits: dict[str, Any] = {"memory_mb": memory_mb, "seed": seed}
     parts = [
-        _choose(spec, source, images, size, memory_mb=memory_mb, seed=seed)
-        for images, size in zip(groups, _sizes(spec, counts, names), strict=True)
+        _choose(spec, source, quota, **limits)
+        if sharding is None
+        else Sample(*choose_from_quota(spec, source, quota, place=place, sharding=sharding, **limits), math.nan)
+        for place, quota in enumerate(quotas)
     ]
     whole = parts[0]
     if len(parts) > 1:
@@ -115,46 +114,21 @@ def sample(
         del parts  # memory holds the vectors once
     if not math.isnan(whole.radius):
         return whole
-    directions = draw_directions(spec, source.dimension, sum(counts), seed)
+    directions = draw_directions(spec, source.dimension, int(source.counts.sum()), seed)
     radius = measure_radius(source, whole.vectors, directions=directions, memory=memory_mb * 1e6)
     return replace(whole, radius=radius)
-
-
-def _sizes(spec: SamplerSpec, counts: list[int], names: list[str]) -> list[int]:
-    """How many vectors to choose of each group of so many patches."""
-    if spec.method == "none":
-        return counts
-    if spec.count is None:
-        sizes = [max(1, int((spec.share or 0) * count)) for count in counts]
-    else:
-        if spec.count < len(counts):
-            raise UserError(f"sampler.count: {spec.count} patches cannot come from {len(counts)} categories: raise it")
-        each, more = divmod(spec.count, len(counts))
-        sizes = [each + (group < more) for group in range(len(counts))]
-    for size, count, name in zip(sizes, counts, names, strict=True):
-        if not count:
-            raise UserError(
-                f"sampler.per_category: {name} no patches to choose from: check its split, or remove foreground"
-            )
-        for key, wanted in (("count" if spec.count is not None else "share", size), ("starts", spec.starts)):
-            if wanted > count:
-                raise UserError(
-                    f"sampler.{key}: {wanted} patches are asked for, but {name} {count}: lower it"
-                    + (", or give a share" if key == "count" else "")
-                )
-    return sizes
 
 
 def _choose(
     spec: SamplerSpec,
     source: PatchSource,
-    images: Int64,
-    size: int,
+    quota: Quota,
     *,
     memory_mb: float,
     seed: int,
 ) -> Sample:
-    """Choose from some images; the radius is NaN where not all patches were in memory at a time."""
+    """Choose what a quota says; the radius is NaN where not all patches were in memory at a time."""
+    images, size = quota.images, quota.size
     count = int(source.counts[images].sum())
     directions = draw_directions(spec, source.dimension, count, seed)
     patch_bytes = bytes_of_patch(source.dimension, directions)
@@ -224,34 +198,6 @@ def _choose_greedily(
     if initial is not None or weights is not None:
         return rows[:size], covering_radius(patches, rows[:size])
     return rows[:size], float(reach[size]) if size < len(patches) else 0.0
-
-
-def draw_directions(spec: SamplerSpec, dimension: int, count: int, seed: int) -> Float32 | None:
-    """The random matrix [D, d] of `projection`, one for all shards; None: no projection.
-
-    `johnson_lindenstrauss` is sparse, and d as scikit-learn's `johnson_lindenstrauss_min_dim` says for `EPSILON`:
-    4 ln N / (e^2 / 2 - e^3 / 3), rounded down (Dasgupta and Gupta 2003). Where that is no less than D, nothing is
-    projected.
-
-    Args:
-        spec: the sampler.
-        dimension: D.
-        count: N, of training patches.
-        seed: of the draw.
-    """
-    if spec.projection is None:
-        return None
-    if spec.projection == "johnson_lindenstrauss":
-        enough = max(1, int(4 * math.log(count) / (EPSILON**2 / 2 - EPSILON**3 / 3)))
-        if enough >= dimension:
-            return None
-        sparse = ReductionSpec(method="random_projection", dimension=enough, distribution="sparse")
-        return np.asarray(fit_reduction(sparse, dimension, (), seed=seed)["reduction/matrix"])
-    random = np.random.default_rng(seed)
-    random.integers(count)  # the first pick comes from the same stream, before
-    # Gaussian, so that distances are kept on average (Johnson-Lindenstrauss)
-    directions = random.standard_normal((dimension, spec.projection), np.float32)
-    return directions / np.float32(np.sqrt(spec.projection))
 
 
 def position_weights(patches: Float32, positions: Int64) -> Float64:

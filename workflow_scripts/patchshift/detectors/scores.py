@@ -20,7 +20,8 @@ from patchshift.detectors.normality import Arrays
 from patchshift.errors import UserError
 from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.sealed import check_seal_if_any
 
 Float32 = npt.NDArray[np.float32]
 
@@ -96,6 +97,7 @@ def read_scores(path: Path) -> ScoresFile:
         UserError: if the file is missing or not whole.
     """
     try:
+        check_seal_if_any(path)
         with h5py.File(path, "r") as file:
             height, width = file.attrs["input_size"]
             return ScoresFile(
@@ -111,5 +113,5 @@ def read_scores(path: Path) -> ScoresFile:
                 (int(height), int(width)),
                 json.loads(file.attrs["provenance"]),
             )
-    except (OSError, KeyError, ValueError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} is not a whole scores file ({error}): delete it and run again") from error

@@ -7,53 +7,24 @@ Tested in tests/detectors/test_shards.py; measured in benchmarks/fitting.py.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
 from patchshift.detectors.coreset import random_subset, trace_greedy
+from patchshift.detectors.patches import PatchSource
 from patchshift.features.parallel import map_in_threads
 
-Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+
+Picks = tuple[Float32, Int64]
+"""Vectors [k, D] in the order picked, and the image that each comes from [k]."""
 
 PIECE_MB = 32  # of patches, in a pass over all of them
 BESIDE = 64  # bytes that choosing keeps beside each patch: distances, nearest picks, weights, an ordering
 BLOCK = 1024  # patches whose distances from as many vectors a thread computes at a time
-
-
-@dataclass(frozen=True)
-class PatchSource:
-    """Patches that are read when they are needed.
-
-    Attributes:
-        present: [n, P] which positions of each of n images give a patch.
-        dimension: D, the length of a patch embedding.
-        read: rows of images, ascending -> [N, D] float32, their patches in order. Not to be written to.
-        unit: whether they are divided by their length, as vectors that are made of them then have to be.
-    """
-
-    present: Bool
-    dimension: int
-    read: Callable[[Int64], Float32]
-    unit: bool = False
-
-    @cached_property
-    def counts(self) -> Int64:
-        """[n] patches of each image."""
-        return np.asarray(np.count_nonzero(self.present, axis=1))
-
-    def positions(self, images: Int64) -> Int64:
-        """The position of each patch of some images."""
-        return np.nonzero(self.present[images])[1]
-
-    def images_of(self, images: Int64, rows: Int64) -> Int64:
-        """The image of each of some rows among the patches of `images`."""
-        return np.asarray(images[np.searchsorted(np.cumsum(self.counts[images]), rows, side="right")])
 
 
 def bytes_of_patch(dimension: int, directions: Float32 | None) -> int:
@@ -78,20 +49,61 @@ def count_shards(source: PatchSource, images: Int64, size: int, *, patch_bytes: 
         `(shards, needed)`: the least number that fits, or 0 if none does; and the least bytes that would do.
     """
     shards = np.arange(1, len(images) + 1)
+    needed = bytes_needed(source, images, size, shards=shards, patch_bytes=patch_bytes)
+    fitting = shards[needed <= memory]
+    return int(fitting[0]) if len(fitting) else 0, int(needed.min())
+
+
+def bytes_needed(source: PatchSource, images: Int64, size: int, *, shards: Int64, patch_bytes: int) -> Int64:
+    """The bytes that it takes to choose from so many shards, one number for each; see `count_shards`."""
     total = source.counts[images].sum()
     largest = np.minimum(-(-len(images) // shards) * source.counts[images].max(initial=0), total)
     chosen = np.minimum(shards * size, total)
     first = largest * patch_bytes + chosen * 4 * source.dimension
     second = chosen * patch_bytes + size * 4 * source.dimension
     measured = (size + source.counts[images].max(initial=0)) * patch_bytes
-    needed = np.where(shards > 1, np.maximum(np.maximum(first, second), measured), first)
-    fitting = shards[needed <= memory]
-    return int(fitting[0]) if len(fitting) else 0, int(needed.min())
+    return np.asarray(np.where(shards > 1, np.maximum(np.maximum(first, second), measured), first))
+
+
+def choose_from_shard(
+    source: PatchSource,
+    images: Int64,
+    size: int,
+    *,
+    seed: int,
+    directions: Float32 | None = None,
+    out: Float32 | None = None,
+) -> Picks:
+    """The first of the two rounds of `choose_from_shards`, for one shard.
+
+    Args:
+        source: the patches.
+        images: rows of the images of the shard.
+        size: how many vectors; all patches that the shard has, where these are fewer.
+        seed: of the first pick.
+        directions: see `choose_from_shards`.
+        out: [k, D] where the vectors are to go; None: a new array.
+    """
+    count = int(source.counts[images].sum())
+    vectors = np.empty((min(size, count), source.dimension), np.float32) if out is None else out
+    if not count:
+        return vectors, np.empty(0, np.int64)
+    patches = source.read(images)
+    start = int(np.random.default_rng(seed).integers(count))
+    picks, _ = trace_greedy(project(patches, directions), len(vectors), start=start)
+    np.take(patches, picks, axis=0, out=vectors, mode="clip")  # others make a copy first
+    return vectors, source.images_of(images, picks)
 
 
 def choose_from_shards(
-    source: PatchSource, shards: Sequence[Int64], size: int, *, seed: int, directions: Float32 | None = None
-) -> tuple[Float32, Int64]:
+    source: PatchSource,
+    shards: Sequence[Int64],
+    size: int,
+    *,
+    seed: int,
+    directions: Float32 | None = None,
+    read_picks: Callable[[int], Picks] | None = None,
+) -> Picks:
     """Greedy k-centre in two rounds (composable coresets; Malkomes et al. 2015).
 
     From each shard are chosen as many vectors as in the end, or all it has; then from these. No patch is farther from
@@ -104,23 +116,23 @@ def choose_from_shards(
         size: how many vectors, at most as many as there are patches.
         seed: of the first pick of each shard.
         directions: [D, d] what patches are projected with before distances are taken; None: nothing.
+        read_picks: what `choose_from_shard` has chosen from a shard, by its place in `shards`; None: it does so here.
 
     Returns:
-        `(vectors, images)`: [size, D] float32 in the order picked, and the image that each comes from.
+        The vectors [size, D], and the image that each comes from.
     """
     counts = [int(source.counts[images].sum()) for images in shards]
     stops = np.cumsum([min(size, count) for count in counts])
     union = np.empty((stops[-1], source.dimension), np.float32)
     union_images = np.empty(stops[-1], np.int64)
-    for images, count, stop in zip(shards, counts, stops, strict=True):
-        if not count:
-            continue
-        patches = source.read(images)
-        start = int(np.random.default_rng(seed).integers(count))
-        picks, _ = trace_greedy(project(patches, directions), min(size, count), start=start)
-        np.take(patches, picks, axis=0, out=union[stop - len(picks) : stop], mode="clip")  # others make a copy first
-        union_images[stop - len(picks) : stop] = source.images_of(images, picks)
-        del patches  # before the next are read: memory holds one shard
+    for number, (images, count, stop) in enumerate(zip(shards, counts, stops, strict=True)):
+        own = slice(stop - min(size, count), stop)
+        if read_picks is None:
+            _, union_images[own] = choose_from_shard(
+                source, images, size, seed=seed, directions=directions, out=union[own]
+            )
+        else:
+            union[own], union_images[own] = read_picks(number)
     if len(union) == size:
         return union, union_images
     picks, _ = trace_greedy(project(union, directions), size, start=0)

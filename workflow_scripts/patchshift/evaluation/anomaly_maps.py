@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d
 
 from patchshift.features.interpolation import interpolation_matrix
 from patchshift.plan.score_specs import AnomalyMapSpec
@@ -57,6 +56,8 @@ def _axis_operator(
     enlarge = interpolation_matrix if anomaly_map.upsampling == "bilinear" else _nearest_matrix
     operator = enlarge(patches, input_length)
     if sigma > 0:
+        from scipy.ndimage import gaussian_filter1d  # slow to import
+
         border = BORDERS[anomaly_map.border]
         operator = gaussian_filter1d(operator, sigma, axis=0, mode=border, truncate=4.0)
     operator = interpolation_matrix(input_length, mask_length) @ operator

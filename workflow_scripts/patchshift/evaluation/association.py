@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
-from scipy.stats import rankdata
 
+from patchshift.evaluation.midranks import midranks
 from patchshift.evaluation.undefined import Estimate, estimate, undefined
 
 Float64 = npt.NDArray[np.float64]
@@ -43,9 +42,11 @@ def spearman(x: Values, y: Values, *, confidence: float) -> Estimate:
         return undefined(f"fewer than {CORRELATION_FROM} pairs")
     if min(np.ptp(x), np.ptp(y)) == 0:
         return undefined("all pairs are equal")
-    value = float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    value = float(np.corrcoef(midranks(x), midranks(y))[0, 1])
     most = 1 - 12 / (count**3 - count)
     inner = np.clip(value, -most, most)
+    from scipy.special import ndtri  # slow to import
+
     reach = ndtri((1 + confidence) / 2) * np.sqrt((1 + inner**2 / 2) / (count - 3))
     low, high = np.tanh(np.arctanh(inner) + np.array([-reach, reach]))
     return estimate(value, (min(low, value), max(high, value)))
@@ -74,6 +75,8 @@ def slope_through_origin(x: Values, y: Values, *, confidence: float) -> Estimate
     squares = first @ first
     slope = float(first @ second / squares)
     error = np.sqrt(np.square(second - slope * first).sum() / ((count - 1) * squares))
+    from scipy.special import stdtrit  # slow to import
+
     reach = stdtrit(count - 1, (1 + confidence) / 2) * error
     return estimate(slope, (slope - reach, slope + reach))
 

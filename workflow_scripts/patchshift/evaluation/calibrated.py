@@ -17,6 +17,7 @@ from patchshift.data.packs import Pack
 from patchshift.data.regions import read_ignored_patches
 from patchshift.detectors.combination import log_distances
 from patchshift.detectors.image_scores import pool_patches
+from patchshift.errors import UserError
 from patchshift.evaluation.calibration import Calibration, as_calibration
 from patchshift.evaluation.evaluate import IMAGE_METRICS, PIXEL_METRICS, evaluate_images
 from patchshift.evaluation.pixel_pool import count_regions
@@ -53,10 +54,18 @@ def is_calibrated(images: ScoredImages) -> bool:
 
 
 def read_calibration(path: Path) -> tuple[Calibration, LogOdds | None]:
-    """A threshold file: the calibration, and the weights of the two distances where there are any."""
-    kept = {name: value for name, value in read_json(path).items() if name != "provenance"}
-    weights = kept.pop("combination")
-    return as_calibration(kept), LogOdds(**weights) if weights else None
+    """A threshold file: the calibration, and the weights of the two distances where there are any.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    content = read_json(path)
+    try:
+        kept = {name: value for name, value in content.items() if name != "provenance"}
+        weights = kept.pop("combination")
+        return as_calibration(kept), LogOdds(**weights) if weights else None
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{path} holds no whole threshold ({error}): delete it and run again") from error
 
 
 def take_logarithms(parts: Mapping[str, npt.NDArray[Any]]) -> tuple[Float64, Float64]:

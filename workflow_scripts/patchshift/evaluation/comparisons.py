@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from scipy.special import ndtr, ndtri
 
 from patchshift.evaluation.image_metrics import Labels, Scores, check_ranking
+from patchshift.evaluation.midranks import midranks
 from patchshift.evaluation.undefined import Undefined
 
 Float64 = npt.NDArray[np.float64]
@@ -87,6 +86,8 @@ def compare_aurocs(labels: Labels, first: Scores, second: Scores, confidence: fl
         return AurocComparison(0.0, 0.0, 0.0, 0.0, 1.0)
     variance = np.var(by_anomalous / negatives, ddof=1) / positives + np.var(by_normal / positives, ddof=1) / negatives
     error = float(np.sqrt(variance))
+    from scipy.special import ndtr, ndtri  # slow to import
+
     half = float(ndtri((1 + confidence) / 2)) * error
     p = float(2 * ndtr(-abs(difference) / error))
     return AurocComparison(difference, error, difference - half, difference + half, p)
@@ -103,10 +104,10 @@ def count_won(anomalous: npt.NDArray[np.bool_], scores: Scores) -> tuple[Float64
         [P] per anomalous image: normal images below it; [Q] per normal image: anomalous images above it. Equal scores
         count one half. Divided by Q and P these are the V10 and V01 of DeLong et al. 1988.
     """
-    ranks = stats.rankdata(scores)
+    ranks = midranks(scores)
     positives, negatives = scores[anomalous], scores[~anomalous]
-    below = ranks[anomalous] - stats.rankdata(positives)
-    above = len(positives) - (ranks[~anomalous] - stats.rankdata(negatives))
+    below = ranks[anomalous] - midranks(positives)
+    above = len(positives) - (ranks[~anomalous] - midranks(negatives))
     return below, above
 
 
@@ -136,7 +137,7 @@ def compare_signed_ranks(first: Float64, second: Float64, alpha: float) -> Paire
     differences = differences[differences != 0]
     if not differences.size:
         return PairedTest(0.0, 1.0, 0.0)
-    ranks = stats.rankdata(np.abs(differences))
+    ranks = midranks(np.abs(differences))
     smaller = min(float(ranks[differences > 0].sum()), float(ranks[differences < 0].sum()))
     effect = float((ranks * np.sign(differences)).sum() / ranks.sum())
     return PairedTest(smaller, min(1.0, 2 * _lower_tail(ranks, smaller)), effect)
@@ -174,7 +175,9 @@ def compare_means(first: Float64, second: Float64) -> PairedTest:
         return PairedTest(0.0, 1.0, 0.0)
     if not np.ptp(differences):
         raise Undefined("all categories differ by the same amount: there is no t-test")
-    test = stats.ttest_rel(differences, np.zeros_like(differences))
+    from scipy.stats import ttest_rel  # slow to import
+
+    test = ttest_rel(differences, np.zeros_like(differences))
     return PairedTest(float(test.statistic), float(test.pvalue), float(differences.mean() / differences.std(ddof=1)))
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import ndtri
-from scipy.stats import binomtest, mannwhitneyu, rankdata
 
 from patchshift.evaluation.image_metrics import image_auroc
+from patchshift.evaluation.midranks import midranks
 from patchshift.evaluation.undefined import Interval, Undefined
 
 Bool = npt.NDArray[np.bool_]
@@ -57,6 +55,9 @@ def superiority_interval(share: float, first: int, second: int, confidence: floa
     Returns:
         (low, high) in [0, 1], around the share.
     """
+    from scipy.optimize import brentq  # slow to import
+    from scipy.special import ndtri
+
     z = float(ndtri((1 + confidence) / 2))
     half = (first + second) / 2 - 1
 
@@ -119,8 +120,10 @@ def mann_whitney_p(failures: Float64, successes: Float64, most_exact: int = MOST
         most_exact: min(F, S) (F + S) up to which the distribution is exact.
     """
     few, many = sorted((failures, successes), key=len)
-    ranks = np.rint(2 * rankdata(np.concatenate([few, many]))).astype(np.int64)  # doubled, so that they are whole
+    ranks = np.rint(2 * midranks(np.concatenate([few, many]))).astype(np.int64)  # doubled, so that they are whole
     if len(few) * len(ranks) > most_exact:
+        from scipy.stats import mannwhitneyu  # slow to import
+
         # where all are equal nothing is to be ranked
         result = mannwhitneyu(failures, successes, alternative="two-sided", method="asymptotic")
         return 1.0 if np.ptp(ranks) == 0 else float(result.pvalue)
@@ -179,5 +182,7 @@ class SharedErrors:
 
         1 where there are none.
         """
+        from scipy.stats import binomtest  # slow to import
+
         single = self.first_wrong + self.second_wrong
         return float(binomtest(self.first_wrong, single, 0.5).pvalue) if single else 1.0

@@ -5,8 +5,6 @@ Tested in tests/evaluation/test_head_groups.py.
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -28,6 +26,9 @@ def group_heads(maps: Float32) -> list[list[int]]:
     wanted = 4 if heads > MANY_HEADS else 3
     if heads <= wanted:
         return [[head] for head in range(heads)]
+    from scipy.cluster.hierarchy import fcluster, linkage  # slow to import
+    from scipy.spatial.distance import squareform
+
     distances = squareform(1 - correlate_heads(maps), checks=False)
     labels = fcluster(linkage(distances, "average"), wanted, "maxclust").tolist()
     groups = [[head for head in range(heads) if labels[head] == label] for label in dict.fromkeys(labels)]

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from patchshift.errors import UserError
 from patchshift.evaluation.separability import Separation, as_columns
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.sealed import check_seal_if_any
 
 Float32 = npt.NDArray[np.float32]
 
@@ -82,6 +83,7 @@ class Inspection:
             UserError: if the file is damaged.
         """
         try:
+            check_seal_if_any(path)
             with h5py.File(path, "r") as file:
                 points, table, energy = (_read(file[name]) for name in ("map", "separability", "energy"))
                 rows = zip(*(table[field.name] for field in fields(Separation)), strict=True)
@@ -94,7 +96,7 @@ class Inspection:
                     [str(image) for image in file["shown"].asstr()[:]],
                     energy,
                 )  # fmt: skip
-        except (OSError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path} is no whole inspection ({error}): delete it and run again") from error
 
 

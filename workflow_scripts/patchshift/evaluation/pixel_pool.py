@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import label as label_regions
 
 from patchshift.evaluation.undefined import Undefined
 
@@ -264,6 +263,8 @@ def _find_regions(defect: Bool) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.i
     """[n] the 8-connected region of each defect pixel, in raster order, and [r] how many pixels each region has."""
     if not defect.any():
         return np.empty(0, np.int32), np.empty(0, np.int64)
+    from scipy.ndimage import label as label_regions  # slow to import
+
     labels, count = label_regions(defect, structure=_EIGHT_CONNECTED)
     region = (labels[defect] - 1).astype(np.int32)
     return region, np.bincount(region, minlength=count)

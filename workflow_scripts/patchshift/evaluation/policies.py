@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
 
 from patchshift.evaluation.ranking import Counts, counts_by_score
 from patchshift.evaluation.undefined import Undefined
@@ -133,6 +132,8 @@ def conformal(spec: PolicySpec, scores: Scores, anomalous: Bool) -> Choice:
         raise Undefined(
             f"a false-alarm rate of {percent} needs at least {needed} normal validation images, and there are {count}"
         )
+    from scipy.special import betaincinv  # slow to import
+
     often = float(betaincinv(above, count + 1 - above, _OFTEN))
     return Choice(
         _next_above(normal[count - above]),

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from patchshift.evaluation.comparisons import DECIMALS
 
@@ -57,6 +56,8 @@ def rank_treatments(values: Float64, confidence: float) -> Ranking:
     blocks, treatments = values.shape
     if blocks < 2 or treatments < 3:
         raise ValueError(f"ranks need 2 blocks and 3 treatments, got {blocks} and {treatments}")
+    from scipy import stats  # slow to import
+
     by_block = stats.rankdata(-np.round(values, DECIMALS), axis=1)
     difference = find_critical_difference(treatments, blocks, confidence)
     ranks: Float64 = by_block.mean(axis=0)
@@ -78,6 +79,8 @@ def find_critical_difference(treatments: int, blocks: int, confidence: float) ->
 
     q is the quantile of the studentised range of K means with infinitely many degrees of freedom, divided by √2.
     """
+    from scipy import stats
+
     quantile = stats.studentized_range.ppf(confidence, treatments, np.inf) / np.sqrt(2)
     return float(quantile * np.sqrt(treatments * (treatments + 1) / (6 * blocks)))
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
 
 from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.statistics import bootstrap_image_auroc, percentile_interval
@@ -142,6 +141,8 @@ def combine_measured(categories: Sequence[Sequence[Measured]], *, confidence: fl
     seeds = len(values[0])
     of_seeds = 0.0
     if deviation is not None and seeds >= FEWEST_SEEDS:
+        from scipy.stats import t as student  # slow to import
+
         of_seeds = float(student.ppf((1 + confidence) / 2, seeds - 1)) * deviation / np.sqrt(seeds)
     sides = [np.reshape(side, (len(categories), seeds)).mean(axis=1) for side in (below, above)]
     low, high = (float(np.hypot(np.linalg.norm(side) / len(categories), of_seeds)) for side in sides)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
 
 from patchshift.evaluation.ranking import IMAGE_RANKINGS, auroc, counts_by_score
 from patchshift.evaluation.undefined import Interval
@@ -82,6 +81,8 @@ def bca_interval(value: float, resamples: Float64, left_out: Sequence[Float64], 
     Returns:
         (low, high), low <= value <= high; (NaN, NaN) if no resample has a value.
     """
+    from scipy.special import ndtr, ndtri  # slow to import
+
     defined = resamples[~np.isnan(resamples)]
     if not defined.size:
         return (np.nan, np.nan)
@@ -187,6 +188,8 @@ def wilson_interval(count: int, total: int, confidence: float) -> Interval:
     """
     if not 0 <= count <= total or total < 1:
         raise ValueError(f"a proportion needs 0 <= count <= total and total >= 1, got {count} of {total}")
+    from scipy.special import ndtri  # slow to import
+
     z = float(ndtri((1 + confidence) / 2))
     share = count / total
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)

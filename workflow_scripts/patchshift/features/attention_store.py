@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.sealed import check_seal_if_any
 
 Float32 = npt.NDArray[np.float32]
 
@@ -58,6 +59,7 @@ class AttentionMaps:
             UserError: if the file is damaged.
         """
         try:
+            check_seal_if_any(path)
             with h5py.File(path, "r") as file:
                 return cls(
                     images=[str(name) for name in file["images"].asstr()[:]],
@@ -66,5 +68,5 @@ class AttentionMaps:
                     others=file["others"][:],
                     undefined=str(file.attrs["undefined"]),
                 )
-        except (OSError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path} holds no whole attention maps ({error}): delete it and run again") from error

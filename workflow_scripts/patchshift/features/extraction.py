@@ -18,10 +18,12 @@ from patchshift.features.backbones import build_backbone
 from patchshift.features.decoding import Batch, ImageBatches, count_workers, decode_in_processes
 from patchshift.features.devices import Maps, choose_device, describe_device
 from patchshift.features.forward import ForwardPass, map_batches
+from patchshift.features.shards import Shard
 from patchshift.features.store import FeatureWriter
-from patchshift.plan.backbone_specs import BackboneSpec
+from patchshift.plan.backbone_specs import NO_FEATURES, NO_WEIGHTS, RANDOM, BackboneSpec
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.pace import Pace
+from patchshift.runtime.provenance import describe
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Extractor:
         num_workers: int | None = None,
     ) -> None:
         chosen = choose_device(device)
-        self.spec = spec
+        self.spec, self.weights_dir = spec, weights_dir
         self.forward = ForwardPass(
             build_backbone(spec, weights_dir=weights_dir), chosen, spec.precision, spec.batch_size
         )
@@ -59,6 +61,21 @@ class Extractor:
         """What a store says of how it was made, beside the spec: the kind of device, and the precision there."""
         return {"device": describe_device(self.forward.device), "precision": self.forward.precision}
 
+    def describe(self, version: str) -> dict[str, Any]:
+        """Provenance of the stores that it makes, but for their images; reads the weight file, so ask once.
+
+        Args:
+            version: of stage `extract_features`.
+        """
+        named = self.weights_dir is not None and self.spec.weights not in (NO_WEIGHTS, RANDOM)
+        return describe(
+            "extract_features",
+            version=version,
+            spec=self.spec.canonical(exclude=NO_FEATURES),
+            inputs={"weights": self.weights_dir / self.spec.weights} if self.weights_dir and named else {},
+            **self.provenance,
+        )
+
     def extract(
         self,
         images: Mapping[str, Path],
@@ -66,6 +83,7 @@ class Extractor:
         *,
         digests: Mapping[str, str] | None = None,
         provenance: Mapping[str, Any],
+        shard: Shard | None = None,
     ) -> None:
         """Write the feature store of some images, in their order.
 
@@ -74,12 +92,13 @@ class Extractor:
             destination: feature store to create (`features.store`).
             digests: image key -> SHA-256 that its file must have; None: not checked.
             provenance: JSON-ready description of spec and inputs, stored as an attribute.
+            shard: of which these are the images, maybe none; None: the store is whole.
 
         Raises:
             UserError: if there are no images, features are not finite, memory is short, or images cannot be used; then
                 one message lists them all. No store is left behind.
         """
-        if not images:
+        if not images and shard is None:
             raise UserError(f"{destination}: there are no images to extract features from")
         files = [(path, digests[key] if digests else None) for key, path in images.items()]
         batches = ImageBatches(files, self.spec.batch_size, self.spec.input_size)
@@ -88,7 +107,9 @@ class Extractor:
             Pace(str(destination), len(files)) as pace,
             atomic_path(destination) as partial,
             self._compute(batches, mistakes) as results,
-            FeatureWriter(partial, list(images), self.spec.input_size, provenance) as writer,
+            FeatureWriter(
+                partial, list(images), self.spec.input_size, provenance, shard.told if shard else None
+            ) as writer,
         ):
             for count, maps in results:
                 if not mistakes:
@@ -105,6 +126,9 @@ class Extractor:
         Once an image is bad there will be no store: the other files are read only to name all the bad ones.
         """
         threads, on_cpu = self.spec.threads, self.forward.device.type == "cpu"
+        if not len(batches):  # of a shard without images
+            yield iter(())
+            return
 
         def compute(batch: Batch) -> tuple[int, Maps]:
             mistakes.extend(batch.mistakes)

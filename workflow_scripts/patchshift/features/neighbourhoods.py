@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from patchshift.features.interpolation import interpolation_matrix
 
@@ -30,6 +29,8 @@ def channel_pooling(source: int, target: int) -> Sparse:
     Returns:
         [target, source] sparse float32.
     """
+    from scipy import sparse  # slow to import, and few representations pool channels
+
     numbers = np.arange(target)
     first, last = numbers * source // target, -(-(numbers + 1) * source // target)
     lengths = last - first

@@ -25,7 +25,8 @@ import numpy.typing as npt
 from patchshift.data.index import find_rows
 from patchshift.errors import UserError
 from patchshift.features.stored_maps import Float16, Float32, StoredMaps
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.sealed import check_seal_if_any
 
 LayerMaps = dict[str, Float32]
 """Layer name -> [n, rows, columns, channels] of a few images, layers in the store's order."""
@@ -50,10 +51,16 @@ class FeatureWriter:
         images: the key of each image, in row order.
         input_size: (height, width) of the network input in pixels.
         provenance: JSON-ready, from `runtime.provenance.describe`.
+        shard: JSON-ready, where it is a part of a store: which one (`features.shards`).
     """
 
     def __init__(
-        self, path: Path, images: Sequence[str], input_size: tuple[int, int], provenance: Mapping[str, Any]
+        self,
+        path: Path,
+        images: Sequence[str],
+        input_size: tuple[int, int],
+        provenance: Mapping[str, Any],
+        shard: Mapping[str, Any] | None = None,
     ) -> None:
         self._closing = ExitStack()
         self._file = self._closing.enter_context(create_hdf5(path))
@@ -62,6 +69,8 @@ class FeatureWriter:
         self._file.create_group("layers", track_order=True)
         self._file.attrs["input_size"] = np.array(input_size, np.int64)
         self._file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
+        if shard is not None:
+            self._file.attrs["shard"] = json.dumps(shard, sort_keys=True)
 
     def write(self, start: int, maps: Mapping[str, Float16]) -> None:
         """Store the maps of images `start` .. `start + n`.
@@ -110,11 +119,13 @@ class FeatureStore:
         images: the key of each image, in row order.
         input_size: (height, width) of the network input in pixels.
         provenance: what `runtime.provenance.describe` recorded.
+        shard: which part of a store it is; None: a whole one.
     """
 
     def __init__(self, path: Path) -> None:
         self._closing = ExitStack()
         try:
+            check_seal_if_any(path)  # whoever reads features records their digest: it is taken now, not later
             self._readers = self._closing.enter_context(ThreadPoolExecutor(READERS))  # they start with the first use
             file = self._closing.enter_context(h5py.File(path, "r"))
             content = self._closing.enter_context(path.open("rb"))
@@ -122,8 +133,9 @@ class FeatureStore:
             height, width = file.attrs["input_size"]
             self.input_size: tuple[int, int] = (int(height), int(width))
             self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+            self.shard: dict[str, Any] | None = json.loads(file.attrs.get("shard", "null"))
             self._maps = {layer: StoredMaps(array, content.fileno()) for layer, array in file["layers"].items()}
-        except (OSError, KeyError, ValueError) as error:
+        except UNREADABLE as error:
             self._closing.close()
             raise UserError(f"{path} is not a whole feature store ({error}): delete it and run again") from error
         self.path = path
@@ -154,8 +166,19 @@ class FeatureStore:
         """
         try:
             return self._maps[layer].read(rows, self._readers)
-        except (OSError, RuntimeError, ValueError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{self.path} is damaged in layer '{layer}' ({error}): delete it and run again") from error
+
+    def copy(self, first: int, stop: int) -> dict[str, Float16]:
+        """Maps of the images `first` .. `stop` as they are stored: layer -> [n, rows, columns, channels] float16.
+
+        Raises:
+            UserError: if the file is damaged there.
+        """
+        try:
+            return {layer: maps.copy(first, stop) for layer, maps in self._maps.items()}
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{self.path} is damaged ({error}): delete it and run again") from error
 
     def select(self, images: Sequence[str]) -> "FeatureRows":
         """The features of the named images, in that order.

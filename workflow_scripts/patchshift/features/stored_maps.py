@@ -57,6 +57,10 @@ class StoredMaps:
         self._array.id.chunk_iter(note)
         return offsets
 
+    def copy(self, first: int, stop: int) -> Float16:
+        """Maps of the images `first` .. `stop` as they are stored."""
+        return np.asarray(self._array[first:stop])
+
     def read(self, rows: npt.NDArray[np.int64], readers: Executor) -> Float32:
         """Maps of the given image rows, in that order: [n, rows, columns, channels] float32.
 

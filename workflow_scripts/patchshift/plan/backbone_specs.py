@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
-from patchshift.plan.base import Deviation, Layers, RelativePath, Spec, Threads
+from patchshift.plan.base import Deviation, Layers, RelativePath, Shards, Spec, Threads
 from patchshift.plan.data_specs import KAGGLE, Address, ArchiveSpec, Checksum
 
 RANDOM = "random"
@@ -97,6 +97,11 @@ class _Backbone(Spec):
         "float32", description="Of the forward pass on CUDA (autocast); on a CPU it is always float32."
     )
     threads: Threads = Field(2, description="Batches computed at a time on a CPU. No reason to make features anew.")
+    shards: Shards = Field(
+        1,
+        description="Jobs that share the images of a target, each a range of whole batches; one more joins what they "
+        "made. Features are the same, byte for byte.",
+    )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -232,7 +237,7 @@ BACKBONE_SOURCES: dict[str, type[BackboneSpec]] = {
 ORIGIN = {"address", "checksum", "mirrors", "licence"}
 """Fields that say where a weight file comes from; features depend on the file alone."""
 
-NO_FEATURES = ORIGIN | {"threads"}
+NO_FEATURES = ORIGIN | {"threads", "shards"}
 """Fields that no feature depends on."""
 
 

@@ -53,10 +53,12 @@ def list_targets(study: Study) -> dict[str, list[Target]]:
 
 
 def list_batches(study: Study) -> list[ExtractionJob]:
-    """The batches of all backbones; a target that would be alone in one is in none."""
+    """The batches of all backbones; a target that would be alone in one is in none, nor one that has shards."""
     size = study.config.batch_categories
     found = []
     for backbone, targets in list_targets(study).items():
+        if study.catalog.backbones[backbone].shards > 1:
+            continue
         parts = [tuple(targets[start : start + size]) for start in range(0, len(targets), size)]
         found += [ExtractionJob(backbone, number, part) for number, part in enumerate(parts) if len(part) > 1]
     return found

@@ -4,11 +4,12 @@ Field descriptions are the text of docs/config.md; docs/protocol.md states each 
 Tested in tests/plan/test_specs.py.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from patchshift.plan.base import Distinct, Name, RelativePath, Share, Spec, Threads
+from patchshift.plan.base import Distinct, Name, RelativePath, Shards, Share, Spec, Threads
 from patchshift.plan.compat import Compat, fill_in
 from patchshift.plan.representation_specs import ReductionSpec, RepresentationSpec
 from patchshift.plan.sampling_specs import IndexSpec, SamplerSpec, Size
@@ -62,6 +63,12 @@ class _MemoryBank(_Detector):
         description="Memory for training patches, in MB. Where they need more, a greedy sampler chooses from shards of "
         "that size and then from what it chose (docs/protocol.md).",
     )
+    shards: Shards = Field(
+        1,
+        description="Jobs that share the choice of a greedy sampler (one start): each chooses from a range of the "
+        "training images, one more from what they chose (docs/protocol.md). 1: one job, in shards that `memory_mb` "
+        "allows.",
+    )
 
     @model_validator(mode="after")
     def _reweighting_has_what_it_needs(self) -> "_MemoryBank":
@@ -73,6 +80,17 @@ class _MemoryBank(_Detector):
             raise ValueError("reweight_neighbours (Eq. 7) needs the vectors, which index 'ivf_pq' does not keep")
         return self
 
+    @model_validator(mode="after")
+    def _shards_are_chosen_from_greedily(self) -> "_MemoryBank":
+        sampler: SamplerSpec = self.sampler  # type: ignore[attr-defined]
+        if self.shards > 1 and (sampler.method != "greedy" or sampler.starts > 1):
+            starts = f" with {sampler.starts} starts" if sampler.starts > 1 else ""
+            raise ValueError(
+                f"shards: only sampler 'greedy' with one start chooses from shards, not '{sampler.method}'{starts}: "
+                "remove shards, or choose that sampler"
+            )
+        return self
+
 
 class PatchCoreSpec(_MemoryBank):
     """Distance to the nearest training patches that a memory bank keeps (Roth et al. 2022)."""
@@ -82,7 +100,7 @@ class PatchCoreSpec(_MemoryBank):
         None,
         description="Settings of a reference implementation: the published code (`official`), `anomalib`, or "
         "`anomalydino`. Beside it can be set: `share` or `count` of the sampler, if the preset's sampler takes one, "
-        "`representation.layers`, `index`, `foreground`, `turned`, `memory_mb`, `chunk_mb` and `threads` "
+        "`representation.layers`, `index`, `foreground`, `turned`, `memory_mb`, `shards`, `chunk_mb` and `threads` "
         "(docs/protocol.md).",
     )
     sampler: SamplerSpec = Field(SamplerSpec(share=0.02), description="Patches that the memory bank keeps.")
@@ -144,6 +162,15 @@ class PatchCoreDualSpec(_MemoryBank):
 
 class _WithoutNeighbours(_Detector):
     """A detector that keeps a distribution instead of training patches."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_shards(cls, settings: Any) -> Any:
+        if isinstance(settings, Mapping) and "shards" in settings:
+            raise ValueError(
+                "shards divide the choice of a memory bank, but this method keeps no patches: remove shards"
+            )
+        return settings
 
     @model_validator(mode="after")
     def _has_no_neighbours(self) -> "_WithoutNeighbours":

@@ -4,6 +4,7 @@ Tested in tests/plan/test_exhibits.py.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 from patchshift.plan import inspections
 from patchshift.plan.cells import CLEAN, POOLS, Target
@@ -52,12 +53,11 @@ def list_galleries(study: Study) -> list[tuple[str, str]]:
 
 def gallery_domains(study: Study, dataset: str, category: str) -> list[str]:
     """Clean, and the shifts and views that the study uses a category in, in the catalog's order."""
-    cells = study.all_cells()
-    targets = {each for cell in cells for each in (*cell.bank.fitted_on, cell.target, *cell.calibrated_on)}
     shifted = [name for name, spec in study.catalog.domains.items() if spec.kind in ("shift", "view")]
-    return [CLEAN, *(name for name in shifted if Target(dataset, category, name) in targets)]
+    return [CLEAN, *(name for name in shifted if Target(dataset, category, name) in study.used_targets)]
 
 
+@lru_cache(maxsize=1)  # each of the jobs that make them asks how many there are
 def list_made_domains(study: Study) -> list[Target]:
     """The shifts and views that the study uses, and the turned training images of its banks."""
     pairs = list_galleries(study)
@@ -69,6 +69,11 @@ def list_made_domains(study: Study) -> list[Target]:
         for domain in turned_domains(study, bank.detector)
     ]
     return [*shown, *dict.fromkeys(turned)]
+
+
+def count_workers(study: Study, cores: int | None) -> int:
+    """Processes that make one domain: its part of the cores; a few where jobs run elsewhere and `cores` is None."""
+    return 4 if cores is None else max(1, cores // max(1, len(list_made_domains(study))))
 
 
 def card_categories(study: Study, dataset: str) -> list[str]:

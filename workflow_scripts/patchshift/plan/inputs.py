@@ -13,7 +13,7 @@ from patchshift.plan.weights import weight_file, weight_name, weight_receipt, we
 
 Jobs = Iterable[tuple[str, Mapping[str, str]]]
 
-FORWARD = ("extract_features", "trace_attention")
+FORWARD = ("extract_features", "extract_shard", "trace_attention")
 """Rules that pass images through a backbone."""
 TARGET = ("dataset", "category", "domain")
 

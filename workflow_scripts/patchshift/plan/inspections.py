@@ -21,7 +21,7 @@ from patchshift.plan.inspection_specs import Images, InspectionSpec, Maps, Patch
 from patchshift.plan.study import Study
 
 Confidence = Annotated[float, Field(gt=0, lt=1)]
-UNTRACED = {"batch_size", "precision"}
+UNTRACED = {"batch_size", "precision", "shards"}
 """Settings of a backbone that its attention does not depend on: images are traced one at a time, in float32."""
 
 

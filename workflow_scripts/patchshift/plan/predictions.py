@@ -13,7 +13,7 @@ from patchshift.plan.study import Study
 
 def export_spec(study: Study, backbone: str) -> str:
     """A backbone with the addresses of its weights: what an exported model says of it."""
-    return study.catalog.backbones[backbone].canonical(exclude={"threads"})
+    return study.catalog.backbones[backbone].canonical(exclude={"threads", "shards"})
 
 
 def predicted_folder(study: Study) -> Path:

@@ -3,6 +3,9 @@
 Snakemake sees that a rule changed, not that a module did. Stages up to the scores carry a version bumped by hand when
 their results change: they are costly, or costly ones follow them. The cheap stages behind the scores carry a
 fingerprint of their sources, so that they follow every edit.
+
+Shards of features and of banks are deleted once they are joined, so a number of theirs runs nothing by itself. Their
+results are those of `extract_features` and of `fit_detector`, whose numbers count: raise these.
 """
 
 import hashlib
@@ -22,8 +25,12 @@ VERSIONS = {
     "crop_defects": 1,
     "synthesize_defects": 1,
     "extract_features": 3,
+    "extract_shard": 1,
+    "merge_features": 1,
     "trace_attention": 1,
     "fit_detector": 6,
+    "fit_representation": 1,
+    "choose_shard": 1,
     "import_scores": 1,
     "score_images": 3,
 }

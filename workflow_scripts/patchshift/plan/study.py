@@ -11,7 +11,7 @@ from patchshift.errors import UserError
 from patchshift.plan.backbone_specs import NO_FEATURES
 from patchshift.plan.base import Name, RelativePath, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
-from patchshift.plan.cells import POOLS, Cell
+from patchshift.plan.cells import POOLS, Cell, Target
 from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
 from patchshift.plan.deliverable_specs import DeliverableSpec
 from patchshift.plan.detector_specs import ExternalSpec, FittedSpec
@@ -52,7 +52,10 @@ class StudyConfig(Spec):
         "read from is always there. No reason to run anything again.",
     )
     batch_categories: int = Field(
-        1, ge=1, description="Targets that one job extracts with one loaded backbone (docs/backbones.md)."
+        1,
+        ge=1,
+        description="Targets that one job extracts with one loaded backbone (docs/backbones.md); not those of a "
+        "backbone that has `shards`.",
     )
     inspection: InspectionSpec | None = Field(None, description="Look inside the features; default: no.")
     analysis: AnalysisSpec = Field(AnalysisSpec(), description="What analyses show.")
@@ -119,9 +122,19 @@ class Study:
         """Experiment -> its cells."""
         return self.plan.cells()
 
+    @cached_property
+    def _each_once(self) -> tuple[Cell, ...]:
+        return tuple(dict.fromkeys(cell for cells in self.cells.values() for cell in cells))
+
     def all_cells(self) -> list[Cell]:
         """The cells of all experiments, each once."""
-        return list(dict.fromkeys(cell for cells in self.cells.values() for cell in cells))
+        return list(self._each_once)
+
+    @cached_property
+    def used_targets(self) -> frozenset[Target]:
+        """What banks are fitted on, scored on and calibrated on."""
+        cells = self._each_once
+        return frozenset(each for cell in cells for each in (*cell.bank.fitted_on, cell.target, *cell.calibrated_on))
 
     def constraint(self, kind: str) -> str:
         """A regular expression that matches exactly the ids of one kind."""
@@ -205,7 +218,7 @@ class Study:
         return self.catalog.domains[domain].canonical()
 
     def backbone_spec(self, backbone: str) -> str:
-        """What features depend on; not the threads, each of which computes batches of its own."""
+        """What features depend on; not the threads and shards, each of which computes batches of its own."""
         return self.catalog.backbones[backbone].canonical(exclude=NO_FEATURES)
 
     def fit_spec(self, detector: str) -> str:

@@ -47,6 +47,13 @@ def fit_memory(study: Study, detector: str) -> int:
     return OTHER_MB
 
 
+def representation_memory(study: Study, detector: str) -> int:
+    """Memory of the job that fits what the shards of a memory bank share, in MB."""
+    spec = study.catalog.detectors[detector]
+    assert isinstance(spec, PatchCoreSpec | PatchCoreDualSpec)  # others have no shards
+    return spec.chunk_mb + BESIDE_MB
+
+
 def is_fitted(study: Study, detector: str) -> bool:
     """Whether a detector has a bank; scores of others are read from files."""
     return not isinstance(study.catalog.detectors[detector], ExternalSpec)

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from patchshift.plan.cells import Cell
+from patchshift.plan.sharding import find_whole
 from patchshift.report.tables import COUNTS, DECISION_KEYS, SIZES, row_keys
 from patchshift.report.timings import BENCHMARKS, LOGS, fit_seconds, read_scoring_pace
 from patchshift.runtime.files import read_json
@@ -34,7 +35,7 @@ def experiment_costs(
         An empty frame if there are no cells.
     """
     rows: dict[tuple[object, ...], dict[str, Any]] = {}
-    passes = {path: pace for log in _extraction_logs(logs) for path, pace in read_passes(log).items()}
+    passes = _read_passes(logs)
     for cell in cells:
         baseline = baseline or cell.bank.detector
         keys = {key: value for key, value in row_keys(cell).items() if key not in DECISION_KEYS}
@@ -84,7 +85,21 @@ def _times(cell: Cell, passes: dict[str, tuple[int, float]], logs: Path) -> dict
     }
 
 
-def _extraction_logs(logs: Path) -> Iterable[str]:
-    """Oldest first, so that of two passes over the same images the later one counts."""
-    paths = sorted((logs / "extract_features").rglob("*.log"), key=lambda path: path.stat().st_mtime)
-    return (path.read_text(encoding="utf-8", errors="replace") for path in paths)
+def _read_passes(logs: Path) -> dict[str, tuple[int, float]]:
+    """Path of each store -> its images, and the seconds that they took, of shards added up.
+
+    The oldest logs first, so that of two passes over the same images the later one counts.
+    """
+    found = [path for stage in ("extract_features", "extract_shard") for path in (logs / stage).rglob("*.log")]
+    passes: dict[str, tuple[int, float]] = {}
+    parts: dict[tuple[str, int], dict[str, tuple[int, float]]] = {}
+    for log in sorted(found, key=lambda path: path.stat().st_mtime):
+        for path, pace in read_passes(log.read_text(encoding="utf-8", errors="replace")).items():
+            whole = find_whole(path)
+            if whole is None:
+                passes[path] = pace
+                continue
+            shards = parts.setdefault(whole, {})
+            shards[path] = pace
+            passes[whole[0]] = sum(images for images, _ in shards.values()), sum(each for _, each in shards.values())
+    return passes

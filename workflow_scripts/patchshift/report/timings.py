@@ -13,12 +13,16 @@ import pandas as pd
 from patchshift.detectors.pace import ScoringPace, read_pace
 from patchshift.plan.cells import Cell
 from patchshift.runtime.files import read_json
+from patchshift.runtime.provenance import read_provenance
 
 BENCHMARKS = Path("results/benchmarks")
 LOGS = Path("results/logs")
 
 MAKING = ("synthesize_shift", "synthesize_defects", "turn_images", "crop_defects")
 """The stages that make a domain's images; one at most made those of a domain, and left a benchmark."""
+
+Job = tuple[str, str]
+"""Stage and artifact."""
 
 COLUMNS = [
     *("stage", "artifact", "seconds", "cpu_seconds", "peak_memory_mb"),
@@ -43,7 +47,7 @@ def timings(
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for cell in cells:
-        for stage, name in _jobs(cell):
+        for stage, name in _jobs(cell, benchmarks):
             artifact = (batches or {}).get(name, name)
             if (stage, artifact) in found:
                 continue
@@ -61,8 +65,11 @@ def timings(
 
 
 def fit_seconds(cell: Cell, benchmarks: Path = BENCHMARKS) -> float:
-    """Wall time of the job that fitted a cell's bank, start of Python included; NaN where it is not known."""
-    return float(_read_benchmark(benchmarks, "fit_detector", cell.bank.path).get("seconds", "nan"))
+    """Wall time of the jobs that fitted a cell's bank, start of Python included, several where it is chosen in shards;
+    NaN where it is not known.
+    """
+    jobs = _fitting(cell)
+    return sum(float(_read_benchmark(benchmarks, stage, name).get("seconds", "nan")) for stage, name in jobs)
 
 
 def read_scoring_pace(artifact: str, logs: Path = LOGS) -> ScoringPace | None:
@@ -79,16 +86,41 @@ def _read_benchmark(benchmarks: Path, stage: str, artifact: str) -> dict[str, An
     return {"seconds": figures["s"], "cpu_seconds": figures["cpu_time"], "peak_memory_mb": figures["max_rss"]}
 
 
-def _jobs(cell: Cell) -> list[tuple[str, str]]:
+def _fitting(cell: Cell) -> list[Job]:
+    """The jobs that fitted a cell's bank: as many as its file says; shards leave none."""
+    path = Path(f"results/banks/{cell.bank.path}.h5")
+    spec = read_provenance(path).get("spec") if path.is_file() else None
+    count = spec.get("shards", 1) if isinstance(spec, dict) else 1
+    shards = [("choose_shard", f"{cell.bank.path}.shards/{number}of{count}") for number in range(1, count + 1)]
+    return [
+        *([("fit_representation", cell.bank.path), *shards] if count > 1 else []),
+        ("fit_detector", cell.bank.path),
+    ]
+
+
+def _extracting(name: str, benchmarks: Path) -> list[Job]:
+    """The jobs that made a feature store: one, or those that shared its images the last time, and one that joined."""
+    whole, joined = (benchmarks / stage / f"{name}.tsv" for stage in ("extract_features", "merge_features"))
+    if not joined.is_file() or (whole.is_file() and whole.stat().st_mtime > joined.stat().st_mtime):
+        return [("extract_features", name)]
+    folder = benchmarks / "extract_shard" / f"{name}.shards"
+    newest = max(folder.glob("*of*.tsv"), key=lambda path: path.stat().st_mtime, default=None)
+    count = int(newest.stem.partition("of")[2]) if newest else 0
+    shards = [("extract_shard", f"{name}.shards/{number}of{count}") for number in range(1, count + 1)]
+    return [*shards, ("merge_features", name)]
+
+
+def _jobs(cell: Cell, benchmarks: Path) -> list[Job]:
     """The costly and the repeated jobs that a cell's results come from: stage and artifact."""
     bank, target, calibration = cell.bank, cell.target.path, cell.calibration.path
     scored = list(dict.fromkeys(place.path for place in (cell.target, *cell.calibrated_on)))
     places = list(dict.fromkeys([*scored, *(place.path for place in bank.fitted_on)]))
-    fitting = [*(("extract_features", f"{place}/{bank.backbone}") for place in places), ("fit_detector", bank.path)]
+    features = [job for place in places for job in _extracting(f"{place}/{bank.backbone}", benchmarks)]
+    fitting = [*features, *_fitting(cell)] if bank.is_fitted else []
     scoring = "score_images" if bank.is_fitted else "import_scores"
     return [
         *((stage, place) for place in places for stage in MAKING),
-        *(fitting if bank.is_fitted else []),
+        *fitting,
         ("pack_images", target),
         *((scoring, f"{bank.path}/on/{place}") for place in scored),
         ("calibrate_threshold", f"{bank.path}/from/{calibration}/{cell.threshold}"),

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ REMEDIES = {
     errno.EEXIST: "a file stands where a folder must be: choose another folder",
     errno.ENOTDIR: "a file stands where a folder must be: choose another folder",
 }
+
+SEAL = "seal"
+"""Key of the digest in a JSON artifact."""
 
 
 def explain_write_failure(path: Path, error: BaseException) -> UserError | None:
@@ -45,12 +48,15 @@ def _renamed_when_whole(final: Path) -> Iterator[Path]:
     partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)  # of an earlier process of this number
         for stale in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
-            remove(stale)
+            with suppress(FileNotFoundError):  # its writer gave up
+                remove(stale.replace(partial))  # renamed first: who still adds files to a folder would keep it
         yield partial
         partial.replace(final)
     except BaseException as error:
-        remove(partial)
+        with suppress(OSError):  # on a disk that went read-only; the error that led here is the one to tell
+            remove(partial)
         if explained := explain_write_failure(final, error):
             raise explained from error
         raise
@@ -74,8 +80,42 @@ def atomic_directory(final: Path) -> Iterator[Path]:
     """Like `atomic_path`, for a whole new folder; an existing `final` is replaced."""
     with _renamed_when_whole(final) as partial:
         partial.mkdir()
-        yield partial
+        with _opened(partial) as made:
+            yield partial
+            if not os.path.samestat(os.fstat(made), partial.stat()):  # cleared away, and half of it written again
+                raise FileNotFoundError(errno.ENOENT, "another process makes this folder now", str(final))
         remove(final)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A descriptor of a folder; while it is open, no other folder can have its number."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path, pattern: str) -> None:
+    """Remove what killed processes of this machine were writing in a folder, of files whose names fit a pattern.
+
+    For names that are never written twice; of the others the next writer removes it.
+    """
+    for partial in folder.glob(f".{pattern}.*.partial"):
+        number = partial.name.split(".")[-2]
+        if number.isdigit() and not _is_running(int(number)):
+            remove(partial)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def remove(path: Path) -> None:
@@ -93,20 +133,35 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write canonical, readable JSON atomically: sorted keys, no NaN, a final newline."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write canonical, readable JSON atomically: sorted keys, no NaN, a final newline.
+
+    What says how it was made (`provenance`) also gets a `seal`: the digest of all the rest.
+    """
+    if isinstance(content, dict) and "provenance" in content:
+        content = json.loads(_format(content))  # keys as they will be read
+        content[SEAL] = digest_bytes(_format(content).encode())
+    write_text(path, _format(content))
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON artifact.
+    """Read a JSON artifact; its seal, if it has one, is compared and left out.
 
     Raises:
-        UserError: if the file is not JSON; it names the file and how to rebuild it.
+        UserError: if the file is not JSON, or not what was written; it names the file and how to rebuild it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and SEAL in content:
+            seal = content.pop(SEAL)
+            if seal != digest_bytes(_format(content).encode()):
+                raise ValueError("its content is not what was written: damaged, or edited")
+    except (ValueError, RecursionError) as error:  # no text, no JSON, NaN, nested without end
         raise UserError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from error
+    return content
+
+
+def _format(content: Any) -> str:
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def digest_bytes(content: bytes) -> str:

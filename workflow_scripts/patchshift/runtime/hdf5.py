@@ -2,6 +2,8 @@
 
 HDF5 keeps much of a file in memory until it is closed, and where closing fails (a full disk) it crashes the process,
 before anyone can say why. So it writes through a file that never fails and remembers the first error instead.
+
+What is written ends with a seal (`runtime.sealed`): the digest that tells whether a byte of it changed since.
 Tested in tests/runtime/test_hdf5.py.
 """
 
@@ -12,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+
+from patchshift.runtime.sealed import seal
+
+UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError)
+"""What h5py raises where a file is not whole, or holds something else than is looked for."""
 
 
 class _Recorder(io.FileIO):
@@ -39,7 +46,7 @@ class _Recorder(io.FileIO):
 
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file for writing; use inside `runtime.files.atomic_path`.
+    """A new HDF5 file for writing, sealed after the block; use inside `runtime.files.atomic_path`.
 
     Raises:
         OSError: the operating system's reason, after the block, where the file could not be written as a whole.
@@ -51,3 +58,4 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
         finally:
             if recorder.error:
                 raise recorder.error
+    seal(path)

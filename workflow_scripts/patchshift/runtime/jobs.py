@@ -11,6 +11,7 @@ from typing import Any
 
 from patchshift.plan import Study
 from patchshift.plan.batches import EXTRACTION, list_batches
+from patchshift.plan.sharding import FOLDER
 
 MOST_LISTED = 3
 """Lines below an error's first one that are told with it."""
@@ -69,9 +70,11 @@ class Job:
         return any(line.startswith((MISTAKE, TRACEBACK)) for text in texts for line in text.splitlines())
 
     def inputs_of(self, output: str) -> list[str]:
-        """The paths that one of its outputs is made from: in a batch, the images of that target alone."""
+        """The paths that one of its outputs is made from: in a batch, the images of that target alone; no shards, of
+        which the whole bears no trace.
+        """
         if self.stage != EXTRACTION or len(self.outputs) == 1:
-            return sorted({path for paths in self.inputs.values() for path in paths})
+            return sorted({path for paths in self.inputs.values() for path in paths if FOLDER not in path})
         place = list(self.outputs).index(output)
         own = [paths if len(paths) != len(self.outputs) else [paths[place]] for paths in self.inputs.values()]
         return sorted({path for paths in own for path in paths})

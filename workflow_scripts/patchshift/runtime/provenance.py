@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from patchshift.errors import UserError
-from patchshift.runtime.files import digest_file, read_json
+from patchshift.plan.stages import stage_version
+from patchshift.runtime.files import digest_file, read_json, write_json
+from patchshift.runtime.sealed import digest_sealed
 
 LIBRARIES = {  # imported name -> distribution
     "PIL": "pillow",
@@ -39,13 +41,16 @@ def describe(
         inputs: role -> file or files read; only the digests of their content are kept.
         spec: canonical JSON of the sub-config the stage used.
         more: further fields, e.g. `seed=0`.
+
+    Raises:
+        UserError: if an input is not there, or is an HDF5 artifact that is not what was written.
     """
     return {
         "stage": stage,
         "version": version,
         "spec": json.loads(spec),
         "inputs": {
-            role: [digest_file(path) for path in files] if isinstance(files, list) else digest_file(files)
+            role: [_digest_input(path) for path in files] if isinstance(files, list) else _digest_input(files)
             for role, files in sorted(inputs.items())
         },
         "libraries": {
@@ -57,22 +62,63 @@ def describe(
     }
 
 
+def _digest_input(path: Path) -> str:
+    """The digest of an input; as all of it is read, its seal is checked as well."""
+    if path.suffix != ".h5" or not path.exists():
+        return digest_file(path)
+    try:
+        return digest_sealed(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from error
+
+
+NOTE = ".provenance.json"
+"""What folders and tables say of themselves: this file in a folder, `.{name}.provenance.json` beside a table.
+
+Snakemake does not know of it and no digest covers it, so it makes nothing anew.
+"""
+
+
+def note_origin(artifact: Path, stage: str, *, spec: str, **inputs: Path) -> None:
+    """Write beside a table, or into a folder that is there, how it was made by the code that is running.
+
+    Of a table before it is written: a job that is killed between the two leaves no table that says nothing.
+
+    Args:
+        artifact: a folder, or the table that is written next.
+        stage: the rule's name.
+        spec: canonical JSON of the sub-config the stage used.
+        inputs: role -> file read.
+    """
+    described = describe(stage, version=stage_version(stage), spec=spec, inputs=inputs)
+    write_json(_find_note(artifact), {"provenance": described})
+
+
+def _find_note(artifact: Path) -> Path:
+    return artifact / NOTE if artifact.is_dir() else artifact.with_name(f".{artifact.name}{NOTE}")
+
+
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What an artifact says about itself; empty where it says nothing, or is no HDF5 and no JSON file.
+    """What an artifact says about itself, in it, or of a table and a folder in a note; empty where it says nothing.
 
     Raises:
         UserError: if the file is damaged.
     """
+    if path.is_dir() or path.suffix == ".csv":
+        note = _find_note(path)
+        return read_provenance(note) if note.is_file() else {}
     if path.suffix == ".json":
         content = read_json(path)
         found = content.get("provenance") if isinstance(content, dict) else None
     elif path.suffix == ".h5":
         import h5py  # not above: Snakemake's handlers read few files, or none
 
+        from patchshift.runtime.hdf5 import UNREADABLE
+
         try:
             with h5py.File(path, "r") as file:
                 found = json.loads(file.attrs.get("provenance", "{}"))
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from error
     else:
         found = None

@@ -15,7 +15,8 @@ from typing import Any
 from patchshift.errors import UserError
 from patchshift.plan import Study, licences_to_show, missing_inputs, record_ids
 from patchshift.plan.inputs import FORWARD
-from patchshift.runtime.files import write_json, write_text
+from patchshift.runtime.clock import date_back
+from patchshift.runtime.files import remove_leftovers, write_json, write_text
 from patchshift.runtime.jobs import Job, excuse_stopped, find_behind, is_stopped
 from patchshift.runtime.manifest import update_manifest
 from patchshift.runtime.pace import count_images
@@ -29,7 +30,9 @@ VERSIONS = ("patchshift", "snakemake", *LIBRARIES.values(), "matplotlib", "panda
 """The distributions whose versions the summary tells, where they are installed."""
 
 
-def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: Path) -> None:
+def start_run(
+    study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: Path, inputs: Iterable[str] = ()
+) -> None:
     """Refuse a run that lacks what only the user can bring; record the ids that the study adds, and that it runs.
 
     A run that is killed leaves `running` in its summary, in place of what the run before it was.
@@ -38,6 +41,7 @@ def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: 
         study: what is to run.
         jobs: rule and wildcards of each job that is to run.
         log: Snakemake's log of this run.
+        inputs: paths of what these jobs read.
 
     Raises:
         UserError: naming all folders and files that are missing, or a results folder that cannot be written.
@@ -49,8 +53,9 @@ def start_run(study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: 
         finish_run(study, log, failed=True, reason=str(refusal))
         raise refusal
     record_ids(study, write_json)
+    remove_leftovers(Path(study.folder), "run_*.log")
     _write_summary(study, _start_of(log), "running", [], {}, None)
-    for line in licences_to_show(study, jobs):
+    for line in filter(None, (*licences_to_show(study, jobs), date_back(inputs))):
         print(line, file=sys.stderr)
 
 
@@ -79,7 +84,8 @@ def finish_run(study: Study, log: Path, *, failed: bool, jobs: Sequence[Job] = (
     for name in (f"run_{started:%Y%m%d_%H%M%S}.log", "run.log"):
         write_text(folder / name, told)
     artifacts = update_manifest(folder / "manifest.json", jobs)
-    write_text(folder / "rules.csv", sum_up_rules(artifacts.values()))
+    deleted = [{"stage": job.stage, "benchmark": job.benchmark} for job in jobs]  # what was made for others alone
+    write_text(folder / "rules.csv", sum_up_rules([*artifacts.values(), *deleted]))
     status = "interrupted" if interrupted else "failed" if failed else "finished"
     summary = _write_summary(study, started, status, jobs, artifacts, reason)
     if failed:

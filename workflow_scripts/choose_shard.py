@@ -1,0 +1,57 @@
+"""Choose vectors for a bank from a range of its training images: one of several jobs that share the choice."""
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from patchshift.detectors.shard_files import (
+    describe_fit,
+    describe_shard,
+    read_prepared,
+    tell_picks,
+    tell_prepared,
+    write_picks,
+)
+from patchshift.detectors.sharding import choose_shard
+from patchshift.detectors.training import open_training
+from patchshift.plan.detector_specs import DETECTOR
+from patchshift.runtime.script import run_script
+from patchshift.runtime.threads import limit_threads
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", nargs="+", required=True, help="categories (dataset/category)")
+    parser.add_argument("--features", type=Path, nargs="+", required=True, help="their feature stores (HDF5)")
+    parser.add_argument("--splits", type=Path, nargs="+", required=True, help="their splits (CSV)")
+    parser.add_argument("--turned", type=Path, nargs="+", default=[], help="stores of turned images, by category")
+    parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--stage", required=True, help="stage version")
+    parser.add_argument("--shard", type=int, required=True, help="which shard, from 1, of those of the spec")
+    parser.add_argument("--shards", type=int, required=True, help="how many there are")
+    parser.add_argument("--representation", type=Path, required=True, help="what shards share (HDF5)")
+    parser.add_argument("--representation-stage", required=True, help="stage version of fit_representation")
+    parser.add_argument("--picks", type=Path, required=True, help="file to write (HDF5)")
+    args = parser.parse_args(argv)
+    if args.shards != args.spec.shards:
+        parser.error(f"the spec has shards: {args.spec.shards}, not {args.shards}")
+    if not 1 <= args.shard <= args.shards:
+        parser.error(f"there is no shard {args.shard} of {args.shards}: they are numbered from 1")
+
+    limit_threads(args.spec.threads)  # as fit_detector does
+    spec, inputs = args.spec, {name: getattr(args, name) for name in ("features", "splits", "turned")}
+    with ExitStack() as stack:
+        training = open_training(stack, members=args.members, **inputs)
+        fit = describe_fit(spec, training, args.seed)
+        prepared = read_prepared(args.representation, spec, tell_prepared(fit, args.representation_stage))
+        told = tell_picks(fit, args.stage, args.representation) | {"shard": describe_shard(args.shard, args.shards)}
+        limits = {"memory_mb": spec.memory_mb, "members": training.members, "member_of": training.member_of}
+        source = prepared.open_patches(spec, training.features)
+        picks = choose_shard(spec.sampler, source, shard=args.shard - 1, count=args.shards, seed=args.seed, **limits)
+        write_picks(args.picks, picks, told)
+
+
+if __name__ == "__main__":
+    run_script(main)
