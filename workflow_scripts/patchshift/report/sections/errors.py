@@ -16,8 +16,9 @@ from patchshift.report.analyses.failures import read_table, row_names
 from patchshift.report.analyses.shown import explain_shown, is_recommended, name_condition, select_shown
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, MISSED
+from patchshift.report.conditions import setup_of
 from patchshift.report.grammar import agree, count
-from patchshift.report.labels import category_labels, group_labels
+from patchshift.report.labels import category_labels
 from patchshift.report.pairing import Share
 from patchshift.report.results import Value, as_value
 from patchshift.report.sections.defect_groups import (
@@ -29,7 +30,7 @@ from patchshift.report.sections.defect_groups import (
     tell_types,
 )
 from patchshift.report.tables import row_keys
-from patchshift.report.wording import join_words
+from patchshift.report.wording import join_words, name_setup
 
 SHOWN = 12
 """Rows of a table on the page; the CSV has the others."""
@@ -112,7 +113,7 @@ def describe_errors(data: StudyData, experiment: str) -> ErrorsSection | None:
     types = [group for group in groups if group.row["by"] == DEFECT]
     rows = sorted((_as_row(group, confidence) for group in types), key=lambda row: row.found.value)
     shared, alpha = _count_shared(data, experiment, cells), find_level(confidence)
-    name = group_labels([row_keys(cell) for cell in cells])[0]
+    name = name_setup(setup_of(cells[0]))
     names = ("failures.csv", "defects.csv", "failure_factors.csv", "co_failures.csv")
     folder = data.experiment_folder(experiment).relative_to(data.folder)
     return ErrorsSection(
