@@ -57,10 +57,12 @@
 
   choose("setup-a", seen.other);
   seen.turned = {chosen: find("setup-b").value, others: options("setup-b").map(([value]) => value)};
+  seen.offered = {};
   seen.shifted = {};
   for (const [value, name, experiment] of seen.setups) {
     choose("setup-a", value);
     choose("category", "*");
+    seen.offered[value] = options("setup-b").map(([other]) => other);
     seen.shifted[value] = {...read("a"), name, experiment};
   }
   find("opacity").value = 0;
@@ -87,6 +89,13 @@
   }
   seen.restored = rows() === before;
   seen.unsortable = [...document.querySelectorAll(".wide > table")].filter(each => each.tBodies[0]?.rows.length > 1 && !each.querySelector("button.sorts")).length;
+
+  const folded = () => document.querySelectorAll("details:not([open])").length;
+  seen.folded = [folded()];
+  for (const moment of ["beforeprint", "afterprint"]) {
+    dispatchEvent(new Event(moment));
+    seen.folded.push(folded());
+  }
 
   seen.requests = performance.getEntriesByType("resource").map(each => each.name).filter(name => !name.startsWith("data:"));
   seen.problems = [...problems];

@@ -25,9 +25,9 @@ def test_failures_come_first_and_worst_first():
     assert chosen["False alarms"] == [5, 6]
 
 
-def test_best_are_the_clearest_of_different_defects():
+def test_best_are_the_highest_scored_of_different_defects():
     chosen = select_cases(images([1, 1, 1, 1, 50, 8, 40, 7], [0], 0.5), 4)
-    assert chosen["Clearest defects"][:2] == [4, 5]
+    assert chosen["Defects with the highest scores"][:2] == [4, 5]
 
 
 def test_no_image_stands_under_two_headings():

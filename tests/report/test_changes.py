@@ -1,8 +1,9 @@
 import pytest
 
+from patchshift.evaluation.rates import estimate_rates
 from patchshift.report.analyses.robustness import COLUMNS
 from patchshift.report.results import Value
-from patchshift.report.sections.changes import read_estimate, show_range, turn, word_domain
+from patchshift.report.sections.changes import read_estimate, show_range, turn, word_domain, word_share
 
 
 def say(rows, categories):
@@ -32,12 +33,12 @@ def test_changes_are_told_with_their_sign_and_both_sides_of_a_threshold():
         specificity_recovery_relative=0.975,
     )  # fmt: skip
     assert say([none, recalibrated, made("adapted", 0)], 2) == (
-        "Used as it is, image AUROC falls by 0.21 (0.16 to 0.26), 43 % of what it was above chance; "
+        "Used as it is, image AUROC falls by 0.21 (0.16 to 0.26), 43 % (38 to 48) of what it was above chance; "
         "F1 falls by 0.10 (0.05 to 0.15) to 0.62, not told from its floor of 0.600; "
         "misses fall by 7 of 100 (2 to 12); "
         "false alarms rise by 80 of 100 (75 to 85). "
         "With a threshold from shifted images instead, misses rise by 38 of 100 (33 to 43); "
-        "false alarms fall by 78 of 100 (73 to 83), 98 % of what the shift cost."
+        "false alarms fall by 78 of 100 (73 to 83), 98 % (92 to 102) of what the shift cost."
     )
 
 
@@ -69,9 +70,39 @@ def test_what_stands_alone_is_measured_against_the_reference_domain():
     adapted = made("adapted", 1, image_auroc_loss=0.2, image_auroc_loss_above_chance=0.5)
     assert say([made("no adaptation", 0), made("recalibrated", 0), adapted], 2) == (
         "With bank and threshold from shifted images (measured on 1 of 2 categories), image AUROC falls by 0.20 "
-        "(0.15 to 0.25), 50 % of what it was above chance."
+        "(0.15 to 0.25), 50 % (45 to 55) of what it was above chance."
     )
     assert say([made("adapted", 0)], 2) == ""
+
+
+def test_a_share_without_an_interval_is_not_said():
+    none = made("no adaptation", image_auroc_loss=0.2) | {"image_auroc_loss_above_chance": "0.5"}
+    assert say([none], 2) == "Used as it is, image AUROC falls by 0.20 (0.15 to 0.25)."
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (Value(0.84, 0.712, 0.958), ", 84 % (71 to 96) of what the shift cost"),
+        (Value(1.0, 0.81, 1.21), ", 100 % (81 to 121) of what the shift cost"),
+        (Value(1.08, 0.94, 1.31), ", not told from all that the shift cost (94 to 131 % of it)"),
+        (Value(1.2, 1.04, 1.4), ", more than the shift cost: 120 % (104 to 140) of it"),
+        (Value(1.08), ""),
+        (Value(None), ""),
+    ],
+)
+def test_more_than_all_is_said_only_where_the_interval_says_so(share, said):
+    assert word_share(share, "the shift cost") == said
+
+
+def test_no_change_of_rates_is_said_as_if_it_were_certain():
+    """All of twenty images: Newcombe's interval, where that of equal resamples would be (100 to 100)."""
+    rates = estimate_rates([(0, 20), (20, 20)], 0.95)
+    value, low, high = rates.combine([-1, 1])
+    row = made("no adaptation", specificity_loss=0.0)
+    ends = {"": value, "_low": low, "_high": high}
+    row |= {f"specificity_loss{end}": repr(number) for end, number in ends.items()}
+    assert say([row], 2) == "Used as it is, false alarms rise by 100 of 100 (77 to 100)."
 
 
 def test_undefined_rates_have_their_reason():

@@ -87,6 +87,16 @@ def test_a_csv_has_our_values_under_its_own_names_with_intervals_beside_metrics(
     assert 0 < float(rows[0]["pixel_pr_low"]) <= float(rows[0]["pixel_pr"]) <= float(rows[0]["pixel_pr_high"])
 
 
+def test_no_rate_of_a_few_images_is_written_as_if_it_were_certain(clean: Any) -> None:
+    names = ("precision", "accuracy", "balanced_accuracy", "f1", "recall", "specificity")
+    found = read_json(write(clean, "results.json", columns=dict(zip(names, names, strict=True))))
+    assert any(row[name] == 1 for row in found for name in names)  # where resamples are all equal
+    for row in found:
+        for name in names:
+            assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1
+            assert row[f"{name}_high"] - row[f"{name}_low"] > 0.1
+
+
 def test_what_is_undefined_is_empty_null_or_nan(make_study: MakeStudy) -> None:
     study = make_study(validation=False, clean={"title": "In domain", "train": ["d/a"], "detectors": ["sharp"]})
     columns = {"f1": "f1", "image_auroc": "image_auroc", "category": "target_category", "tp": "count_tp", "by": "alias"}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from patchshift.report.background import flatten_settings
-from patchshift.report.document import Bullets, Document, Figure, Heading, Paragraph, Reference, Table, refer
-from patchshift.report.document_setup import SHARED, _list_ids
+from patchshift.report.document import Bullets, Document, Figure, Heading, Number, Paragraph, Reference, Table, refer
+from patchshift.report.document_settings import SHARED, list_ids
 from patchshift.report.pdf import write_document
 from patchshift.report.recommendation import recommend
 from patchshift.report.wording import describe_choice
@@ -61,8 +61,8 @@ def test_every_table_and_figure_has_a_name_of_its_own_and_is_referred_to_in_the_
     for block in document.blocks:
         texts += [block.text] if isinstance(block, Paragraph) else []
         texts += [block.opening, *block.items] if isinstance(block, Bullets) else []
-    referred = {part.to for text in texts if not isinstance(text, str) for part in text if isinstance(part, Reference)}
-    assert referred == set(shown)
+    parts = [part for text in texts if not isinstance(text, str) for part in text]
+    assert {name for part in parts if isinstance(part, Reference) for name in part.names} == set(shown)
 
 
 def test_every_row_has_a_field_for_each_column(document: Document) -> None:
@@ -73,7 +73,7 @@ def test_every_row_has_a_field_for_each_column(document: Document) -> None:
 def test_the_summary_is_the_answer_of_the_page(made: Any, document: Document) -> None:
     recommendation = recommend(made.data.results, made.data.domains, made.data.spec)
     assert recommendation is not None
-    assert document.choice == "Use sharp on net; no threshold can be recommended."
+    assert document.choice.startswith("Use sharp on net; no threshold can be recommended")
     assert document.summary == describe_choice(recommendation)
     assert [heading for heading, _ in document.facts][1:] == [
         "Of 100 defective images, expect to miss",
@@ -86,7 +86,7 @@ def test_the_answer_names_its_split_where_the_study_has_others(made: Any, monkey
     assert found is not None
     monkeypatch.setattr("patchshift.report.pdf.recommend", lambda *_: replace(found, other_splits=["t"]))
     document = write_document(made.data, made.provenance)
-    assert document.choice == "On split s, use sharp on net; no threshold can be recommended."
+    assert document.choice.startswith("On split s, use sharp on net; no threshold can be recommended")
     assert document.summary[0].startswith("This is of split s alone. On t the setups may rank otherwise")
     assert tables(document)["answer"].caption.endswith("in domain clean, on split s.")
 
@@ -123,7 +123,7 @@ def test_without_thresholds_rates_are_undefined_and_the_reason_is_said(make_stud
     study = make_study(validation=False)
     study.analyse()
     document = write_document(study.data, study.provenance)
-    assert document.choice == "Use sharp on net; no threshold can be recommended."
+    assert document.choice.startswith("Use sharp on net; no threshold can be recommended")
     assert {row.fields[3].text for row in tables(document)["answer"].rows} == {"undefined"}
     assert document.facts[1][1].text == "undefined"
     assert document.facts[1][1].below
@@ -162,7 +162,7 @@ def test_settings_say_once_what_most_have_and_every_setting_can_be_read_back() -
         "three": {"method": "patchcore", "sampler": {"share": 0.1, "starts": 1}, "neighbours": 3},
         "other": {"method": "padim", "positions": "all"},
     }
-    said = {row.fields[0].text: row.fields[1].text for row in _list_ids("Detectors", ids) if row.fields}
+    said = {row.fields[0].text: row.fields[1].text for row in list_ids("Detectors", ids) if row.fields}
     usual = dict(part.split(": ") for part in said[SHARED].split("; "))
     assert usual == {"method": "patchcore", "sampler.share": "0.1", "sampler.starts": "1", "neighbours": "1"}
     for name in ("one", "two", "three"):
@@ -171,10 +171,70 @@ def test_settings_say_once_what_most_have_and_every_setting_can_be_read_back() -
     assert said["other"] == "method: padim; positions: all"
 
 
-def test_references_are_named_in_words() -> None:
-    assert refer("Table", "a") == ["Table\N{NO-BREAK SPACE}", Reference("a")]
-    assert refer("Figure", "a", "b")[2:] == [" and ", Reference("b")]
-    assert refer("Figure", "a", "b")[0].startswith("Figures")
+def test_references_are_named_in_words_and_what_is_not_printed_by_its_file() -> None:
+    (reference,) = refer("Table", "a", "b", "c")
+    assert isinstance(reference, Reference)
+    space = "\N{NO-BREAK SPACE}"
+    assert reference.word({}) == [f"Tables{space}", Number("a"), ", ", Number("b"), " and ", Number("c")]
+    assert reference.word({"a": "a.csv", "c": "c.csv"}) == [
+        f"Table{space}",
+        Number("b"),
+        ", ",
+        "a.csv",
+        " and ",
+        "c.csv",
+    ]
+    assert reference.word(dict.fromkeys("abc", "report.html")) == ["report.html"]
+
+
+def test_the_template_gets_references_in_words_wherever_they_stand() -> None:
+    text = ["See ", *refer("Figure", "a")]
+    blocks = [Paragraph(text), Bullets(text, [text, "plain"])]
+    content = Document("", "", "", "", [], [text], blocks).content()
+    worded = ["See ", "Figure\N{NO-BREAK SPACE}", {"to": "a"}]
+    assert content["summary"] == [worded]
+    assert [content["blocks"][0]["text"], content["blocks"][1]["opening"]] == [worded, worded]
+    assert content["blocks"][1]["items"] == [worded, ["plain"]]
+
+
+def openings(document: Document) -> list[str]:
+    return [
+        "".join(part for part in block.opening if isinstance(part, str))
+        for block in document.blocks
+        if isinstance(block, Bullets) and not isinstance(block.opening, str)
+    ]
+
+
+def test_the_error_analysis_is_of_the_recommended_setup_though_it_is_no_baseline(made: Any, document: Document) -> None:
+    assert made.data.baseline("clean") == "blunt"
+    assert any(
+        opening.startswith(
+            "In experiment “In domain <b>bold</b>”, errors of sharp on net, the setup that the study recommends: "
+            "fitted on clean, scored on clean"
+        )
+        for opening in openings(document)
+    )
+
+
+def test_the_error_analysis_is_of_the_experiment_that_has_the_recommended_setup(
+    make_study: Callable[..., Any],
+) -> None:
+    chosen = {"title": "First", "train": ["d"], "detectors": ["blunt"]}
+    study = make_study(first=chosen, second={"title": "Second", "train": ["d"]})
+    study.analyse()
+    document = write_document(study.data, study.provenance)
+    assert any(opening.startswith("In experiment “Second”, errors of sharp on net") for opening in openings(document))
+
+
+def test_without_decisions_the_error_analysis_tells_what_ranks_worst(make_study: Callable[..., Any]) -> None:
+    study = make_study(validation=False)
+    study.analyse()
+    document = write_document(study.data, study.provenance)
+    assert "Error analysis" in sections(document)
+    assert any("none is a false alarm" in text for text in strings(document.content()))
+    values = [float(row.fields[2].text) for row in tables(document)["errors"].rows]
+    assert values
+    assert values == sorted(values)
 
 
 def test_a_study_with_hundreds_of_setups_has_tables_of_a_readable_length(document: Document) -> None:

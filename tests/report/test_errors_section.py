@@ -9,11 +9,12 @@ from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.sections.errors import SHOWN, ErrorsSection, describe_errors
 from patchshift.report.templating import make_breakable
 from tests.report.conftest import NASTY, MadeStudy
-from tests.report.test_failures import copy_study, edit_predictions, no_decisions, write_tables
+from tests.report.test_failures import copy_study, edit_predictions, no_decisions, recommend_nothing, write_tables
 
 
 @pytest.fixture
 def data(made_once: tuple[Path, MadeStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyData:
+    recommend_nothing(monkeypatch)  # so that `blunt`, the baseline, is shown: it fails in every way
     data = copy_study(made_once, tmp_path, monkeypatch)
     write_tables(data, "clean")
     return data
@@ -47,16 +48,28 @@ def set_defects(data: StudyData, found: dict[tuple[str, str], tuple[int, int]]) 
     frame.to_csv(path, index=False)
 
 
-def test_the_section_is_of_the_baseline_and_names_its_tables(data: StudyData) -> None:
+def test_the_section_is_of_the_recommended_setup_and_names_its_tables(
+    made_once: tuple[Path, MadeStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = copy_study(made_once, tmp_path, monkeypatch)
     section = describe(data)
-    assert section.shown.startswith("blunt")
-    assert describe(open_other(data)).shown.startswith("sharp")
+    assert section.shown == (
+        "sharp on net, the setup that the study recommends: fitted on clean, scored on clean, threshold f1_max"
+    )
+    assert section.is_recommended
     assert section.tables["defects.csv"] == "experiments/clean/defects.csv"
     assert all((data.folder / path).is_file() for path in section.tables.values())
 
 
-def open_other(data: StudyData) -> StudyData:
-    return replace(data, baselines={"clean": "sharp"})
+def test_without_a_recommendation_the_section_is_of_the_baseline_and_says_why(data: StudyData) -> None:
+    section = describe(data)
+    assert section.shown.startswith("blunt on net, the experiment's baseline, since the study recommends none: ")
+    assert not section.is_recommended
+    assert describe(replace(data, baselines={"clean": "sharp"})).shown.startswith("sharp")
+
+
+def test_counts_of_several_categories_are_said_to_be_pooled(data: StudyData) -> None:
+    assert describe(data).sentences[0].startswith("Of all 2 categories together, ")
 
 
 def test_types_stand_with_the_least_found_first(data: StudyData) -> None:
@@ -87,14 +100,70 @@ def test_a_type_is_told_from_the_others_only_where_the_intervals_do_not_overlap(
     assert nothing in describe(data).sentences
 
 
-def test_small_and_large_defects_are_compared_in_the_same_way(data: StudyData) -> None:
+def set_places(data: StudyData, found: dict[tuple[str, str], tuple[int, int]]) -> None:
+    """Give places of defects.csv (images, called defective), by category; what is not named has no row."""
+    path = data.experiment_folder("clean") / "defects.csv"
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    shown = (frame["detector"] == "blunt") & (frame["by"] == "all") & (frame["value"] == "defective")
+    rows = []
+    for (category, value), (images, called) in found.items():
+        row = frame[shown & (frame["target_category"] == category)].iloc[0].to_dict()
+        row |= {"by": "position", "value": value, "images": str(images), "called_defective": str(called)}
+        rows.append(row | {"called_good": str(images - called)})
+    frame = pd.concat([frame[frame["by"] != "position"], pd.DataFrame(rows)])
+    frame.to_csv(path, index=False)
+
+
+def place_of(**places: dict[str, tuple[int, int]]) -> dict[tuple[str, str], tuple[int, int]]:
+    return {(category, value): counts for value, found in places.items() for category, counts in found.items()}
+
+
+def tell_places(data: StudyData) -> list[str]:
+    return [sentence for sentence in describe(data).sentences if "at the border" in sentence]
+
+
+def test_small_and_large_defects_are_compared_within_categories(data: StudyData) -> None:
     set_defects(data, {("size", "small"): (10, 1), ("size", "large"): (10, 10)})
-    assert any(
-        sentence.startswith("Small defects are found less often than large ones: 2 of 20")
-        for sentence in describe(data).sentences
-    )
+    (said,) = (sentence for sentence in describe(data).sentences if "mall defects" in sentence)
+    assert said.startswith("Small defects are found less often than large ones of the same category (90 of 100 fewer, ")
+    assert said.endswith("; over 2 categories 2 of 20 against 20 of 20).")
     set_defects(data, {("size", "small"): (10, 8), ("size", "large"): (10, 10)})
-    assert not any("Small defects" in sentence for sentence in describe(data).sentences)
+    assert not any("mall defects" in sentence for sentence in describe(data).sentences)
+
+
+def test_a_hard_category_whose_defects_lie_at_the_border_makes_no_border_effect(data: StudyData) -> None:
+    # pooled, 18 of 50 at the border against 46 of 50 at the centre; in each category as many are found there as here
+    set_places(
+        data, {("a", "border"): (45, 14), ("a", "centre"): (5, 2), ("b", "border"): (5, 4), ("b", "centre"): (45, 44)}
+    )
+    assert tell_places(data) == []
+
+
+def test_a_border_effect_within_categories_is_told_though_pooling_hides_it(data: StudyData) -> None:
+    # pooled, 43 of 60 are found at the border and 42 of 60 at the centre
+    set_places(
+        data,
+        {("a", "border"): (10, 1), ("a", "centre"): (40, 24), ("b", "border"): (50, 42), ("b", "centre"): (20, 18)},
+    )
+    (said,) = tell_places(data)
+    assert said.startswith("Defects at the border are found less often than those at the centre of the same category (")
+
+
+def test_a_place_that_only_one_category_has_is_not_compared(data: StudyData) -> None:
+    set_places(data, {("a", "border"): (30, 5), ("b", "centre"): (30, 29)})
+    assert tell_places(data) == [
+        "No category has both defects at the border and those at the centre: they cannot be compared."
+    ]
+    set_places(data, {("a", "border"): (30, 5)})
+    assert tell_places(data) == []
+
+
+def test_the_one_category_that_can_be_compared_is_named(data: StudyData) -> None:
+    set_places(data, {("a", "border"): (30, 5), ("a", "centre"): (30, 29), ("b", "centre"): (30, 29)})
+    assert tell_places(data) == [
+        "a: defects at the border are found less often than those at the centre, 5 of 30 against 29 of 30 (80 of 100 "
+        "fewer, 58 to 90)."
+    ]
 
 
 def test_facts_are_corrected_over_all_categories_of_the_section(data: StudyData) -> None:

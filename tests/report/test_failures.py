@@ -25,12 +25,9 @@ from patchshift.report.analyses.failures import (
     failure_factors_table,
     failures_table,
     key_columns,
-    name_condition,
     read_judged,
     read_table,
     row_names,
-    select_baseline,
-    select_condition,
 )
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.results import Images
@@ -57,6 +54,11 @@ def copy_study(made_once: tuple[Path, MadeStudy], folder: Path, patch: pytest.Mo
     shutil.copytree(source, folder / "copy")
     patch.chdir(folder / "copy")
     return open_study(study)
+
+
+def recommend_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Studies read after this support no setup."""
+    patch.setattr("patchshift.report.analyses.study_data.recommend", lambda *_: None)
 
 
 def write_tables(data: StudyData, experiment: str) -> None:
@@ -258,25 +260,6 @@ def test_bad_input_leaves_reasons_or_nothing(
             assert (values.notna() | explained | ~pd.Series(pair, index=made.index)).all()
 
 
-def test_the_condition_shown_is_the_baselines_first(made: MadeStudy) -> None:
-    data = open_study(made, baselines={"clean": "sharp"})
-    cells = select_condition(data, "clean")
-    assert [(cell.bank.detector, cell.target.category) for cell in cells] == [
-        ("sharp", "a"), ("sharp", "b"), ("blunt", "a"), ("blunt", "b")
-    ]  # fmt: skip
-    assert [cell.bank.detector for cell in select_baseline(data, "clean")] == ["sharp", "sharp"]
-
-
-def test_a_condition_has_one_domain_one_calibration_and_one_seed(make_study: Callable[..., MadeStudy]) -> None:
-    shifted = {"title": "", "train": ["d"], "target_domains": ["dark", "clean"], "seeds": [0, 1]}
-    study = make_study(shifted=shifted)
-    cells = select_condition(open_study(study), "shifted")
-    assert len(cells) == 4  # two categories, two detectors
-    assert len({(cell.domain, cell.calibration.domain, cell.bank.seed) for cell in cells}) == 1
-    assert len({name_condition(cell) for cell in cells}) == 1
-    assert name_condition(cells[0]).startswith(f"fitted on clean, scored on {cells[0].domain}, threshold f1_max")
-
-
 def test_a_table_is_read_back_by_the_names_of_its_rows(
     made_once: tuple[Path, MadeStudy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,12 +280,3 @@ def test_images_are_in_the_order_of_the_predictions(data: StudyData) -> None:
     for cell, images in zip(data.cells("pool"), read_judged(data, data.cells("pool")), strict=True):
         assert images.images.names == data.results.images(cell).names
         assert np.isnan(images.facts["defect_area"]).tolist() == (images.images.labels == 0).tolist()
-
-
-def test_the_condition_shown_is_the_first_that_decides(make_study: Callable[..., MadeStudy]) -> None:
-    study = make_study(policies={"title": "", "train": ["d"], "thresholds": ["f1_max", "other"]})
-    path = study.folder / "predictions.csv"
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    frame.loc[frame["policy"] == "f1_max", ["decision", "threshold"]] = ""
-    frame.to_csv(path, index=False)
-    assert {cell.threshold for cell in select_condition(study.data, "policies")} == {"other"}

@@ -7,6 +7,7 @@ from patchshift.data.splits import read_split, write_split
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.definitions import define_metrics
 from patchshift.report.experiments import METRICS
+from patchshift.report.sections.limits import _describe_protocol as describe_protocol
 from patchshift.report.sections.limits import describe_limits
 from tests.report.conftest import MadeStudy
 
@@ -57,9 +58,12 @@ def test_what_is_drawn_once_is_said_to_be(made):
     assert "One split (s), drawn once" in told(made)["Draws"]
 
 
-def test_several_seeds_are_said_to_be_in_no_interval(make_study):
+def test_several_seeds_are_said_to_be_in_intervals_of_means_alone(make_study):
     study = make_study(detectors=("sharp",), clean={**CLEAN, "seeds": [0, 1]})
-    assert "Some detectors were fitted with up to 2 seeds" in told(study)["Draws"]
+    assert (
+        "Some detectors were fitted with up to 2 seeds: intervals of means over them cover that spread, those of "
+        "single banks do not."
+    ) in told(study)["Draws"]
 
 
 def test_validation_images_are_counted_and_known_defects_are_named(made):
@@ -88,11 +92,11 @@ def test_defects_that_set_a_threshold_are_all_synthetic_where_the_split_validate
 def test_without_validation_images_the_reason_is_said_and_no_threshold_is(make_study):
     study = make_study(validation=False, detectors=("sharp",), clean=CLEAN)
     said = told(study, splits={"s": {"protocol": "published"}})
-    assert said["Validation images"] == "1 of 1 thresholds are undefined: no validation image (1)."
+    assert said["Validation images"] == "1 of 1 threshold is undefined: no validation image (1)."
     assert said["Protocol"].startswith("Split s divides images as the literature does and leaves none to validate")
     assert "F1" not in said
     assert "recall" not in said["Undefined"]
-    assert "F1 in 1 of 1 rows (no validation image)" in said["Undefined"]
+    assert "F1 in 1 of 1 row (no validation image)" in said["Undefined"]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,16 @@ def test_what_a_split_does_to_the_figures_is_said(made, settings, words):
     assert "Protocol" not in told(made)
 
 
+def test_several_splits_are_named_in_the_plural(made):
+    cells = [replace(cell, bank=replace(cell.bank, split=split)) for cell in made.cells()[:1] for split in ("A", "B")]
+    moved = {name: {"protocol": "source_plan", "train_contamination": 0.1} for name in ("A", "B")}
+    said = describe_protocol(cells, {"splits": moved})
+    assert said[0].startswith("Splits A and B move part of the datasets' defective test images to validation, so these")
+    assert said[1] == "Splits A and B train on defective images taken for good, on purpose."
+    published = {name: {"protocol": "published"} for name in ("A", "B")}
+    assert describe_protocol(cells, {"splits": published})[0].startswith("Splits A and B divide images")
+
+
 def test_what_images_are_not_is_said(made):
     assert "Shifted images (dark) are computed from the clean ones" in told(made)["Images"]
     assert "drawn by a program" not in told(made)["Images"]
@@ -120,7 +134,9 @@ def test_what_images_are_not_is_said(made):
 
 def test_defects_that_left_the_frame_are_counted_once_a_target(make_study):
     shifted = make_study(gone=2, detectors=("sharp",), shifted={**CLEAN, "target_domains": ["dark"]})
-    assert "2 test images whose defect left the frame" in told(shifted)["Images"]
+    assert "2 test images whose defect left the frame or is ignored count as good" in told(shifted)["Images"]
+    one = make_study(gone=1, detectors=("sharp",), shifted={**CLEAN, "target_domains": ["dark"]})
+    assert "1 test image whose defect left the frame or is ignored counts as good" in told(one)["Images"]
     assert "Images" not in told(make_study(detectors=("sharp",), clean=CLEAN))
 
 

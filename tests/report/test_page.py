@@ -2,6 +2,8 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +141,23 @@ def test_only_what_decides_better_than_a_coin_is_exported_by_the_commands_shown(
     commands = re.findall(r"snakemake --cores 2 (\S+)", text)
     path = "results/exports/d/a/clean/s/net/sharp/seed0/from/d/a/clean/f1_max.h5"
     assert commands == ([path] if decides else [])
+
+
+def test_a_row_across_a_table_says_whether_it_parts_the_rows_or_goes_with_the_one_above_it():
+    """By its class, for the script that sorts tables."""
+    across = r"<tr(?P<attributes>[^>]*)><td[^>]*colspan="
+    found = {
+        path.name: [match["attributes"] for match in re.finditer(across, path.read_text(encoding="utf-8"))]
+        for path in Path(str(files("patchshift.report") / "templates")).glob("*.html")
+    }
+    assert found["summary.html"] == [' class="first line"']  # what introduces published figures
+    assert found["robustness.html"] == [' class="told"', ' class="told"']  # why figures are undefined
+    assert sum(map(len, found.values())) == 3
+
+
+def test_pictures_wait_for_no_scrolling_so_that_they_can_be_printed(made_page):
+    assert made_page.count("<img") > 20
+    assert "lazy" not in made_page
 
 
 def test_links_inside_the_page_lead_somewhere(page):

@@ -4,8 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchshift.evaluation.image_metrics import image_auroc
+from patchshift.evaluation.statistics import wilson_interval
 from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.analyses.estimates import mean_value
 from patchshift.report.pairing import (
+    Share,
+    _share,
     hundredths,
     independent_difference,
     mean_auroc,
@@ -75,6 +79,29 @@ def test_summary_counts_every_image_of_every_category(results):
     cells = [cell for cell in results.cells["clean"] if cell.bank.detector == "sharp"]
     summary = summarise(results, cells, SPEC)
     assert (summary.misses.total, summary.false_alarms.total, summary.categories) == (12, 12, 2)
+
+
+def test_misses_and_false_alarms_are_means_over_categories_as_image_auroc_is(results):
+    cells = [cell for cell in results.cells["clean"] if cell.bank.detector == "blunt"]
+    summary = summarise(results, cells, SPEC)
+    for share, metric in ((summary.misses, "miss_rate"), (summary.false_alarms, "false_alarm_rate")):
+        expected = mean_value([results.value(cell, metric) for cell in cells])
+        assert (share.value, share.low, share.high) == pytest.approx((expected.value, expected.low, expected.high))
+        assert share.categories == 2
+
+
+def test_a_large_category_does_not_hide_what_a_small_one_misses():
+    pooled, mean = Share(11, 110, 0.0, 0.0), _share([(1, 100), (10, 10)], 0.95)
+    assert (pooled.value, mean.value) == (0.1, pytest.approx(0.505))
+    assert mean.low < 0.505 < mean.high
+    assert (mean.count, mean.total, mean.categories) == (11, 110, 2)
+    assert mean.plain.endswith(", mean of 2 categories; 11 of 110 test images")
+
+
+def test_a_category_without_images_of_the_class_has_no_part_in_the_mean():
+    assert _share([(3, 20), (0, 0)], 0.95) == Share(3, 20, *wilson_interval(3, 20, 0.95))
+    assert _share([(0, 0)], 0.95) is None
+    assert Share(1, 1, 0.2, 1.0).plain == "20 to 100; 1 of 1 test image"
 
 
 @given(st.floats(0, 1))

@@ -12,8 +12,8 @@ import pytest
 from pypdf import PdfReader
 
 from patchshift.errors import UserError
-from patchshift.report.document import Block, Bullets, Document, Field, Figure, Heading, Paragraph, Row, Table
-from patchshift.report.pdf import typeset, write_document
+from patchshift.report.document import Block, Bullets, Document, Field, Figure, Heading, Paragraph, Row, Table, refer
+from patchshift.report.pdf import FONTS, typeset, write_document
 from patchshift.runtime.files import digest_bytes
 
 NAMES = [
@@ -128,6 +128,79 @@ def test_long_names_and_many_columns_stay_on_the_page(tmp_path: Path) -> None:
     assert "specificity" in pages[-1].extract_text()  # the header again
 
 
+def find_rows(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"row(\d+)start", text)]
+
+
+def test_a_table_that_goes_on_says_so_with_its_header_and_no_row_breaks_in_two(tmp_path: Path) -> None:
+    words = [f"row{number}start " + "word " * 150 + f"row{number}end" for number in range(20)]
+    rows = [Row([Field(str(number)), Field(text)]) for number, text in enumerate(words)]
+    table = Table("one", "A long table.", ["heading-a", "heading-b"], rows, words=(0, 1), is_whole=True)
+    other = Table("two", "Another one.", ["a"], [Row([Field("x")])])
+    reader = PdfReader(io.BytesIO(typeset(make_document(table, other), tmp_path)))
+    pages = [squeeze(page.extract_text()) for page in reader.pages]
+    assert len(pages) > 2
+    assert [number for page in pages for number in find_rows(page)] == list(range(20))
+    for number, page in enumerate(pages):
+        assert all(f"row{row}end" in page for row in find_rows(page))
+        assert ("Table1.(continued)" in page) == (number > 0 and bool(find_rows(page)))
+        assert ("heading-b" in page) == bool(find_rows(page))
+    assert "Table2.Anotherone." in pages[-1]
+    assert "Table2.(continued)" not in "".join(pages)
+
+
+def test_a_study_of_many_experiments_has_eight_pages_and_names_what_it_does_not_print(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "figures").mkdir()
+    blocks: list[Block] = [Heading("Results")]
+    for number in range(30):
+        path = f"figures/bars_{number}.svg"
+        (tmp_path / path).write_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" width="620" height="300" viewBox="0 0 620 300"/>'
+        )
+        rows = [Row([Field(f"setup {row}"), Field("0.9", "0.8–1.0")]) for row in range(20)]
+        blocks += [
+            Heading(f"Experiment {number}", 2),
+            Paragraph([*refer("Table", f"t{number}"), " and ", *refer("Figure", f"f{number}"), " show it."]),
+            Table(f"t{number}", "Means.", ["setup", "image AUROC"], rows, source=f"experiments/{number}/summary.csv"),
+            Figure(f"f{number}", path, "Bars."),
+        ]
+    reader = PdfReader(io.BytesIO(typeset(make_document(*blocks), tmp_path)))
+    assert 6 <= len(reader.pages) <= 8
+    text = squeeze("".join(page.extract_text() for page in reader.pages))
+    assert "Table1andFigure1showit." in text
+    assert "experiments/29/summary.csvandfigures/bars_29.svgshowit." in text
+    assert "report.pdf names, but does not print: " in caplog.text
+    assert "figures/bars_29.svg" in caplog.text
+
+
+def test_figures_and_tables_stay_in_their_section_and_after_the_title(tmp_path: Path) -> None:
+    (tmp_path / "x.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="90" height="400"/>')
+    rows = [Row([Field("x")])] * 10
+    blocks: list[Block] = []
+    for number in range(4):
+        figure = Figure(f"f{number}", "x.svg", f"caption-{number}.")
+        blocks += [Heading(f"Section-{number}"), Table(f"t{number}", f"table-{number}.", ["a"], rows), figure]
+    text = read_text(typeset(make_document(*blocks, name="the-title"), tmp_path))
+    parts = re.split(r"\d?Section-(?=\d)", text)
+    assert len(parts) == 5
+    assert "caption-" not in parts[0]
+    for number, part in enumerate(parts[1:]):
+        assert part.startswith(f"{number}")
+        assert set(re.findall(r"(?:table|caption)-\d", part)) == {f"table-{number}", f"caption-{number}"}
+
+
+def test_the_font_that_draws_a_box_for_every_letter_is_not_used(tmp_path: Path) -> None:
+    assert list(FONTS.glob("LastResort*"))  # or there is none to leave out any more
+    pdf = typeset(make_document(Paragraph("你好 naïve ж →")), tmp_path)
+    fonts = [font for page in PdfReader(io.BytesIO(pdf)).pages for font in page["/Resources"]["/Font"].values()]  # type: ignore[index]
+    names = {str(font.get_object()["/BaseFont"]) for font in fonts}
+    assert any("Libertinus" in name for name in names)
+    assert not [name for name in names if "LastResort" in name]
+
+
 def test_where_typst_is_missing_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "typst", None)
     with pytest.raises(UserError, match=r"report\.pdf needs typst.*pip install typst.*does without it"):
@@ -143,8 +216,6 @@ def test_a_study_without_masks_or_thresholds_is_still_a_document(make_study: Cal
 
 
 def test_what_is_referred_to_must_be_there(tmp_path: Path) -> None:
-    from patchshift.report.document import refer
-
     document = make_document()
     with pytest.raises(UserError, match="label"):
         typeset(replace(document, blocks=[Paragraph(refer("Table", "none"))]), tmp_path)

@@ -161,7 +161,7 @@ def test_setups_of_as_many_but_other_categories_are_not_compared():
         DOMAINS,
         SPEC,
     )
-    assert (found.setup.detector, found.setup.threshold, found.policies) == ("y", "lax", 1)
+    assert (found.setup.detector, found.setup.threshold, found.policies) == ("y", "lax", [])
     assert {place.target.category for place in found.cells} == {"a", "b"}
     assert [rival.setup.detector for rival in found.rivals] == ["x"]
     assert [setup.detector for setup in found.incomplete] == ["z"]

@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from patchshift.evaluation.rates import Estimates
 from patchshift.report.analyses import robustness
+from patchshift.report.analyses.decision_losses import compare_decisions
 from patchshift.report.analyses.losses import Sample, sample_metric
 from patchshift.report.analyses.robustness import COLUMNS, LOSSES, robustness_table
 from patchshift.report.conditions import setup_of
@@ -100,6 +102,20 @@ def test_relative_figures_follow_from_the_absolute_ones(table):
         assert row["image_auroc_loss_above_chance"] == pytest.approx(above)
 
 
+def test_no_difference_of_decisions_is_a_single_point(table):
+    """Some change on every image or on none, here too: a bootstrap of these has no length."""
+    measured = table[table.categories > 0]
+    for metric in ("f1", "recall", "specificity"):
+        for part in ("loss", "recovery"):
+            found = measured[measured[f"{metric}_{part}"].notna()]
+            assert len(found)
+            assert (found[f"{metric}_{part}_high"] - found[f"{metric}_{part}_low"] > 0.01).all()
+            assert (found[f"{metric}_{part}_low"] >= -1).all()
+            assert (found[f"{metric}_{part}_high"] <= 1).all()
+    shares = measured[measured["specificity_recovery_relative"].notna()]
+    assert (shares["specificity_recovery_relative_high"] > shares["specificity_recovery_relative_low"]).all()
+
+
 def test_recalibration_moves_the_threshold_alone(table):
     row, none = (row_of(table, condition=condition) for condition in ("recalibrated", "no adaptation"))
     assert [row[f"image_auroc_recovery{end}"] for end in ("", "_low", "_high")] == [0, 0, 0]
@@ -133,13 +149,22 @@ def test_a_share_of_a_loss_needs_a_loss(table):
     ],
 )
 def test_a_share_of_no_reference_is_empty_with_the_reason(data, monkeypatch, lost, metric, reference, reason):
+    def value_of(cell):
+        return reference - (lost if cell.target.domain == "dark" else 0)
+
     def measure(results, cell, asked, spec, **options):
         if asked != metric:
             return sample_metric(results, cell, asked, spec, **options)
-        value = reference - (lost if cell.target.domain == "dark" else 0)
-        return Sample(value, np.full(spec.bootstrap_resamples, value))
+        return Sample(value_of(cell), np.full(spec.bootstrap_resamples, value_of(cell)))
+
+    def compare(results, cells, asked, spec, **options):
+        if asked != metric:
+            return compare_decisions(results, cells, asked, spec, **options)
+        values = np.array([value_of(cell) for cell in cells])
+        return Estimates(values, values - 0.1, values + 0.1, np.eye(len(cells)))
 
     monkeypatch.setattr(robustness, "sample_metric", measure)
+    monkeypatch.setattr(robustness, "compare_decisions", compare)
     found = robustness_table(data)
     assert not np.isinf(found.select_dtypes("number").to_numpy(float, na_value=np.nan)).any()
     share = f"{metric}_loss_{'above_chance' if metric == 'image_auroc' else 'relative'}"

@@ -148,6 +148,7 @@ def test_distance_effects_have_a_mark_for_each_pair_with_a_loss(data):
 )  # fmt: skip
 def test_words_of_a_correlation_follow_from_its_interval(correlation, said):
     assert describe_correlation(correlation, 9).replace("\N{NO-BREAK SPACE}", " ") == said
+    assert describe_correlation(correlation, 1).replace("\N{NO-BREAK SPACE}", " ") == said.replace("9 pairs", "1 pair")
 
 
 def test_recovery_shows_the_reference_and_every_condition(data):

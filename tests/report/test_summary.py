@@ -132,6 +132,13 @@ def test_a_single_setup_has_no_rank(make_study):
     assert (rows.standing == "").all()
 
 
+def test_two_seeds_are_in_the_intervals_of_image_auroc_alone(make_study):
+    """Of two, other metrics have no t interval (`evaluation.seeds.FEWEST_SEEDS`)."""
+    data = make_study(seeds={"title": "", "train": ["d"], "seeds": [0, 1]}).data
+    text = summary_markdown(data, "seeds")
+    assert "intervals for the choice of test images, those of image AUROC also for that of seeds." in text
+
+
 def test_seeds_are_merged(make_study):
     study = make_study(detectors=("blunt",), **SEEDS)
     data = study.data
@@ -423,3 +430,11 @@ def test_means_of_some_categories_say_of_how_many():
     block = Block("", ["d"], "", [lines])
     assert mark_notes(block) == ["Not all 2 categories have every metric; means are: PRO of 1, F1 of 1."]
     assert mark_notes(Block("", ["d"], "", [SetupLines("one", filled, filled, {"a": filled, "b": filled})])) == []
+
+
+def test_the_mark_of_a_level_setup_says_by_which_criterion_it_is_set():
+    best, level = ({**dict.fromkeys(SHOWN, "0.9"), "gain": "", "standing": standing} for standing in ("best", "level"))
+    block = Block("", ["d"], "", [SetupLines(row["standing"], row, row, {"a": row}) for row in (best, level)])
+    assert mark_notes(block) == [
+        "Bold: the highest image AUROC. ≈: level with it, the interval of the paired difference reaches 0."
+    ]

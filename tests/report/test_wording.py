@@ -1,6 +1,7 @@
 import pytest
 
 from patchshift.plan.cells import Bank, Cell, NaturalShift, Target
+from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Share, Summary
 from patchshift.report.results import Value
@@ -12,6 +13,7 @@ from patchshift.report.wording import (
     describe_ladder,
     describe_left_out,
     describe_single_losses,
+    explain_intervals,
     join_words,
     list_cautions,
     saturated,
@@ -40,6 +42,22 @@ def test_a_threshold_no_better_than_a_coin_is_not_recommended():
     assert not can_decide(summary((0.9, 0.8, 1.0), misses=(50, 0.4, 0.6)))
     assert not can_decide(summary((0.9, 0.8, 1.0), alarms=(75, 0.6, 0.9)))
     assert not can_decide(Summary(Value(0.9, 0.8, 1.0), None, None, 1, "no validation image"))
+
+
+def test_one_image_is_no_plural():
+    one = Summary(Value(0.9, 0.8, 1.0), Share(0, 1, 0.0, 0.8), Share(0, 40, 0.0, 0.1), 1, "")
+    assert list_cautions(one) == ["Only 1 defective image was tested: expect other figures with more."]
+
+
+def test_intervals_are_said_to_cover_seeds_in_means_over_them_alone():
+    said = explain_intervals(EvaluationSpec())
+    assert "not that of the split, and that of seeds only in means over several" in said
+
+
+def test_both_ways_of_telling_setups_apart_are_named_in_the_method():
+    said = explain_intervals(EvaluationSpec())
+    assert "level (≈, not told from each other) where the interval of their difference on the same resamples" in said
+    assert "paired comparisons tell apart has a corrected p" in said
 
 
 def test_few_test_images_are_said():

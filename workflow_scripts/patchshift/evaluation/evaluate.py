@@ -19,9 +19,7 @@ from patchshift.evaluation.aupimo import bootstrap_aupimo, measure_aupimo
 from patchshift.evaluation.calibration import Calibration
 from patchshift.evaluation.image_metrics import (
     DECISION_METRICS,
-    Confusion,
     Labels,
-    Ratio,
     Scores,
     as_anomalous,
     check_scores,
@@ -31,10 +29,10 @@ from patchshift.evaluation.image_metrics import (
 from patchshift.evaluation.pixel_metrics import bootstrap_pixel_metrics, measure_pool
 from patchshift.evaluation.pixel_pool import PixelPool
 from patchshift.evaluation.ranking import IMAGE_RANKINGS
+from patchshift.evaluation.rates import decision_interval
 from patchshift.evaluation.scored import ScoredImages
 from patchshift.evaluation.statistics import (
     bca_interval,
-    bootstrap_calls,
     bootstrap_image_ranking,
     jackknife_image_ranking,
     percentile_interval,
@@ -134,15 +132,14 @@ def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec
 
     Returns:
         `metrics`: every name of `DECISION_METRICS` -> value with interval (Wilson for proportions of one class, none
-        for the F1 floor, BCa of a stratified bootstrap otherwise), or the reason why it is undefined; `counts`: `tp`,
-        `fp`, `tn`, `fn`, or None without a threshold.
+        for the F1 floor, MOVER from Wilson's otherwise), or the reason why it is undefined; `counts`: `tp`, `fp`, `tn`,
+        `fn`, or None without a threshold.
     """
     scores = np.asarray(scores)
     try:
         confusion = count_decisions(labels, scores >= _usable_threshold(calibration, scores))
     except Undefined as error:
         return {"metrics": dict.fromkeys(DECISION_METRICS, undefined(str(error))), "counts": None}
-    resamples = _resample_decisions(confusion, spec)
     metrics: dict[str, Estimate] = {}
     for name, metric in DECISION_METRICS.items():
         value = float(metric(confusion))
@@ -154,8 +151,7 @@ def decide_target(labels: Labels, scores: Scores, calibration: Calibration, spec
         elif name == "f1_floor":  # a property of the test set, not of the decisions
             metrics[name] = estimate(value, None)
         else:
-            left_out = _leave_out(confusion, metric)
-            metrics[name] = estimate(value, bca_interval(value, metric(resamples), left_out, spec.confidence))
+            metrics[name] = estimate(value, decision_interval(metric, confusion, spec.confidence))
     return {"metrics": metrics, "counts": asdict(confusion)}
 
 
@@ -225,25 +221,3 @@ def _usable_threshold(calibration: Calibration, scores: Scores) -> float:
         raise Undefined(calibration.undefined or "no threshold")
     check_scores(scores)
     return calibration.threshold
-
-
-def _resample_decisions(confusion: Confusion, spec: EvaluationSpec) -> Confusion:
-    called = bootstrap_calls(
-        np.array([confusion.fp, confusion.tp]),
-        np.array([confusion.normal, confusion.anomalous]),
-        resamples=spec.bootstrap_resamples,
-        seed=spec.bootstrap_seed,
-    )
-    false, true = called.T
-    return Confusion(tp=true, fp=false, tn=confusion.normal - false, fn=confusion.anomalous - true)
-
-
-def _leave_out(confusion: Confusion, metric: Ratio) -> list[npt.NDArray[np.float64]]:
-    """A metric without each normal image, and without each anomalous one: images of one outcome give one value."""
-    outcomes = (("fp", "tn"), ("tp", "fn"))
-    counts = asdict(confusion)
-    strata = []
-    for pair in outcomes:
-        values = [float(metric(Confusion(**{**counts, one: counts[one] - 1}))) if counts[one] else 0.0 for one in pair]
-        strata.append(np.repeat(values, [counts[one] for one in pair]))
-    return strata

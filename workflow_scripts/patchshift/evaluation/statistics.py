@@ -154,27 +154,6 @@ def _rank_weighted(anomalous: Bool, scores: Scores, weights: Float64) -> dict[st
     return {name: metric(negatives, positives) for name, metric in IMAGE_RANKINGS.items()}
 
 
-def bootstrap_calls(
-    called: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], *, resamples: int, seed: int
-) -> npt.NDArray[np.int64]:
-    """How many images of each stratum are called defective in each stratified resample.
-
-    Drawing n images with replacement from n of which k are called gives a binomial count (n, k / n): nothing else of
-    the images matters to a metric of the confusion counts.
-
-    Args:
-        called: [S] images called defective in each stratum.
-        sizes: [S] images in each stratum.
-        resamples: number of resamples R.
-        seed: bootstrap seed.
-
-    Returns:
-        [R, S] counts.
-    """
-    share = np.divide(called, sizes, out=np.zeros(len(sizes)), where=sizes > 0)
-    return np.random.default_rng(seed).binomial(sizes, share, (resamples, len(sizes)))
-
-
 def wilson_interval(count: int, total: int, confidence: float) -> Interval:
     """Wilson's score interval of a proportion (Wilson 1927, eq. for the limits of p): sensible at 0 and 1 too.
 

@@ -49,7 +49,7 @@ RANKED = [
     *_modules(
         "evaluation", "anomaly_maps aupimo calibrated calibration evaluate image_metrics pixel_metrics pixel_pool"
     ),
-    *_modules("evaluation", "ranking scored statistics undefined"),
+    *_modules("evaluation", "ranking rates scored statistics undefined"),
 ]
 
 THRESHOLDS = _modules("evaluation", "pixel_thresholds policies probabilities thresholds zones")
@@ -64,21 +64,22 @@ SHOWN = [*TABLES, *_modules("evaluation", "image_metrics ranking undefined"), *_
 
 ANALYSES = [
     *("evaluation", "report/analyses", "report/published.csv"),
-    *_modules("report", "cases cell_maps conditions labels pairing pictures recommendation results tables"),
+    *_modules("report", "cases cell_maps conditions labels pairing pictures policy_choice recommendation results"),
+    "report/tables.py",
 ]
 
 FIGURES = [*ANALYSES, "report/plots"] + [
     f"report/{module}.py"
-    for module in ("distances", "experiments", "figures", "ladder", "shift_figure", "shift_gallery", "style")
+    for module in ("distances", "experiments", "figures", "grammar", "ladder", "shift_figure", "shift_gallery", "style")
 ]
 
 CARD = [
     *SHOWN,
-    *_modules("evaluation", "anomaly_maps statistics"),
+    *_modules("evaluation", "anomaly_maps rates statistics"),
     *_modules(
         "report", "background conditions data_card data_figures data_wording experiments ladder pairing pictures"
     ),
-    *_modules("report", "recommendation templating wording"),
+    *_modules("report", "grammar policy_choice recommendation templating wording"),
     "report/templates",
 ]
 
@@ -146,8 +147,8 @@ SOURCES = {
     "collect_study": ["report/tables.py", "report/analyses/digits.py", "report/timings.py", "detectors/pace.py"],
     "compare_pools": [
         *SHOWN,
-        *_modules("evaluation", "pools scored statistics"),
-        *_modules("report", "conditions pairing pools recommendation shift shift_figure"),
+        *_modules("evaluation", "pools rates scored statistics"),
+        *_modules("report", "conditions pairing policy_choice pools recommendation shift shift_figure"),
     ],
     "write_deliverables": [
         *_modules("report/analyses", "digits estimates"),

@@ -78,7 +78,11 @@ def select_cases(images: Images, count: int) -> dict[str, list[int]]:
             descending, normal & ~called
         ),
     }
-    best = {"Clearest defects": _one_per_defect(take(descending, anomalous & (called | (not decided))), images.defects)}
+    best = {
+        "Defects with the highest scores": _one_per_defect(
+            take(descending, anomalous & (called | (not decided))), images.defects
+        )
+    }
     chosen: dict[str, list[int]] = {}
     shown: set[int] = set()
     for heading, rows in (failures | worst | best).items():

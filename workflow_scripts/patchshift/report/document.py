@@ -4,7 +4,7 @@ No text is ever markup: names reach the page as they are, whatever characters th
 Tested in tests/report/test_document.py.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,45 @@ from patchshift.report.pairing import Share
 from patchshift.report.results import Value
 from patchshift.report.templating import show_figure, show_range
 
+EXTRA, USUAL, TELLING, NEEDED = range(4)
+"""How much a report needs a table or figure, where there is no room for all: those needed are always printed."""
+TIGHTEST = 3
+
+
+@dataclass(frozen=True)
+class Number:
+    """The number of a printed table or figure, which the template knows."""
+
+    to: str
+
 
 @dataclass(frozen=True)
 class Reference:
-    """Stands in a text for the number of a table or figure."""
+    """Stands in a text for some tables or figures: `Table 1`, `Figures 2 and 3`; the file of one that is not printed.
 
-    to: str
+    Attributes:
+        kind: `Table` or `Figure`.
+        names: of the tables or figures.
+    """
+
+    kind: str
+    names: Sequence[str]
+
+    def word(self, elsewhere: Mapping[str, str]) -> list[str | Number]:
+        """What the text says: parts of it, numbers among them.
+
+        Args:
+            elsewhere: name of a table or figure that is not printed -> the file that has it.
+        """
+        numbers: list[str | Number] = [Number(name) for name in self.names if name not in elsewhere]
+        files = dict.fromkeys(elsewhere[name] for name in self.names if name in elsewhere)
+        named = [*numbers, *files]
+        parts: list[str | Number] = (
+            [f"{self.kind}{'s' if len(numbers) > 1 else ''}\N{NO-BREAK SPACE}"] if numbers else []
+        )
+        for place, each in enumerate(named):
+            parts += [" and " if place == len(named) - 1 else ", ", each] if place else [each]
+        return parts
 
 
 Text = str | Sequence[str | Reference]
@@ -96,6 +129,9 @@ class Table:
         words: columns of words, which stand at the left and may break; all others hold numbers.
         notes: below it.
         is_code: whether it shows settings, in type of fixed width.
+        source: the file that has it whole, from the study's folder.
+        weight: how much the report needs it.
+        is_whole: whether it always has all its rows.
     """
 
     name: str
@@ -105,6 +141,9 @@ class Table:
     words: Sequence[int] = (0,)
     notes: Sequence[str] = ()
     is_code: bool = False
+    source: str = "report.html"
+    weight: int = USUAL
+    is_whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,11 +154,18 @@ class Figure:
         name: what references call it.
         path: the file, from the study's folder.
         caption: what it shows.
+        weight: how much the report needs it.
     """
 
     name: str
     path: str
     caption: str
+    weight: int = USUAL
+
+    @property
+    def source(self) -> str:
+        """The file that has it."""
+        return self.path
 
 
 Block = Heading | Paragraph | Bullets | Table | Figure
@@ -137,6 +183,8 @@ class Document:
         facts: heading -> figure and what stands below it.
         summary: what must be known of the answer.
         blocks: all else.
+        elsewhere: name of a table or figure that is not printed -> the file that has it.
+        tightness: 0 to `TIGHTEST`: how much pictures and gaps are smaller than they should be.
     """
 
     study: str
@@ -145,21 +193,32 @@ class Document:
     choice: str
     facts: Sequence[tuple[str, Field]]
     summary: Sequence[Text]
-    blocks: Sequence[Block] = field(default_factory=list)
+    blocks: Sequence[Block] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    tightness: int = 0
 
     def content(self) -> dict[str, Any]:
-        """What the template reads: plain types, each block with its `kind`."""
-        blocks = [{"kind": type(block).__name__.lower(), **asdict(block)} for block in self.blocks]
-        return {**asdict(self), "blocks": blocks}
+        """What the template reads: plain types, each block with its `kind`, references in words."""
+        blocks = [{**asdict(block), **self._word(block), "kind": type(block).__name__.lower()} for block in self.blocks]
+        return {**asdict(self), "summary": list(map(self._text, self.summary)), "blocks": blocks}
+
+    def _word(self, block: Block) -> dict[str, Any]:
+        if isinstance(block, Paragraph):
+            return {"text": self._text(block.text)}
+        if isinstance(block, Bullets):
+            return {"opening": self._text(block.opening), "items": list(map(self._text, block.items))}
+        return {}
+
+    def _text(self, text: Text) -> list[Any]:
+        parts: list[Any] = []
+        for part in [text] if isinstance(text, str) else text:
+            parts += [part] if isinstance(part, str) else part.word(self.elsewhere)
+        return [asdict(part) if isinstance(part, Number) else part for part in parts]
 
 
 def refer(kind: str, *names: str) -> list[str | Reference]:
-    """`Table 1`, `Figures 2 and 3`: what stands in a text for some tables or figures."""
-    parts: list[str | Reference] = [f"{kind}{'s' if len(names) > 1 else ''}\N{NO-BREAK SPACE}"]
-    for place, name in enumerate(names):
-        joint = "" if not place else " and " if place == len(names) - 1 else ", "
-        parts += [joint, Reference(name)] if joint else [Reference(name)]
-    return parts
+    """What stands in a text for some tables (`Table`) or figures (`Figure`)."""
+    return [Reference(kind, names)]
 
 
 def estimate(value: Value, *, signed: bool = False, is_bold: bool = False) -> Field:

@@ -22,6 +22,8 @@ from patchshift.report.conditions import (
     setup_of,
 )
 from patchshift.report.document import (
+    NEEDED,
+    TELLING,
     Block,
     Bullets,
     Field,
@@ -37,13 +39,14 @@ from patchshift.report.document import (
     share,
 )
 from patchshift.report.document_results import count_hidden, cut_rows
+from patchshift.report.grammar import agree, count
 from patchshift.report.plots.registry import EXPERIMENT_PLOTS
 from patchshift.report.recommendation import Recommendation
 from patchshift.report.results import read_rows
 from patchshift.report.sections.comparisons import describe_comparisons
 from patchshift.report.sections.errors import describe_errors
 
-TELLING = ("transfer", "severity_ladder", "sampling_curve", "reduction_curve", "policies", "backbone_panels")
+FIRST_FIGURES = ("transfer", "severity_ladder", "sampling_curve", "reduction_curve", "policies", "backbone_panels")
 """Which figure of an experiment is printed: the first of these that it has, else that of every category."""
 MOST_BARS = 4
 """Setups whose bars, with intervals, can be told from each other; of more a heatmap is printed."""
@@ -100,7 +103,7 @@ def _telling_figure(data: StudyData, name: str, *, is_told: bool) -> Figure | No
     if len(data.cells(name)) == 1:
         return None
     few = len({setup_of(cell) for cell in data.cells(name)}) <= MOST_BARS
-    for kind in (*TELLING, *([] if is_told else ["bars", "heatmap"] if few else ["heatmap", "bars"])):
+    for kind in (*FIRST_FIGURES, *([] if is_told else ["bars", "heatmap"] if few else ["heatmap", "bars"])):
         path = find_figure(data.folder, data.experiment_folder(name), kind)
         if path:
             caption = f"{data.results.titles[name]}. {EXPERIMENT_PLOTS[kind].caption}"
@@ -163,16 +166,19 @@ PUBLISHED = "Published by others, under their own protocols; not measured here"
 
 
 def _field(entry: Entry) -> Field:
-    ends = entry.ends.replace(", ", " to " if entry.text[:1] in "+−" else "–")
+    ends = entry.ends.replace(", ", " to " if set("+−") & set(entry.ends) else "–")
     return Field(entry.text, ends, is_bold=entry.mark == "best", mark="≈" if entry.mark == "level" else "")
 
 
 def describe_mistakes(data: StudyData) -> list[Block]:
-    """The errors of the first experiment that decides images; of the others what is told apart."""
+    """The errors of the setup that the study recommends, in the first experiment that has it and decides images.
+
+    Where none has it, those of the first experiment that decides images, and of which setup and why.
+    """
     found = [(name, section) for name in data.results.cells if (section := describe_errors(data, name))]
     if not found:
         return []
-    name, section = found[0]
+    name, section = next(((name, section) for name, section in found if section.is_recommended), found[0])
     folder = data.experiment_folder(name)
     blocks: list[Block] = [Heading("Error analysis")]
     figures = []
@@ -180,17 +186,17 @@ def describe_mistakes(data: StudyData) -> list[Block]:
         path = find_figure(data.folder, folder, kind, suffix)
         if path:
             plot = EXPERIMENT_PLOTS[kind]
-            figures.append(Figure(f"errors-{kind}", path, f"{plot.title}. {plot.caption}"))
+            figures.append(Figure(f"errors-{kind}", path, f"{plot.title}. {plot.caption}", TELLING))
     rows = [
         Row([Field(row.category), Field(row.defect), share(row.found), estimate(row.auroc)]) for row in section.rows
     ]
     seen = [*refer("Table", "errors")] if rows else []
     if figures:
         seen += [" and " if seen else "", *refer("Figure", *(figure.name for figure in figures))]
-    opening = [f"Errors of the baseline of experiment “{data.results.titles[name]}”, {section.shown}"]
+    opening = [f"In experiment “{data.results.titles[name]}”, errors of {section.shown}"]
     blocks.append(Bullets([*opening, *([" (", *seen, ")"] if seen else []), ":"], section.sentences))
     if rows:
-        more = f"{section.hidden} more types, found at least as often, are in defects.csv."
+        rest = f"{count(section.hidden, 'more type')}, found at least as often, {agree(section.hidden, 'is', 'are')}"
         blocks.append(
             Table(
                 "errors",
@@ -198,7 +204,9 @@ def describe_mistakes(data: StudyData) -> list[Block]:
                 ["category", "defect", "found", "image AUROC against good images"],
                 rows,
                 words=(0, 1),
-                notes=[more] if section.hidden else [],
+                notes=[f"{rest} in defects.csv."] if section.hidden else [],
+                source=section.tables["defects.csv"],
+                weight=NEEDED,
             )
         )
     blocks += figures

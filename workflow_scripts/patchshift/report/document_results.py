@@ -12,6 +12,8 @@ from patchshift.report.conditions import (
     Setup,
 )
 from patchshift.report.document import (
+    NEEDED,
+    TELLING,
     Block,
     Bullets,
     Field,
@@ -63,15 +65,16 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
         Paragraph(
             [
                 *refer("Table", "answer"),
-                f" has {name} with threshold {recommendation.setup.threshold} on every category, each figure over its "
-                "interval.",
+                f" has {wording.name_decided(recommendation)} on every category, each figure over its interval.",
             ]
         ),
         Table(
             "answer",
-            f"{name}, threshold {recommendation.setup.threshold}, {place}.",
+            f"{wording.name_decided(recommendation)}, {place}.",
             ["category", "image AUROC", "threshold", "missed defects", "false alarms"],
             rows,
+            source="metrics.csv",
+            weight=NEEDED,
         ),
     ]
     if recommendation.rivals:
@@ -90,6 +93,7 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
                 ["setup", "mean image AUROC" if several else "image AUROC", "the first one's minus this"],
                 [first, *cut_rows(others)],
                 notes=[note, *count_hidden(len(others))],
+                weight=TELLING,
             ),
         ]
     return blocks
@@ -112,7 +116,7 @@ def describe_shifts(
     blocks: list[Block] = [Heading(f"From domain {section.reference} to shifted ones", 2)]
     path = find_figure(data.folder, data.folder, "recovery")
     is_own = told is None or not setup.is_told or recovery.is_drawn_of(told, data)
-    figure = Figure("recovery", path, STUDY_PLOTS["recovery"].caption) if path and is_own else None
+    figure = Figure("recovery", path, STUDY_PLOTS["recovery"].caption, TELLING) if path and is_own else None
     seen = [*refer("Figure", "recovery"), " and "] if figure else []
     table = refer("Table", "shifts")
     verb = " show " if figure else " shows "
@@ -148,6 +152,8 @@ def describe_shifts(
             ["condition", "image AUROC", "change", "F1", "F1 floor", "miss rate", "false-alarm rate"],
             rows,
             notes=notes,
+            source="robustness.csv",
+            weight=NEEDED,
         )
     )
     if figure:
@@ -219,7 +225,7 @@ def _describe_pool(pool: PoolComparison, name: str) -> list[Block]:
     ]
     caption = f"{lead}, {wording.name_setup(pool.setup)}: a bank per category, and the shared one. Lost: image AUROC."
     text = [f"{said} ", *refer("Table", name), " has every category."]
-    return [Paragraph(text, lead=lead), Table(name, caption, header, rows)]
+    return [Paragraph(text, lead=lead), Table(name, caption, header, rows, weight=TELLING)]
 
 
 def cut_rows(rows: Sequence[Row]) -> list[Row]:

@@ -3,7 +3,6 @@
 Tested in tests/report/test_document.py.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +11,21 @@ from patchshift.plan.cells import POOLS, Cell, Target
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.summary_blocks import SHOWN
-from patchshift.report.background import flatten_settings
 from patchshift.report.conditions import CONDITIONS, condition_of, setup_of
 from patchshift.report.data_wording import describe_colour, describe_inputs, list_findings, name_some
 from patchshift.report.definitions import define_metrics
-from patchshift.report.document import Block, Bullets, Field, Heading, Paragraph, Row, Table, fields, refer
+from patchshift.report.document import (
+    NEEDED,
+    Block,
+    Bullets,
+    Heading,
+    Paragraph,
+    Row,
+    Table,
+    fields,
+    refer,
+)
+from patchshift.report.document_settings import SHARED, list_ids
 from patchshift.report.results import StudyResults
 from patchshift.report.study_cards import list_members, read_cards
 from patchshift.report.wording import explain_intervals, join_words
@@ -73,7 +82,7 @@ def describe_context(data: StudyData, provenance: Mapping[str, Any], reference: 
                 " says what the words mean; all definitions are in docs/protocol.md.",
             ]
         ),
-        Table("terms", "Words of this report.", ["term", "meaning"], rows, words=(0, 1)),
+        Table("terms", "Words of this report.", ["term", "meaning"], rows, words=(0, 1), weight=NEEDED, is_whole=True),
     ]
 
 
@@ -135,6 +144,7 @@ def _tabulate_images(cards: Sequence[DataCard], used: set[tuple[str, str]]) -> T
         [*header, "F1 floor"],
         rows,
         words=(0, 1) if several_splits else (0,),
+        weight=NEEDED,
     )
 
 
@@ -165,7 +175,7 @@ def describe_methods(data: StudyData, provenance: Mapping[str, Any]) -> list[Blo
         ids = provenance.get(kind) or {}
         if kind == "domains" and all(settings.get("shift") == "none" for settings in ids.values()):
             continue
-        rows += _list_ids(heading, ids)
+        rows += list_ids(heading, ids)
     external = sorted({cell.bank.detector for cell in cells if not cell.bank.is_fitted})
     blocks: list[Block] = [
         Heading("Methods and settings"),
@@ -195,48 +205,9 @@ def describe_methods(data: StudyData, provenance: Mapping[str, Any]) -> list[Blo
         words=(0, 1),
         is_code=True,
         notes=notes,
+        weight=NEEDED,
     )
     return [*blocks, table]
-
-
-SHARED = "unless stated"
-FAMILY = ("method", "source", "protocol", "policy", "shift")
-"""Settings that tell which others an id has."""
-
-
-def _list_ids(heading: str, ids: Mapping[str, Mapping[str, object]]) -> list[Row]:
-    """A kind's ids, family by family: first what most of a family have, then of each what is its own."""
-    families: dict[str, dict[str, dict[str, str]]] = {}
-    for name, settings in ids.items():
-        family = next((f"{key} {settings[key]}" for key in FAMILY if key in settings), "")
-        families.setdefault(family, {})[name] = flatten_settings(settings)
-    usuals = {name: _find_usual(list(flat.values())) if len(flat) > 1 else {} for name, flat in families.items()}
-    rows: list[Row] = []
-    for family, usual in sorted(usuals.items(), key=lambda each: bool(each[1])):  # stable: first those of one
-        flat = families[family]
-        if usual or not rows:
-            rows.append(Row(title=f"{heading}: {family}" if usual and family else heading, opens=True))
-        if usual:
-            rows.append(_settings_row(SHARED, usual))
-        for name, own in flat.items():
-            rows.append(_settings_row(name, {key: value for key, value in own.items() if usual.get(key) != value}))
-    return rows
-
-
-def _find_usual(all_settings: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The value that most have, of every setting that all have."""
-    usual = {}
-    for key in all_settings[0]:
-        if all(key in settings for settings in all_settings):
-            value, count = Counter(settings[key] for settings in all_settings).most_common(1)[0]
-            if 2 * count > len(all_settings):
-                usual[key] = value
-    return usual
-
-
-def _settings_row(name: str, settings: Mapping[str, str]) -> Row:
-    said = "; ".join(f"{key}: {value}" for key, value in settings.items())
-    return Row([Field(name, is_bold=True), Field(said or "as stated above")])
 
 
 def describe_protocol(results: StudyResults, spec: EvaluationSpec) -> list[Block]:
@@ -258,6 +229,7 @@ def describe_protocol(results: StudyResults, spec: EvaluationSpec) -> list[Block
             ["experiment", "fitted on", "scored on", "threshold from", "setups"],
             rows,
             words=(0, 1, 2, 3),
+            weight=NEEDED,
         ),
         Paragraph(
             f"{explain_intervals(spec)} p is corrected for the number of tests (Holm); two setups are told apart where "

@@ -24,7 +24,7 @@ from patchshift.report.style import INK, MUTED, RULE, colour, dashes, figure_sty
 
 Float64 = npt.NDArray[np.float64]
 
-WIDTH = 8.6  # inches: the page's column, and a printed page on its side
+WIDTH = 8.0  # inches: little wider than a printed page, so that letters stay readable there; the page scales it
 _COLUMNS = 4  # panels side by side
 _LETTER = 0.08  # inches that a letter of a legend takes, or less
 

@@ -1,7 +1,7 @@
 """The report of a study: one HTML page that opens from disk, without network or times.
 
-Its scripts are its own: they sort tables and show the gallery; all else can be read without them. Equal inputs give
-equal bytes.
+Its scripts are its own: they sort tables, show the gallery and open for print what is folded; all else can be read
+without them. Equal inputs give equal bytes.
 Tested in tests/report/test_page.py, and in a browser in tests/report/test_report_browser.py.
 """
 
@@ -47,7 +47,7 @@ from patchshift.report.study_cards import read_cards
 from patchshift.report.tables import row_keys
 from patchshift.report.templating import Picture, draw_picture, read_script, render
 
-SCRIPTS = ("tables.js", "gallery.js")
+SCRIPTS = ("tables.js", "gallery.js", "print.js")
 SHOWN_ELSEWHERE = ("severity_ladder",)  # under shift
 
 

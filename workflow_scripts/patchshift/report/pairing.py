@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.evaluation.image_metrics import image_auroc
+from patchshift.evaluation.rates import estimate_rates
 from patchshift.evaluation.statistics import bootstrap_image_auroc, percentile_interval, wilson_interval
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
@@ -24,24 +25,35 @@ Bool = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Share:
-    """Mistakes among images, with Wilson's interval.
+    """Mistakes among images: their share with Wilson's interval, or the mean of several categories' shares.
 
     Attributes:
         count: mistakes.
         total: images that could have been mistaken.
         low: lower end of the share's interval.
         high: upper end.
+        mean: of the categories' shares, each weighing the same; None where the images of all are one.
+        categories: how many.
     """
 
     count: int
     total: int
     low: float
     high: float
+    mean: float | None = None
+    categories: int = 1
 
     @property
     def value(self) -> float:
         """Mistakes per image."""
-        return self.count / self.total
+        return self.count / self.total if self.mean is None else self.mean
+
+    @property
+    def plain(self) -> str:
+        """`9.5 to 24, mean of 3 categories; 14 of 90 test images`, of 100 images."""
+        ends = f"{hundredths(self.low)} to {hundredths(self.high)}"
+        mean = f", mean of {self.categories} categories" if self.categories > 1 else ""
+        return f"{ends}{mean}; {self.count} of {self.total} test {'image' if self.total == 1 else 'images'}"
 
 
 def estimate_of(share: Share | None) -> Value:
@@ -61,8 +73,9 @@ class Summary:
 
     Attributes:
         auroc: mean image AUROC over the categories where it is defined, each weighing the same.
-        misses: missed among the anomalous images of all categories; None where that is undefined.
-        false_alarms: flagged among the normal images of all categories; None where that is undefined.
+        misses: missed among the anomalous images, the mean over the categories that have some, as of image AUROC; None
+            where that is undefined.
+        false_alarms: flagged among the normal images, likewise.
         categories: number of cells.
         reason: why misses or false alarms are undefined; empty if they are not.
     """
@@ -75,15 +88,15 @@ class Summary:
 
 
 def summarise(results: StudyResults, cells: Sequence[Cell], spec: EvaluationSpec) -> Summary:
-    """Pool the cells of several categories."""
+    """What the cells of several categories come to, each category weighing the same."""
     confusions = [results.confusion(cell) for cell in cells]
     reasons = [results.value(cell, metric).undefined for cell in cells for metric in ("miss_rate", "false_alarm_rate")]
     reason = next(filter(None, reasons), "")
     misses = false_alarms = None
     counts = [confusion for confusion in confusions if confusion is not None]
     if len(counts) == len(cells):
-        misses = _share(sum(int(c.fn) for c in counts), sum(int(c.anomalous) for c in counts), spec.confidence)
-        false_alarms = _share(sum(int(c.fp) for c in counts), sum(int(c.normal) for c in counts), spec.confidence)
+        misses = _share([(int(c.fn), int(c.anomalous)) for c in counts], spec.confidence)
+        false_alarms = _share([(int(c.fp), int(c.normal)) for c in counts], spec.confidence)
     return Summary(mean_auroc(results, cells, spec), misses, false_alarms, len(cells), reason)
 
 
@@ -180,5 +193,13 @@ def _resample_auroc(anomalous: Bool, scores: Float64, spec: EvaluationSpec, posi
     return bootstrap_image_auroc(anomalous, scores, resamples=spec.bootstrap_resamples, seed=seed)
 
 
-def _share(count: int, total: int, confidence: float) -> Share | None:
-    return Share(count, total, *wilson_interval(count, total, confidence)) if total else None
+def _share(counts: Sequence[tuple[int, int]], confidence: float) -> Share | None:
+    """Of (mistakes, images) of each category, as far as there are images."""
+    there = [(count, total) for count, total in counts if total]
+    if not there:
+        return None
+    whole = (sum(count for count, _ in there), sum(total for _, total in there))
+    if len(there) == 1:
+        return Share(*whole, *wilson_interval(*whole, confidence))
+    mean, low, high = estimate_rates(there, confidence).combine([1 / len(there)] * len(there))
+    return Share(*whole, low, high, mean, len(there))

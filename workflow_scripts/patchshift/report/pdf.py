@@ -7,10 +7,13 @@ Tested in tests/report/test_pdf.py.
 
 import json
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib as mpl
@@ -21,9 +24,11 @@ from patchshift.report import wording
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.document import Block, Document, Field, Heading, Paragraph
 from patchshift.report.document_experiments import describe_experiments, describe_mistakes
+from patchshift.report.document_fit import Layout, fit_document
 from patchshift.report.document_next import discuss_limits, propose_work
 from patchshift.report.document_results import describe_answer, describe_pools, describe_shifts
 from patchshift.report.document_setup import describe_context, describe_data, describe_methods, describe_protocol
+from patchshift.report.document_undecided import describe_hardest
 from patchshift.report.pairing import Share, hundredths
 from patchshift.report.recommendation import Recommendation, explain_lack, recommend
 from patchshift.report.sections.robustness import describe_robustness
@@ -58,7 +63,7 @@ def write_document(data: StudyData, provenance: Mapping[str, Any]) -> Document:
         *describe_shifts(data, robustness, told, wording.tell_shift_setup(recommendation) if recommendation else ""),
         *describe_pools(data),
         *describe_experiments(data, recommendation),
-        *describe_mistakes(data),
+        *(describe_mistakes(data) or describe_hardest(data)),
         *discuss_limits(data, provenance),
         *propose_work(data, provenance, recommendation),
         Heading("Where everything is"),
@@ -93,12 +98,11 @@ def _list_facts(recommendation: Recommendation) -> list[tuple[str, Field]]:
 
 
 def _hundred(share: Share) -> Field:
-    ends = f"{hundredths(share.low)} to {hundredths(share.high)}"
-    return Field(hundredths(share.value), f"{ends}; {share.count} of {share.total} test images")
+    return Field(hundredths(share.value), share.plain)
 
 
 def typeset(document: Document, folder: Path) -> bytes:
-    """A document as PDF.
+    """A document as PDF, of as many pages as `document_fit` allows.
 
     Args:
         document: what it says.
@@ -114,22 +118,42 @@ def typeset(document: Document, folder: Path) -> bytes:
             f"report.pdf needs typst, which cannot be loaded here ({error}): pip install typst. {_REST}."
         ) from error
     template = files("patchshift.report").joinpath("templates", "report.typ").read_bytes()
-    content = json.dumps(document.content(), ensure_ascii=False)
-    if boxes := _find_without_glyph(content):
+    if boxes := _find_without_glyph(json.dumps(document.content(), ensure_ascii=False)):
         log.warning("report.pdf shows boxes for what its fonts do not have: %s. report.html shows it.", boxes)
-    try:
-        compiler = typst.Compiler(
-            template,
-            root=folder.resolve(),
-            font_paths=typst.Fonts(include_system_fonts=False, font_paths=[FONTS]),
-            ignore_system_fonts=True,
-            sys_inputs={"document": content},
-        )
-        compiled = compiler.compile(format="pdf")
-    except typst.TypstError as error:
-        raise UserError(f"typst {version('typst')} cannot typeset the report: {error}. {_REST}.") from error
+    with _choose_fonts() as font_folder:
+        fonts = typst.Fonts(include_system_fonts=False, font_paths=[font_folder])
+
+        def compiler(shown: Document) -> Any:
+            content = json.dumps(shown.content(), ensure_ascii=False)
+            return typst.Compiler(
+                template,
+                root=folder.resolve(),
+                font_paths=fonts,
+                ignore_system_fonts=True,
+                sys_inputs={"document": content},
+            )
+
+        def measure(shown: Document) -> Layout:
+            return Layout(**json.loads(compiler(shown).query("<layout>", field="value", one=True)))
+
+        try:
+            fitted = fit_document(document, measure)
+            compiled = compiler(fitted).compile(format="pdf")
+        except RuntimeError as error:
+            raise UserError(f"typst {version('typst')} cannot typeset the report: {error}. {_REST}.") from error
     assert isinstance(compiled, bytes)
+    if fitted.elsewhere:
+        log.info("report.pdf names, but does not print: %s", ", ".join(dict.fromkeys(fitted.elsewhere.values())))
     return compiled
+
+
+@contextmanager
+def _choose_fonts() -> Iterator[str]:
+    """A folder of the fonts that figures are drawn in alone: one of matplotlib's has a box for every letter."""
+    with TemporaryDirectory() as folder:
+        for font in sorted(FONTS.glob("DejaVuSans*.ttf")):
+            shutil.copy(font, folder)
+        yield folder
 
 
 def _find_without_glyph(text: str) -> str:

@@ -22,6 +22,7 @@ from patchshift.report.conditions import (
     setup_of,
 )
 from patchshift.report.pairing import Summary, count_left_out, mean_auroc, mean_difference, summarise
+from patchshift.report.policy_choice import PolicyRival, compare_policies
 from patchshift.report.results import StudyResults, Value
 
 CHANCE = 0.5  # image AUROC of a ranking that knows nothing
@@ -63,7 +64,7 @@ class Recommendation:
         incomplete: setups left out because they do not cover the same categories.
         left_out: domain -> images left out of the rivals' comparison, since their defect is not to be seen.
         other_splits: the study's other splits in which such banks have an image AUROC; they are not compared.
-        policies: number of threshold policies that decide, which were compared for it.
+        policies: the other threshold policies that decide, which were compared for it, the nearest first.
         shift_setup: the setup whose loss under shift is told: the recommended one, with the threshold that was scored
             on most shifted images; else the next best that was scored on any; None if none was.
     """
@@ -76,7 +77,7 @@ class Recommendation:
     incomplete: list[Setup]
     left_out: dict[str, int]
     other_splits: list[str]
-    policies: int
+    policies: list[PolicyRival]
     shift_setup: Setup | None
 
     @property
@@ -162,7 +163,7 @@ def recommend(
         incomplete=incomplete,
         left_out=count_left_out(results, dict(zip(chosen, chosen, strict=True))) if rivals else {},
         other_splits=other_splits,
-        policies=sum(value < UNDECIDED for value in mistakes.values()),
+        policies=_compare_policies(results, candidates, best, mistakes, spec),
         shift_setup=next(measured, None),
     )
 
@@ -217,6 +218,22 @@ def _compare(
     """The other setup as a rival of the first; both have cells of the same targets."""
     cells, others = candidates[setup], _in_order_of(candidates[setup], candidates[other])
     return Rival(other, mean_auroc(results, others, spec), mean_difference(results, cells, others, spec))
+
+
+def _compare_policies(
+    results: StudyResults,
+    candidates: Mapping[Setup, list[Cell]],
+    best: Setup,
+    mistakes: Mapping[Setup, float],
+    spec: EvaluationSpec,
+) -> list[PolicyRival]:
+    """The other policies of the chosen setup that decide, beside it."""
+    deciding = [setup for setup, value in mistakes.items() if value < UNDECIDED]
+    if best not in deciding:
+        return []
+    chosen = candidates[best]
+    others = {setup.threshold: _in_order_of(chosen, candidates[setup]) for setup in deciding if setup != best}
+    return compare_policies(results, chosen, others, spec)
 
 
 def _ranker(setup: Setup) -> Setup:

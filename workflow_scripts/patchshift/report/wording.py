@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import Setup
+from patchshift.report.grammar import agree, count
 from patchshift.report.ladder import MeanStep
 from patchshift.report.pairing import Summary
+from patchshift.report.policy_choice import describe_policies, excuse_threshold
 from patchshift.report.recommendation import CHANCE, Recommendation
 from patchshift.report.results import Value
 
@@ -42,7 +44,15 @@ def recommend_setup(recommendation: Recommendation | None, lack: str) -> str:
     use = f"On split {setup.split}, use" if where else "Use"
     if can_decide(recommendation.summary):
         return f"{use} {name_setup(setup)} with threshold {setup.threshold}."
-    return f"{use} {name_setup(setup)}; no threshold can be recommended."
+    excuse = excuse_threshold(recommendation.summary, setup.threshold, len(recommendation.policies) + 1)
+    return f"{use} {name_setup(setup)}; no threshold can be recommended{excuse}."
+
+
+def name_decided(recommendation: Recommendation) -> str:
+    """The setup, and its threshold where that decides anything."""
+    name, summary = name_setup(recommendation.setup), recommendation.summary
+    decided = summary.misses or summary.false_alarms
+    return f"{name}, decided by threshold {recommendation.setup.threshold}" if decided else name
 
 
 def tell_shift_setup(recommendation: Recommendation) -> str:
@@ -81,11 +91,7 @@ def describe_choice(recommendation: Recommendation) -> list[str]:
         sentences.append(describe_left_out(recommendation.left_out))
     if rivals:
         sentences.append("It was chosen on the test images that its figures come from, which flatters them a little.")
-    if recommendation.policies > 1:
-        sentences.append(
-            f"Of {recommendation.policies} threshold policies it makes the fewest mistakes on these images (mean of "
-            "miss rate and false-alarm rate)."
-        )
+    sentences += describe_policies(recommendation.policies)
     if recommendation.incomplete:
         names = join_words([name_setup(setup) for setup in recommendation.incomplete])
         sentences.append(f"Not compared, since they do not cover the same categories: {names}.")
@@ -122,7 +128,8 @@ def list_cautions(summary: Summary) -> list[str]:
             cautions.append(f"Caution: it {deed} {share.count} of {share.total} {kind} images: do not use it as it is.")
     for share, kind in ((summary.misses, "defective"), (summary.false_alarms, "good")):
         if share and share.total < FEW_IMAGES:
-            cautions.append(f"Only {share.total} {kind} images were tested: expect other figures with more.")
+            tested = f"{count(share.total, f'{kind} image')} {agree(share.total, 'was', 'were')} tested"
+            cautions.append(f"Only {tested}: expect other figures with more.")
     return cautions
 
 
@@ -266,7 +273,7 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
     """
     if not counts:
         return ""
-    named = [f"{count} {'image' if count == 1 else 'images'} in {domain}" for domain, count in counts.items()]
+    named = [f"{count(number, 'image')} in {domain}" for domain, number in counts.items()]
     return f"Left out of the comparison, since their defect left the frame or is ignored: {join_words(named)}."
 
 
@@ -274,10 +281,12 @@ def explain_intervals(spec: EvaluationSpec) -> str:
     """How intervals are made, and what they cover."""
     return (
         f"Intervals have a confidence of {100 * spec.confidence:g} % and cover the choice of test images, not that of "
-        "split or seed: Wilson's for misses and false alarms, else a bootstrap over images within each class, "
-        "bias-corrected and accelerated (BCa) for metrics of images, percentiles for those of pixels and for means "
-        f"and differences ({spec.bootstrap_resamples} resamples, seed {spec.bootstrap_seed}). Differences between "
-        "banks are taken on the same resamples."
+        "the split, and that of seeds only in means over several. Misses and false alarms: Wilson's; means of these, "
+        "differences on the same images, shares and F1: MOVER from Wilson's; else a bootstrap over images within each "
+        "class, bias-corrected and accelerated (BCa) for metrics of images, percentiles for pixels and for means and "
+        f"differences of image AUROC ({spec.bootstrap_resamples} resamples, seed {spec.bootstrap_seed}). Two setups "
+        "are level (≈, not told from each other) where the interval of their difference on the same resamples reaches "
+        "0; what paired comparisons tell apart has a corrected p that is small enough as well."
     )
 
 

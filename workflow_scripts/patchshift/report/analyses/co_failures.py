@@ -12,6 +12,7 @@ import pandas as pd
 from patchshift.evaluation.failures import SharedErrors
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.failures import Judged, key_columns, read_judged
+from patchshift.report.analyses.shown import select_shown
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, MISSED
 from patchshift.report.tables import row_keys
@@ -29,11 +30,11 @@ def co_failures_table(data: StudyData, experiment: str) -> pd.DataFrame:
     """An experiment's `co_failures.csv`. Columns: docs/results.md.
 
     For each pair of detectors and each kind of error one row of record `pair`, then one of record `image` for every
-    image that both decide wrongly. The experiment's baseline is the first of its pairs.
+    image that both decide wrongly. The detector that is shown of the experiment is the first of its pairs.
     """
     rows: list[dict[str, object]] = []
-    baseline = data.baseline(experiment)
-    cells = sorted(data.cells(experiment), key=lambda cell: cell.bank.detector != baseline)  # stable
+    shown = select_shown(data, experiment)[0].bank.detector
+    cells = sorted(data.cells(experiment), key=lambda cell: cell.bank.detector != shown)  # stable
     for first, second in pair_detectors(read_judged(data, cells)):
         other = second.cell.bank
         keys: dict[str, object] = {

@@ -20,7 +20,6 @@ from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, FOUND, MISSED, PASSED
-from patchshift.report.conditions import is_own_category
 from patchshift.report.results import Images, read_rows
 from patchshift.report.tables import cell_keys, row_keys
 
@@ -93,38 +92,6 @@ def read_judged(data: StudyData, cells: Sequence[Cell]) -> list[Judged]:
         kept = {name: facts[name][rows] for name in FACTS}
         judged.append(Judged(cell, images, kept, margins, margins / scales[_key(cell)], reason))
     return judged
-
-
-def select_condition(data: StudyData, experiment: str) -> list[Cell]:
-    """What is shown of an experiment: all its detectors, each once per target, in one condition.
-
-    The condition (domains, split, threshold policy, whether banks are of the target's own category) is that of the
-    first row of the experiment's baseline that decides, or of its first where none does; its cells come first. Of
-    several seeds the first is taken.
-    """
-    cells, baseline = data.cells(experiment), data.baseline(experiment)
-    ordered = sorted(cells, key=lambda cell: cell.bank.detector != baseline)  # stable
-    decided = (cell for cell in ordered if data.results.images(cell).decisions is not None)
-    condition = _condition(next(decided, ordered[0]))
-    chosen: dict[tuple[object, ...], Cell] = {}
-    for cell in ordered:
-        if _condition(cell) == condition:
-            chosen.setdefault((cell.bank.backbone, cell.bank.detector, cell.target), cell)
-    return list(chosen.values())
-
-
-def select_baseline(data: StudyData, experiment: str) -> list[Cell]:
-    """Of `select_condition`, the cells of the baseline with its first backbone."""
-    cells = select_condition(data, experiment)
-    first = cells[0].bank
-    return [cell for cell in cells if (cell.bank.backbone, cell.bank.detector) == (first.backbone, first.detector)]
-
-
-def name_condition(cell: Cell) -> str:
-    """The condition of `select_condition` in words."""
-    calibrated = "" if cell.calibration.domain == cell.bank.training.domain else f" from {cell.calibration.domain}"
-    trained = cell.bank.training.domain
-    return f"fitted on {trained}, scored on {cell.domain}, threshold {cell.threshold}{calibrated}"
 
 
 def choose_images(judged: Judged, count: int) -> Iterator[tuple[str, str, int, int]]:
@@ -244,14 +211,6 @@ def shorten(value: float) -> float:
 
 def _take(order: Int64, wanted: Bool) -> list[int]:
     return [int(row) for row in order if wanted[row]]
-
-
-def _condition(cell: Cell) -> tuple[object, ...]:
-    own = is_own_category(cell)
-    training = cell.bank.training
-    fitted_on = ("own", training.domain) if own else (training.dataset, training.category, training.domain)
-    calibrated_on = "target" if cell.calibration == cell.target else cell.calibration.domain
-    return (fitted_on, cell.domain, calibrated_on, cell.bank.split, cell.threshold)
 
 
 def _key(cell: Cell) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from patchshift.evaluation.statistics import bootstrap_image_auroc, draw_images,
 from patchshift.evaluation.undefined import Estimate, Undefined
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
+from patchshift.report.analyses.estimates import REFERENCE_IS_ZERO
 from patchshift.report.pairing import relabelled_on_either_side
 from patchshift.report.recommendation import CHANCE
 from patchshift.report.results import StudyResults, Value
@@ -23,6 +24,8 @@ from patchshift.report.results import StudyResults, Value
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
+REFERENCE, VALUE, UNADAPTED = 0, 1, 2
+"""Sides of a comparison: the reference domain, a condition in a shifted one, and no adaptation there."""
 NOT_ABOVE_CHANCE = "the reference is not above chance"
 
 
@@ -126,6 +129,42 @@ def recovered_share(reference: Sample, unadapted: Sample, value: Sample) -> Samp
         unadapted,
         value,
     )
+
+
+@dataclass(frozen=True)
+class AurocLosses:
+    """What a mean image AUROC loses and gets back, from the resamples of its categories.
+
+    Attributes:
+        categories: of each the image AUROC on the same sides: `REFERENCE`, `VALUE` and, where there is one,
+            `UNADAPTED`.
+        confidence: coverage of the intervals.
+    """
+
+    categories: Sequence[Sequence[Sample]]
+    confidence: float
+
+    def lost(self, reference: int, side: int) -> Value:
+        """Reference minus side."""
+        return lost(self._mean(reference), self._mean(side)).estimate(self.confidence)
+
+    def lost_relative(self) -> Value:
+        """What the value has lost, as a share of the reference; only where that is not 0."""
+        share = relative_loss(self._mean(REFERENCE), self._mean(VALUE))
+        return share.estimate(self.confidence, REFERENCE_IS_ZERO)
+
+    def lost_above_chance(self) -> Value:
+        """What the value has lost, as a share of what the reference is above 0.5; only where it is above."""
+        share = loss_above_chance(self._mean(REFERENCE), self._mean(VALUE))
+        return share.estimate(self.confidence, NOT_ABOVE_CHANCE)
+
+    def recovered_share(self) -> Value:
+        """The share of what was lost without adaptation that is back; only where something was lost."""
+        share = recovered_share(self._mean(REFERENCE), self._mean(UNADAPTED), self._mean(VALUE))
+        return share.estimate(self.confidence)
+
+    def _mean(self, side: int) -> Sample:
+        return mean_sample([sides[side] for sides in self.categories])
 
 
 def is_above_zero(value: Value) -> bool:

@@ -9,21 +9,21 @@ from typing import Any
 
 import pandas as pd
 
+from patchshift.evaluation.rates import Estimates
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
-from patchshift.report.analyses.estimates import REFERENCE_IS_ZERO, as_columns, columns_of, mean_value
+from patchshift.report.analyses.decision_losses import DecisionLosses, compare_decisions
+from patchshift.report.analyses.estimates import as_columns, columns_of, mean_value
 from patchshift.report.analyses.losses import (
-    NOT_ABOVE_CHANCE,
+    REFERENCE,
+    UNADAPTED,
+    VALUE,
+    AurocLosses,
     Sample,
     are_paired,
     is_above_zero,
     kept_in_both,
-    loss_above_chance,
-    lost,
-    mean_sample,
-    recovered_share,
-    relative_loss,
     sample_metric,
 )
 from patchshift.report.analyses.rankings import KEY_COLUMNS, describe_domain
@@ -154,57 +154,62 @@ def balance(
     Images whose defect is gone in the shifted domain are left out on all sides; a shifted domain that shows other
     images than the reference is resampled independently of it.
     """
-    before, between, after, reason = [], [], [], ""
+    samples: list[list[Sample]] = []
+    estimates: list[Estimates] = []
+    reason = ""
     for position, each in enumerate(group):
         cell, none = each.cells.get(condition), each.cells.get(NO_ADAPTATION)
         if cell is None or each.start is None:
             reason = reason or (UNMEASURED[condition] if cell is None else NO_REFERENCE)
             continue
+        sides = [each.start, cell, *([none] if none else [])]
+        paired = are_paired(results, cell, each.start)
+        kept = kept_in_both(results, cell, each.start) if paired else None
         try:
-            start, kept, draw = each.start, None, position + len(group)
-            if are_paired(results, cell, start):
-                kept, draw = kept_in_both(results, cell, start), position
-            first = sample_metric(results, start, metric, spec, position=draw, kept=kept)
-            last = sample_metric(results, cell, metric, spec, position=position, kept=kept)
-            middle = sample_metric(results, none, metric, spec, position=position, kept=kept) if none else None
+            if metric == "image_auroc":
+                draws = [position if paired else position + len(group), position, position]
+                samples.append(
+                    [
+                        sample_metric(results, side, metric, spec, position=draw, kept=kept)
+                        for side, draw in zip(sides, draws, strict=False)
+                    ]
+                )
+            else:
+                estimates.append(
+                    compare_decisions(results, sides, metric, spec, kept=kept, paired=paired, position=position)
+                )
         except Undefined as error:
             reason = reason or str(error)
-            continue
-        before.append(first)
-        after.append(last)
-        between.append(middle)
-    if not before:
+    losses: AurocLosses | DecisionLosses | None = None
+    adapted: AurocLosses | DecisionLosses | None = None  # where both are measured
+    if samples:
+        whole = [sides for sides in samples if len(sides) > UNADAPTED]
+        losses, adapted = AurocLosses(samples, spec.confidence), AurocLosses(whole, spec.confidence) if whole else None
+    if estimates:
+        known = [sides for sides in estimates if len(sides.values) > UNADAPTED]
+        losses = DecisionLosses([sides.take([REFERENCE, VALUE]) for sides in estimates])
+        adapted = DecisionLosses(known) if known else None
+    if losses is None:
         empty = Value(None, undefined=reason)
         return Balance(empty, empty, empty, empty, empty, reason)
-    return _balance(before, between, after, condition, metric, spec.confidence)
+    return _balance(losses, adapted, condition)
 
 
 def _balance(
-    before: Sequence[Sample],
-    between: Sequence[Sample | None],
-    after: Sequence[Sample],
-    condition: str,
-    metric: str,
-    confidence: float,
+    losses: AurocLosses | DecisionLosses, adapted: AurocLosses | DecisionLosses | None, condition: str
 ) -> Balance:
-    start, value = mean_sample(before), mean_sample(after)
+    """The balance over all categories; recovery is over those that were also measured without adaptation."""
     empty = Value(None)
-    loss = lost(start, value).estimate(confidence)
-    relative = relative_loss(start, value).estimate(confidence, REFERENCE_IS_ZERO)
-    above = loss_above_chance(start, value).estimate(confidence, NOT_ABOVE_CHANCE) if metric == "image_auroc" else empty
+    loss, relative, above = losses.lost(REFERENCE, VALUE), losses.lost_relative(), losses.lost_above_chance()
     reason = relative.undefined or above.undefined
     if condition == NO_ADAPTATION:
         return Balance(loss, relative, above, empty, empty, reason)
-    whole = [
-        (first, middle, last) for first, middle, last in zip(before, between, after, strict=True) if middle is not None
-    ]
-    if not whole:
+    if adapted is None:
         return Balance(loss, relative, above, empty, empty, reason or UNMEASURED[NO_ADAPTATION])
-    first, middle, last = (mean_sample(side) for side in zip(*whole, strict=True))
-    recovery = lost(last, middle).estimate(confidence)
-    if not is_above_zero(lost(first, middle).estimate(confidence)):
+    recovery = adapted.lost(VALUE, UNADAPTED)
+    if not is_above_zero(adapted.lost(REFERENCE, UNADAPTED)):
         return Balance(loss, relative, above, recovery, empty, reason or NO_LOSS)
-    share = recovered_share(first, middle, last).estimate(confidence, NO_LOSS)
+    share = adapted.recovered_share()
     return Balance(loss, relative, above, recovery, share, reason or share.undefined)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from patchshift.plan.cells import Cell
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import AnalysisSpec, EvaluationSpec
+from patchshift.report.recommendation import Recommendation, recommend
 from patchshift.report.results import StudyResults
 
 
@@ -41,6 +42,11 @@ class StudyData:
     def results(self) -> StudyResults:
         """Metrics and predictions, asked by cell."""
         return StudyResults(self.plan, self.folder)
+
+    @cached_property
+    def recommendation(self) -> Recommendation | None:
+        """What the study recommends; None where no bank has an image AUROC in the domain that it was fitted on."""
+        return recommend(self.results, self.domains, self.spec)
 
     def cells(self, experiment: str) -> list[Cell]:
         """The cells of an experiment, in their order."""

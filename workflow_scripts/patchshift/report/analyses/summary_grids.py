@@ -161,7 +161,7 @@ def mark_notes(block: Block) -> list[str]:
     notes = [f"Not all {total} categories have every metric; means are: {parts}."] if parts else []
     if not block.is_ranked:
         return notes
-    level = " ≈: these test images do not tell it from the best (paired difference)." if block.has_level else ""
+    level = " ≈: level with it, the interval of the paired difference reaches 0." if block.has_level else ""
     return [f"Bold: the highest image AUROC.{level}", *notes]
 
 

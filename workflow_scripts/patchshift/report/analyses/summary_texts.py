@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Sequence
 
+from patchshift.evaluation.seeds import FEWEST_SEEDS
 from patchshift.report.analyses.published import read_published
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.summary import summary_table
@@ -78,7 +79,9 @@ def describe_block(block: Block, confidence: float) -> str:
     if len(pairs) > len(names):
         of += f", {len(pairs)} pairs of bank and category"
     seeds = f"; mean of {block.seeds} seeds" if block.seeds > 1 else ""
-    covers = "test images and seeds" if block.seeds > 1 else "test images"
+    covers = "test images" if block.seeds == 1 else "test images and seeds"
+    if 1 < block.seeds < FEWEST_SEEDS:
+        covers = "test images, those of image AUROC also for that of seeds"
     return (
         f"{', '.join(block.datasets)}: {normal} good and {anomalous} defective test images of {of}; {block.shared}"
         f"{seeds}. In brackets: {100 * confidence:g} % intervals for the choice of {covers}."

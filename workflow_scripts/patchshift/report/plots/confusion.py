@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from patchshift.report.analyses.defects import ALL, DEFECT
-from patchshift.report.analyses.failures import GOOD, name_condition, read_table, row_names, select_condition
+from patchshift.report.analyses.failures import GOOD, read_table, row_names
+from patchshift.report.analyses.shown import name_condition, select_condition
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH, wrap_title
 from patchshift.report.labels import category_labels, group_labels, split_labels

@@ -28,7 +28,7 @@ _HEAD = 1.05  # inches from a panel's top to its axis: title, what was tested, c
 _BAR = 0.12  # inches between bars
 _ROW, _LINE = 0.26, 0.14  # inches that a name takes, and each of its further lines
 _FOOT = 0.12
-_MOST_NUMBERS = 16  # along an axis
+_MOST_NUMBERS = 12  # along an axis
 
 CAPTION = (
     "Average ranks by image AUROC over categories, the best on the left. A bar joins those that are not told apart: "

@@ -11,9 +11,11 @@ from patchshift.evaluation.failures import SIZES
 from patchshift.evaluation.statistics import wilson_interval
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.defects import BORDER, CENTRE, POSITION, SIZE
-from patchshift.report.analyses.failures import name_condition, read_table, row_names, select_condition
+from patchshift.report.analyses.failures import read_table, row_names
+from patchshift.report.analyses.shown import name_condition, select_condition
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH, add_legend, count_columns, wrap_title
+from patchshift.report.grammar import count
 from patchshift.report.labels import group_labels, split_labels
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import RULE, colour, dot, figure_style
@@ -21,7 +23,8 @@ from patchshift.report.tables import row_keys
 
 CAPTION = (
     "Share of defects found, by the third of its category's defects that its area is in, and by whether it comes near "
-    "the border of its image. All categories together, with Wilson's intervals; without images that have no mask."
+    "the border of its image. All categories together, with Wilson's intervals: where these hold other shares of"
+    " each place, it is theirs that differ, too. Without images that have no mask."
 )
 
 PANELS = {
@@ -63,7 +66,7 @@ def _draw_panel(axes: Axes, frame: pd.DataFrame, values: list[str], labels: list
     ticks = []
     for y, value in enumerate(values):
         here = frame[frame["value"] == value]
-        ticks.append(f"{value}\n{here['images'].max()} images" if len(here) else f"{value}\nnone")
+        ticks.append(f"{value}\n{count(here['images'].max(), 'image')}" if len(here) else f"{value}\nnone")
         if y:
             axes.axhline(y - 0.5, color=RULE, linewidth=0.6)
         for row in here.to_dict("records"):

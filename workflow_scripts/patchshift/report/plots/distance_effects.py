@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.distances import HEADINGS
 from patchshift.report.figures import WIDTH, add_legend
+from patchshift.report.grammar import count
 from patchshift.report.labels import name_backbone
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.results import Value, as_value, read_estimate, read_rows
@@ -60,7 +61,7 @@ def draw_distance_effects(data: StudyData) -> Drawn | None:
 def describe_correlation(correlation: Value, pairs: int) -> str:
     """What a rank correlation between distance and loss says, in words."""
     if correlation.value is None:
-        return f"{pairs} pairs: correlation undefined ({correlation.undefined})"
+        return f"{count(pairs, 'pair')}: correlation undefined ({correlation.undefined})"
     said = "not told apart from no relation"
     if correlation.low is not None and correlation.low > 0:
         said = "farther targets lose more"
@@ -68,7 +69,7 @@ def describe_correlation(correlation: Value, pairs: int) -> str:
         said = "farther targets lose less"
     ends = [correlation.value, correlation.low or 0.0, correlation.high or 0.0]
     number, low, high = (f"{end:.2f}".replace("-", "\N{MINUS SIGN}") for end in ends)
-    together = f"({low} to {high}), {pairs} pairs".replace(" ", "\N{NO-BREAK SPACE}")
+    together = f"({low} to {high}), {count(pairs, 'pair')}".replace(" ", "\N{NO-BREAK SPACE}")
     return f"{said}: \N{GREEK SMALL LETTER RHO} = {number} {together}"
 
 

@@ -1,21 +1,25 @@
 """The worst failures and the clearest successes as pictures: image with its mask, anomaly map, decision.
 
+A score above the threshold does not say that the defect was seen: under another light the whole image may be strange.
+So defects that are found are told by whether the map is hottest at the defect or elsewhere.
+
 Tested in tests/report/test_failure_plots.py.
 """
 
 import base64
+import functools
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import ndimage
 
 from patchshift.data.packs import Pack
-from patchshift.plan.cells import Cell
+from patchshift.evaluation.anomaly_maps import upsample_map
 from patchshift.report.analyses.co_failures import IMAGE
 from patchshift.report.analyses.failures import (
     BEST,
@@ -23,49 +27,55 @@ from patchshift.report.analyses.failures import (
     FAILURE,
     GOOD,
     WORST,
-    name_condition,
     read_table,
     row_names,
-    select_baseline,
 )  # fmt: skip
+from patchshift.report.analyses.shown import name_condition, select_shown
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, FOUND, MISSED, PASSED, Case, CellPictures
 from patchshift.report.figures import WIDTH, wrap_title
 from patchshift.report.labels import category_labels, group_labels
-from patchshift.report.pictures import MASK_COLOUR, shrink_mask
+from patchshift.report.pictures import MASK_COLOUR, shrink_ignored, shrink_mask
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import INK, MUTED, figure_style
 from patchshift.report.tables import row_keys
 
 Bool = npt.NDArray[np.bool_]
+Float64 = npt.NDArray[np.float64]
 
 CAPTION = (
-    "The worst failures and the clearest successes of the first detector: each image with its defect outlined, and its "
-    "anomaly map. Failures that other detectors share name them. Categories take turns; colours are those of each "
-    "category's scores."
+    "The worst failures of the setup shown, and the defects with the highest scores: each image with its defect "
+    "outlined, and its anomaly map. It says of these whether the map is hottest at the defect: a score may be high for "
+    "what is elsewhere. Failures that other detectors share name them. Categories take turns; colours "
+    "are those of each category's scores."
 )
 
 SHARED, ALSO = "shared", "also_wrong_for"
+AT_DEFECT, ELSEWHERE = "found at the defect", "found for what is elsewhere"
 
 BANDS = {
     (MISSED, FAILURE): "Missed defects, the lowest scores first",
     (FALSE_ALARM, FAILURE): "False alarms, the highest scores first",
     (SHARED, FAILURE): "Failures that other detectors share, those of most first",
-    (FOUND, BEST): "Defects found most clearly",
+    (AT_DEFECT, BEST): "Found most clearly: the highest scores, and the map is hottest at the defect",
+    (ELSEWHERE, BEST): "Found, but the map is as hot or hotter elsewhere: the highest scores",
+    (FOUND, BEST): "Found with the highest scores (no map and mask to tell whether at the defect)",
     (PASSED, BEST): "Good images passed most clearly",
     (DEFECTIVE, WORST): "Defective images with the lowest scores (no threshold)",
     (GOOD, WORST): "Good images with the highest scores (no threshold)",
     (DEFECTIVE, BEST): "Defective images with the highest scores",
     (GOOD, BEST): "Good images with the lowest scores",
 }
-"""(kind, choice) of `failures.csv`, and failures that `co_failures.csv` names -> heading."""
+"""(kind, choice) of `failures.csv`, failures that `co_failures.csv` names, and where a map is hottest -> heading."""
 
 _ACROSS = 4  # cases side by side
-_MARGIN, _GAP, _TITLE, _HEADING, _WORDS = 0.08, 0.04, 0.3, 0.3, 0.5  # inches
+_MARGIN, _GAP, _TITLE, _HEADING, _WORDS = 0.08, 0.04, 0.3, 0.3, 0.56  # inches
 _CASE = (WIDTH - 2 * _MARGIN) / _ACROSS
 _PICTURE = (_CASE - 0.14 - _GAP) / 2
-_LETTERS = 38  # that fit below a case
+_LETTERS = 32  # that fit below a case
 _TALLEST = 1.5  # of a picture's height, in widths
+_ALIKE = 0.02  # of the colours' scale: a difference that nobody sees
+_NEARLY_ALL = 0.9  # of the hottest pixels
 
 
 @dataclass(frozen=True)
@@ -79,22 +89,31 @@ class _Shown:
 
 
 def draw_failure_gallery(data: StudyData, experiment: str) -> Drawn | None:
-    """As many images of each kind as the config asks for, of the experiment's baseline in its first condition.
+    """As many images of each kind as the config asks for, of the setup that is shown of the experiment.
 
     Categories take turns: the worst of each, then the next. None where no image has a finite score.
     """
-    cells = select_baseline(data, experiment)
+    cells = select_shown(data, experiment)
     keys = [row_keys(cell) for cell in cells]
     table, shared = (read_table(data, experiment, name) for name in ("failures.csv", "co_failures.csv"))
     chosen: dict[tuple[str, str], list[tuple[int, int, dict[str, str]]]] = {band: [] for band in BANDS}
+
+    @functools.cache
+    def read(number: int) -> CellPictures:
+        return CellPictures.read(data.results, cells[number], data.spec.smoothing_sigma)
+
     for number, cell in enumerate(cells):
         others: dict[str, list[str]] = {}
         for row in shared[row_names(cell)]:
             if row["record"] == IMAGE:
                 others.setdefault(row["image"], []).append(row["other_detector"])
         for row in table[row_names(cell)]:
-            if (row["kind"], row["choice"]) in chosen:
-                chosen[row["kind"], row["choice"]].append((int(row["rank"]), number, {**row, ALSO: ""}))
+            band = (row["kind"], row["choice"])
+            if band == (FOUND, BEST):
+                band = (find_reason(read(number), row["image"]), BEST)
+            if band in chosen:
+                rank = sum(of == number for _, of, _ in chosen[band])  # rows come in order
+                chosen[band].append((rank, number, {**row, ALSO: ""}))
             if row["choice"] == FAILURE and row["image"] in others:
                 also = others[row["image"]]
                 chosen[SHARED, FAILURE].append((-len(also), number, {**row, ALSO: ", ".join(also)}))
@@ -103,22 +122,55 @@ def draw_failure_gallery(data: StudyData, experiment: str) -> Drawn | None:
     }
     if not taken:
         return None
-    pictures: dict[int, CellPictures] = {}
     bands: dict[str, list[_Shown]] = {}
     for band, rows in taken.items():
         for _, number, row in rows:
-            if number not in pictures:
-                pictures[number] = CellPictures.read(data.results, cells[number], data.spec.smoothing_sigma)
-            shown = _show(pictures[number], cells[number], row, category_labels(keys)[number])
-            bands.setdefault(BANDS[band], []).append(shown)
+            bands.setdefault(BANDS[band], []).append(_show(read(number), row, category_labels(keys)[number]))
     listed = [{"band": heading, **shown.row} for heading, cases in bands.items() for shown in cases]
     title = f"{group_labels(keys)[0]}: {name_condition(cells[0])}"
     return Drawn(_draw(bands, title), pd.DataFrame(listed))
 
 
-def _show(pictures: CellPictures, cell: Cell, row: dict[str, str], category: str) -> _Shown:
+def find_reason(pictures: CellPictures, image: str) -> str:
+    """Why a defect is found: AT_DEFECT, ELSEWHERE, or FOUND where there is no map or no mask to tell it by.
+
+    The map is hottest at the defect if the pixels that are drawn brightest lie within a patch and twice the standard
+    deviation of the smoothing of its mask: the map does not say more nearly where something is. Ignored regions are
+    left out.
+    """
+    scored = pictures.scored
+    row = pictures.images.names.index(image)
+    with Pack(pictures.pack) as pack:
+        packed = pack.rows([image])[0]
+        mask = pack.mask(packed)
+        ignore = pack.ignore(packed) if pack.has_ignore else None
+    if pictures.scale is None or not mask.any():
+        return FOUND
+    size = scored.input_size
+    anomaly_map = upsample_map(scored.maps[row], size, size, pictures.sigma, scored.scoring.anomaly_map)
+    level = pictures.scale.apply(anomaly_map)
+    if ignore is not None:
+        level[shrink_ignored(ignore, size)] = 0
+    patch = max(side / patches for side, patches in zip(size, scored.grid, strict=True))
+    return AT_DEFECT if is_hottest_at(level, shrink_mask(mask, size), patch + 2 * pictures.sigma) else ELSEWHERE
+
+
+def is_hottest_at(level: Float64, mask: Bool, reach: float) -> bool:
+    """Whether nearly all pixels that look as bright as the brightest lie near a mask.
+
+    Args:
+        level: [height, width] of 0 to 1 along the heatmap's colours.
+        mask: [height, width], True where defective; not empty.
+        reach: pixels from the mask that are near it.
+    """
+    hottest = level >= level.max() - _ALIKE
+    near = ndimage.distance_transform_edt(~mask) <= reach
+    return bool(near[hottest].mean() >= _NEARLY_ALL)
+
+
+def _show(pictures: CellPictures, row: dict[str, str], category: str) -> _Shown:
     (case,) = pictures.show([pictures.images.names.index(row["image"])])
-    with Pack(Path(cell.pack)) as pack:
+    with Pack(pictures.pack) as pack:
         mask = pack.mask(pack.rows([row["image"]])[0])
     size = _decode(case.picture).shape[:2]
     return _Shown(row, category, case, shrink_mask(mask, (size[0], size[1])) if mask.any() else None)
@@ -161,13 +213,13 @@ def _draw_case(figure: Figure, shown: _Shown, corner: tuple[float, float], heigh
     case, below = shown.case, top - min(height, _PICTURE * _aspect(shown))
     threshold = f", threshold {case.threshold:.3g}" if case.threshold is not None else ""
     words = (
-        (f"{shown.category}, {case.defect or GOOD}", INK),
+        (_fit(f"{shown.category}, {case.defect or GOOD}", from_end=False), INK),
         (f"{case.verdict or 'score'}: {case.score:.3g}{threshold}", INK),
-        (f"also {shown.row[ALSO]}" if shown.row[ALSO] else case.image, MUTED),
+        (_fit(f"also {shown.row[ALSO]}" if shown.row[ALSO] else case.image, from_end=True), MUTED),
     )
     for line, (text, ink) in enumerate(words):
-        y = (below - 0.13 - 0.125 * line) / total
-        figure.text(left / WIDTH, y, _fit(text, from_end=line == 2), fontsize=7, color=ink)
+        y = (below - 0.14 - 0.14 * line) / total
+        figure.text(left / WIDTH, y, text, fontsize=7.5, color=ink)
 
 
 def _aspect(shown: _Shown) -> float:

@@ -21,8 +21,8 @@ from patchshift.report.style import INK, MUTED, colour, dot, figure_style, hatch
 from patchshift.report.tables import row_keys
 
 CAPTION = (
-    "What each threshold policy does on the test images of all categories: misses against false alarms, with Wilson's "
-    "intervals (left), and the mean F1 beside that of calling every image defective (black line, right). "
+    "What each threshold policy does: misses against false alarms, means over the categories with intervals from "
+    "theirs (left), and the mean F1 beside that of calling every image defective (black line, right). "
     "Rings around a mark are policies that decide alike."
 )
 PANELS = 6  # setups, at most

@@ -48,19 +48,19 @@ def _word_condition(row: Row, first: Row, categories: int) -> str:
         opening += f" (measured on {row['categories']} of {categories} categories)"
     if row["condition"] == NO_ADAPTATION or first["condition"] != NO_ADAPTATION:
         changes = {metric: turn(read_estimate(row, f"{metric}_loss")) for metric in LOSSES}
-        worse, share, of_what = True, "{metric}_loss_above_chance", "of what it was above chance"
+        worse, share, whole = True, "{metric}_loss_above_chance", "it was above chance"
         nothing = f"no figure is told apart from the one in {row['reference_domain']}"
     else:
         opening += " instead"
         changes = {metric: read_estimate(row, f"{metric}_recovery") for metric in LOSSES}
-        worse, share, of_what = False, "{metric}_recovery_relative", "of what the shift cost"
+        worse, share, whole = False, "{metric}_recovery_relative", "the shift cost"
         nothing = "no figure is told apart from the one without adaptation"
     said = []
     for metric, change in changes.items():
         falls = is_above_zero(turn(change))
-        part = row.get(share.format(metric=metric), "") if falls == worse else ""
+        part = read_estimate(row, share.format(metric=metric)) if falls == worse else Value(None)
         if falls or is_above_zero(change):
-            said.append(_word_change(row, metric, change, f", {100 * float(part):.0f} % {of_what}" if part else ""))
+            said.append(_word_change(row, metric, change, word_share(part, whole)))
     return f"{opening}, {'; '.join(said) or nothing}."
 
 
@@ -84,6 +84,25 @@ def _word_change(row: Row, metric: str, change: Value, part: str) -> str:
     assert size.high is not None
     ends = f"{hundredths(size.low)} to {hundredths(size.high)}"
     return f"{name} {'rise' if falls else 'fall'} by {hundredths(size.value)} of 100 ({ends}){part}"
+
+
+def word_share(share: Value, whole: str) -> str:
+    """`, 84 % (71 to 96) of what the shift cost`; empty without an interval.
+
+    A share beyond 100 % is said only where its interval lies there; else it is not told from all.
+
+    Args:
+        share: what is lost or back, as a share.
+        whole: what it is a share of, as in "what the shift cost".
+    """
+    if share.value is None or share.low is None or share.high is None:
+        return ""
+    number, low, high = (f"{100 * end:.0f}" for end in (share.value, share.low, share.high))
+    if share.low > 1:
+        return f", more than {whole}: {number} % ({low} to {high}) of it"
+    if share.value > 1:
+        return f", not told from all that {whole} ({low} to {high} % of it)"
+    return f", {number} % ({low} to {high}) of what {whole}"
 
 
 def show_range(value: Value) -> str:

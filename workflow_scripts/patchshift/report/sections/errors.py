@@ -8,19 +8,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from patchshift.evaluation.comparisons import correct_holm, find_level
-from patchshift.evaluation.failures import SIZES, SharedErrors
-from patchshift.evaluation.statistics import wilson_interval
+from patchshift.evaluation.failures import SharedErrors
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.co_failures import COUNTS, PAIR
-from patchshift.report.analyses.defects import ALL, BORDER, CENTRE, DEFECT, POSITION, SIZE
-from patchshift.report.analyses.failures import DEFECTIVE, GOOD, name_condition, read_table, row_names, select_baseline
+from patchshift.report.analyses.defects import DEFECT
+from patchshift.report.analyses.failures import read_table, row_names
+from patchshift.report.analyses.shown import explain_shown, is_recommended, name_condition, select_shown
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, MISSED
-from patchshift.report.labels import category_labels, group_labels
+from patchshift.report.conditions import setup_of
+from patchshift.report.grammar import agree, count
+from patchshift.report.labels import category_labels
 from patchshift.report.pairing import Share
 from patchshift.report.results import Value, as_value
+from patchshift.report.sections.defect_groups import (
+    DefectGroup,
+    pool_groups,
+    read_groups,
+    tell_classes,
+    tell_mistakes,
+    tell_types,
+)
 from patchshift.report.tables import row_keys
-from patchshift.report.wording import join_words
+from patchshift.report.wording import join_words, name_setup
 
 SHOWN = 12
 """Rows of a table on the page; the CSV has the others."""
@@ -72,7 +82,8 @@ class ErrorsSection:
     """What the report shows of an experiment's errors.
 
     Attributes:
-        shown: the detector whose errors are described, and in which condition.
+        shown: the setup whose errors are described, why that one, and in which condition.
+        is_recommended: whether it is the setup that the study recommends.
         sentences: what its decisions say.
         rows: defect types, the smallest share of found ones first.
         hidden: number of types that are not among `rows`.
@@ -82,6 +93,7 @@ class ErrorsSection:
     """
 
     shown: str
+    is_recommended: bool
     sentences: list[str]
     rows: list[DefectRow]
     hidden: int
@@ -91,24 +103,26 @@ class ErrorsSection:
 
 
 def describe_errors(data: StudyData, experiment: str) -> ErrorsSection | None:
-    """The errors of the experiment's baseline in its first condition; None where no image is decided."""
-    cells = select_baseline(data, experiment)
+    """The errors of the recommended setup, else of the experiment's baseline; None where no image is decided."""
+    cells = select_shown(data, experiment)
     categories = category_labels([row_keys(cell) for cell in cells])
-    groups = _read_groups(data, experiment, cells, categories)
+    groups = read_groups(data, experiment, cells, categories)
     if not groups:
         return None
     confidence = data.spec.confidence
     types = [group for group in groups if group.row["by"] == DEFECT]
     rows = sorted((_as_row(group, confidence) for group in types), key=lambda row: row.found.value)
     shared, alpha = _count_shared(data, experiment, cells), find_level(confidence)
+    name = name_setup(setup_of(cells[0]))
     names = ("failures.csv", "defects.csv", "failure_factors.csv", "co_failures.csv")
     folder = data.experiment_folder(experiment).relative_to(data.folder)
     return ErrorsSection(
-        shown=f"{group_labels([row_keys(cell) for cell in cells])[0]}: {name_condition(cells[0])}",
+        shown=f"{name}, {explain_shown(data, experiment, cells[0])}: {name_condition(cells[0])}",
+        is_recommended=is_recommended(data, cells[0]),
         sentences=[
-            *_tell_mistakes(groups, confidence),
-            *_tell_types(types, confidence),
-            *_tell_classes(groups, confidence),
+            *tell_mistakes(groups, confidence),
+            *tell_types(types, confidence),
+            *tell_classes(groups, confidence),
             *_tell_facts(data, experiment, cells, categories, alpha),
             *_tell_shared(shared, cells[0].bank.detector, alpha),
         ],
@@ -120,90 +134,13 @@ def describe_errors(data: StudyData, experiment: str) -> ErrorsSection | None:
     )
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A row of `defects.csv` whose images are decided."""
-
-    category: str
-    row: Row
-
-    @property
-    def images(self) -> int:
-        return int(self.row["images"])
-
-    @property
-    def called(self) -> int:
-        return int(self.row["called_defective"])
-
-
-def _read_groups(data: StudyData, experiment: str, cells: Sequence[Cell], categories: Sequence[str]) -> list[_Group]:
-    table = read_table(data, experiment, "defects.csv")
-    return [
-        _Group(category, row)
-        for cell, category in zip(cells, categories, strict=True)
-        for row in table[row_names(cell)]
-        if row["called_defective"]
-    ]
-
-
-def _pool(groups: Sequence[_Group], confidence: float) -> Share | None:
-    """The share called defective over some groups; None of no image."""
-    called, total = sum(group.called for group in groups), sum(group.images for group in groups)
-    return Share(called, total, *wilson_interval(called, total, confidence)) if total else None
-
-
-def _as_row(group: _Group, confidence: float) -> DefectRow:
-    found = _pool([group], confidence)
+def _as_row(group: DefectGroup, confidence: float) -> DefectRow:
+    found = pool_groups([group], confidence)
     assert found is not None
     return DefectRow(group.category, group.row["value"], found, as_value(group.row, *_AUROC))
 
 
 _AUROC = ("image_auroc", "image_auroc_low", "image_auroc_high")
-
-
-def _tell_mistakes(groups: Sequence[_Group], confidence: float) -> list[str]:
-    parts = []
-    for value, said in ((DEFECTIVE, "found"), (GOOD, "falsely called defective")):
-        share = _pool([group for group in groups if _is(group, ALL, value)], confidence)
-        if share:
-            kind = "defective" if value == DEFECTIVE else "good"
-            parts.append(f"{share.count} of {share.total} {kind} images are {said} ({_range(share)})")
-    return [f"{join_words(parts)}."] if parts else []
-
-
-def _tell_types(types: Sequence[_Group], confidence: float) -> list[str]:
-    """Types whose recall lies below that of all others of their category together, by their intervals."""
-    sentences = []
-    for group in types:
-        others = [other for other in types if other.category == group.category and other is not group]
-        own, rest = _pool([group], confidence), _pool(others, confidence)
-        if own and rest and own.high < rest.low:
-            sentences.append(
-                f"{group.category}: {group.row['value']} is found less often than the other defects, {own.count} of "
-                f"{own.total} ({_range(own)}) against {rest.count} of {rest.total} ({_range(rest)})."
-            )
-    if not sentences and len({(group.category, group.row["value"]) for group in types}) > 1:
-        return ["No defect type is told from the others of its category by its recall: the intervals overlap."]
-    return sentences
-
-
-def _tell_classes(groups: Sequence[_Group], confidence: float) -> list[str]:
-    """Small against large and border against centre, where their intervals do not overlap."""
-    sentences = []
-    pairs = (
-        (SIZE, SIZES[0], SIZES[-1], "Small defects", "large ones"),
-        (POSITION, BORDER, CENTRE, "Defects at the border", "those at the centre"),
-    )
-    for by, first, second, name, other in pairs:
-        shares = [_pool([group for group in groups if _is(group, by, value)], confidence) for value in (first, second)]
-        one, two = shares
-        if one and two and (one.high < two.low or two.high < one.low):
-            often = "less" if one.high < two.low else "more"
-            sentences.append(
-                f"{name} are found {often} often than {other}: {one.count} of {one.total} ({_range(one)}) against "
-                f"{two.count} of {two.total} ({_range(two)})."
-            )
-    return sentences
 
 
 def _tell_facts(
@@ -225,13 +162,13 @@ def _tell_facts(
     ]
     if not tested:
         return []
-    count = f"{len(tested)} {'test' if len(tested) == 1 else 'tests'}"
+    tests = count(len(tested), "test")
     if not sentences:
         return [
             f"In no fact of the images do failures differ from successes with a p below {alpha:g}, corrected for "
-            f"{count}."
+            f"{tests}."
         ]
-    return [*sentences, f"These p are corrected for all {count} of facts in these categories."]
+    return [*sentences, f"These p are corrected for all {tests} of facts in these categories."]
 
 
 def _tell_fact(category: str, row: Row, p: float) -> str:
@@ -276,11 +213,11 @@ def _tell_shared(rows: Sequence[SharedRow], own: str, alpha: float) -> list[str]
         apart = [row for row in of_kind if row.p < alpha]
         for row in apart:
             shared = row.shared
-            count = "fewer" if shared.second_wrong < shared.first_wrong else "more"
+            more = "fewer" if shared.second_wrong < shared.first_wrong else "more"
             sentences.append(
-                f"{row.other} has {count} {said} than {own}: of {shared.total} images {shared.second_wrong} are wrong "
-                f"there alone, {shared.first_wrong} here alone (McNemar's test, p = {row.p:.2g}, corrected for "
-                f"{len(rows)} comparisons)."
+                f"{row.other} has {more} {said} than {own}: of {count(shared.total, 'image')} {shared.second_wrong} "
+                f"{agree(shared.second_wrong, 'is', 'are')} wrong there alone, {shared.first_wrong} here alone "
+                f"(McNemar's test, p = {row.p:.2g}, corrected for {count(len(rows), 'comparison')})."
             )
         level = [row.other for row in of_kind if row.p >= alpha]
         if level and apart:
@@ -288,11 +225,3 @@ def _tell_shared(rows: Sequence[SharedRow], own: str, alpha: float) -> list[str]
         elif level:
             sentences.append(f"No other detector's {said} are told from its own in number (McNemar's test).")
     return sentences
-
-
-def _is(group: _Group, by: str, value: str) -> bool:
-    return (group.row["by"], group.row["value"]) == (by, value)
-
-
-def _range(share: Share) -> str:
-    return f"{share.low:.2f} to {share.high:.2f}"

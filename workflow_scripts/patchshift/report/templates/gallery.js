@@ -27,12 +27,15 @@
     return Number(value.toPrecision(4)).toString().replace("-", "−");
   }
 
+  // The images of its target that a cell was scored on.
+  const imagesOf = cell => data.rankings[cell.ranking].images ?? data.targets[cell.target].names.map((_, image) => image);
+
   // Of a ranking: image of the target -> its row, and where its map begins; found once.
   const lookups = new Map();
   function lookUp(cell) {
     if (!lookups.has(cell.ranking)) {
       const ranking = data.rankings[cell.ranking], target = data.targets[cell.target];
-      const images = ranking.images ?? target.names.map((_, image) => image);
+      const images = imagesOf(cell);
       const pictured = new Map(target.pictured.map((image, place) => [image, place]));
       const maps = new Map(images.filter(image => pictured.has(image)).map((image, place) => [image, place]));
       const rows = new Map(images.map((image, row) => [image, row]));
@@ -111,27 +114,51 @@
     select.value = options.some(([value]) => value === wanted) ? wanted : options[0][0];
   }
 
+  const distinct = values => [...new Set(values)];
   const membersOf = value => data.setups[value].cells.join();
 
-  function fillSetups(select, {empty, without} = {}) {
+  // Whether some cells were scored on an image that others were scored on, too.
+  function share(cells, others) {
+    return cells.some(cell => others.some(other => {
+      if (cell.target !== other.target) return false;
+      const theirs = new Set(imagesOf(other));
+      return imagesOf(cell).some(image => theirs.has(image));
+    }));
+  }
+
+  // What a closed selector shows of a setup: its name, and its experiment where others have the same name. A title
+  // ends at its colon, if that tells the experiments apart.
+  const titles = distinct(data.setups.map(setup => setup.experiment));
+  const short = title => title.split(": ")[0];
+  const called = distinct(titles.map(short)).length === titles.length ? short : title => title;
+  const repeats = name => data.setups.filter(setup => setup.name === name).length > 1;
+  const nameOf = ({name, experiment}) => repeats(name) ? `${name} · ${called(experiment)}` : name;
+
+  function fillSetups(select, setups, empty) {
     const groups = new Map();
-    data.setups.forEach((setup, number) => {
-      if (without !== undefined && membersOf(number) === membersOf(without)) return;
+    for (const {number, reason} of setups) {
+      const setup = data.setups[number];
       if (!groups.has(setup.experiment)) groups.set(setup.experiment, make("optgroup", {label: setup.experiment}));
-      groups.get(setup.experiment).append(make("option", {value: String(number), textContent: setup.name}));
-    });
+      const textContent = nameOf(setup) + (reason ? ` (${reason})` : "");
+      groups.get(setup.experiment).append(make("option", {value: String(number), textContent, disabled: Boolean(reason)}));
+    }
     select.replaceChildren(...(empty ? [make("option", {value: "", textContent: empty})] : []), ...groups.values());
   }
 
-  // To compare with: any setup but A's own, which may stand in another experiment, too.
-  function fillOthers() {
-    const select = field("setup-b"), wanted = select.value;
-    fillSetups(select, {empty: "none", without: field("setup-a").value});
-    select.value = wanted;
-    if (select.selectedIndex < 0) select.value = "";
+  // To compare with: the setups that share test images with A, but not A's own, which may stand in another experiment,
+  // too. Those that share none of the category and domain chosen are named and cannot be chosen.
+  function fillOthers(cells) {
+    const select = field("setup-b"), wanted = select.value, own = field("setup-a").value;
+    const setups = [];
+    data.setups.forEach((_, number) => {
+      if (membersOf(number) === membersOf(own) || !share(cellsOf(number), cellsOf(own))) return;
+      setups.push({number, reason: share(cellsOf(number), cells) ? "" : "scored other images than those chosen"});
+    });
+    fillSetups(select, setups, setups.length ? "none" : "none: no other setup scored these images");
+    const found = [...select.options].find(option => option.value === wanted);
+    select.value = found && !found.disabled ? wanted : "";
+    select.disabled = !setups.length;
   }
-
-  const distinct = values => [...new Set(values)];
 
   function chooseSides(categories = true) {
     const all = cellsOf(field("setup-a").value);
@@ -145,6 +172,7 @@
     fill(domain, [...(domains.length > 1 ? [["*", `all ${domains.length}`]] : []), ...domains.map(each => [`=${each}`, each])], domain.value);
     const cells = of.filter(cell => domain.value === "*" || cell.domain === domain.value.slice(1));
     sides.a = decide(cells);
+    fillOthers(cells);
     const other = cellsOf(field("setup-b").value).filter(cell => cells.some(each => each.target === cell.target));
     sides.b = field("setup-b").value === "" ? null : decide(other);
     const types = distinct(cells.flatMap(cell => data.targets[cell.target].types)).sort();
@@ -184,7 +212,8 @@
     draw("normal", lines.normal, 13);
     scores.querySelector(".mark").setAttribute("d", side.mark === null || !side.moves ? "" : `M${side.start} 0v24`);
     scores.style.setProperty("--line", `${Math.max(1, Math.min(3, 300 / last))}px`);
-    out("reason", part).textContent = explain(side);
+    const reason = explain(side);
+    out("reason", part).textContent = name === "b" && reason === explain(sides.a) ? "" : reason; // once is enough
   }
 
   function explain(side) {
@@ -314,8 +343,8 @@
   }
 
   const ORDERS = {
-    high: ["most anomalous first", (first, second) => (second.value ?? second.score ?? -Infinity) - (first.value ?? first.score ?? -Infinity)],
-    low: ["least anomalous first", (first, second) => (first.value ?? first.score ?? Infinity) - (second.value ?? second.score ?? Infinity)],
+    high: ["most anomalous", (first, second) => (second.value ?? second.score ?? -Infinity) - (first.value ?? first.score ?? -Infinity)],
+    low: ["least anomalous", (first, second) => (first.value ?? first.score ?? Infinity) - (second.value ?? second.score ?? Infinity)],
     name: ["by name", null],
   };
 
@@ -354,11 +383,9 @@
     out("opacity").textContent = `${share} %`;
   }
 
-  fillSetups(field("setup-a"));
+  fillSetups(field("setup-a"), data.setups.map((_, number) => ({number})));
   field("setup-a").value = String(data.start);
-  fillOthers();
   fill(field("order"), Object.entries(ORDERS).map(([name, [text]]) => [name, text]), "high");
-  field("setup-a").addEventListener("change", fillOthers);
   for (const name of ["setup-a", "setup-b", "category"]) field(name).addEventListener("change", () => chooseSides());
   field("domain").addEventListener("change", () => chooseSides(false));
   for (const name of ["defect", "verdict", "order"]) {

@@ -1,19 +1,21 @@
 "use strict";
 // Sorts the page's tables: a click on a heading, or Enter on it, goes through ascending, descending and as it was.
+// A row of class "line" stays where it is, and what stands above it and below it is sorted each by itself; a row of
+// class "told" says something of the row above it and goes with that.
 (() => {
   const NUMBER = /^[<≈]?\s*([+\-−]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(?:of (\d+))?/;
 
   // What a cell says without what stands small beside it.
   function textOf(cell) {
     const copy = cell.cloneNode(true);
-    copy.querySelectorAll("small, sup, .mark").forEach(part => part.remove());
+    copy.querySelectorAll("small, sup, .mark, .undefined").forEach(part => part.remove());
     return copy.textContent.trim();
   }
 
   // A number (3 of 20 is a share), a text, or null for what is empty or undefined.
   function keyOf(cell) {
     const text = cell ? textOf(cell) : "";
-    if (!text || text === "undefined" || text === "–" || text === "-") return null;
+    if (!text || text === "–" || text === "-") return null;
     const found = NUMBER.exec(text);
     if (!found) return text;
     const value = Number(found[1].replace("−", "-"));
@@ -35,6 +37,17 @@
         }
       });
     });
+  }
+
+  // The rows between lines, each with those that go with it: a list of lists of [row, what is told of it ...].
+  function split(rows) {
+    const parts = [[]];
+    for (const row of rows) {
+      if (row.classList.contains("line")) parts.push([]);
+      else if (row.classList.contains("told")) parts.at(-1).at(-1)?.push(row);
+      else parts.at(-1).push([row]);
+    }
+    return parts;
   }
 
   function compare(first, second) {
@@ -61,18 +74,19 @@
         else heading.removeAttribute("aria-sort");
       });
       if (direction === "none") return;
-      const rows = [...body.rows];
-      // what follows a line across the table, published figures for one, stays below
-      const line = rows.findIndex(row => [...row.cells].some(cell => cell.colSpan === headings.length));
-      const moved = rows.slice(0, line < 0 ? rows.length : line);
-      part(moved);
+      part([...body.rows]);
       const sign = direction === "ascending" ? 1 : -1;
-      const keyed = moved.map(row => ({row, key: keyOf(row.cells[column])}));
       // numbers, then words, then what is empty, whichever way each is sorted
       const kindOf = key => key === null ? 2 : typeof key === "number" ? 0 : 1;
-      keyed.sort((first, second) =>
-        kindOf(first.key) - kindOf(second.key) || (first.key === null ? 0 : sign * compare(first.key, second.key)));
-      body.prepend(...keyed.map(each => each.row));
+      const lines = [null, ...[...body.rows].filter(row => row.classList.contains("line"))];
+      split(body.rows).forEach((rows, place) => {
+        const keyed = rows.map(group => ({group, key: keyOf(group[0].cells[column])}));
+        keyed.sort((first, second) =>
+          kindOf(first.key) - kindOf(second.key) || (first.key === null ? 0 : sign * compare(first.key, second.key)));
+        const sorted = keyed.flatMap(each => each.group);
+        if (lines[place]) lines[place].after(...sorted);
+        else body.prepend(...sorted);
+      });
     }
 
     const AFTER = {none: "ascending", ascending: "descending", descending: "none"};
