@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from patchshift.runtime.files import digest_file
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import _Recorder, create_hdf5
 
 # A limit on file sizes stands for a full disk, which a test cannot make without being superuser.
 PROGRAM = """
 import resource
 from pathlib import Path
+import h5py
 import numpy as np
 from patchshift.runtime.files import atomic_path
 from patchshift.runtime.hdf5 import create_hdf5
@@ -24,6 +25,9 @@ def main(argv):
         for number in range(3):
             values = file.create_dataset(f"values{{number}}", shape=(90_000,), chunks={chunks}, dtype="u1")
             values[:] = 1
+        for number in range(9):
+            names = [f"{{number}} {{name}}" for name in range(200)]
+            file.create_dataset(f"names{{number}}", data=names, dtype=h5py.string_dtype())
         file.create_dataset("packed", data=np.arange(9000), chunks=(500,), compression="gzip")
         file.attrs["text"] = "x" * 30_000
 
@@ -61,3 +65,12 @@ def test_content_is_read_as_written_and_the_same_content_gives_the_same_bytes(tm
 def test_a_failure_inside_the_block_passes_through(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bug"), create_hdf5(tmp_path / "a.h5"):
         raise ValueError("bug")
+
+
+def test_what_was_never_written_reads_as_zeros_not_as_what_was_in_memory(tmp_path: Path) -> None:
+    with _Recorder(tmp_path / "a.h5", "w+") as file:
+        file.write(b"abc")
+        file.seek(1)
+        buffer = bytearray(b"x" * 6)
+        assert file.readinto(buffer) == 6
+    assert bytes(buffer) == b"bc\0\0\0\0"
