@@ -165,6 +165,14 @@ def test_only_banks_load_the_search_library(rule: str) -> None:
     assert "faiss" not in libraries(SCRIPTS / f"{rule}.py")
 
 
+@pytest.mark.parametrize("rule", ["fit_detector", "score_images", "calibrate_threshold", "evaluate", "decide"])
+def test_the_jobs_that_are_most_load_no_scipy_before_they_use_it(rule: str) -> None:
+    """It takes as long to load as all else that they import; a study has thousands of them."""
+    program = f"import sys, {rule}; print('numpy' in sys.modules, 'scipy' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True", "False"]
+
+
 @pytest.mark.parametrize("rule", JOBS)
 def test_what_a_rule_puts_on_the_command_line_is_quoted(rule: str) -> None:
     shell = re.findall(r'^ {8}".*"$', RULES[rule].split("shell:")[1], re.MULTILINE)

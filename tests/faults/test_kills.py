@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,21 +87,24 @@ def strike(checkout: Any, victim: str, chance: random.Random) -> Killed | None:
         process = psutil.Process(run.pid)
         if victim == "a job" or chance.random() < 0.9:  # else perhaps while it plans
             wait_until(lambda: list_jobs(process), run)
-        if chance.random() < 0.5:
-            count, seen = chance.randint(1, 4), set[Path]()
-            wait_until(lambda: len(note_writing(checkout.folder, seen)) >= count, run)
-            moment += f", while something writes for the {count}. time"
+        writers: list[int] = []
+        if chance.random() < 0.8:
+            count = chance.randint(1, 6)
+            writers = stop_while_writing(run, checkout.folder, count)
+            moment += f", while something writes, the {count}. of its time or later"
         else:
             delay = chance.uniform(0, 4)
             time.sleep(delay)
             moment += f", {delay:.2f} s later"
         processes = list_descendants(process)
-        jobs = list_jobs(process)
+        jobs = [job for job in list_jobs(process) if not writers or job.pid in writers]
         struck = run.poll() is None and (victim != "a job" or kill_one(jobs, chance))
         if victim == "snakemake" and struck:
             run.kill()
         elif victim == "everything" and struck:
             os.killpg(run.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGCONT)  # what is left of it goes on
         code = run.wait(PATIENCE)
     return Killed(checkout, victim, moment, processes) if struck and code != 0 else None
 
@@ -111,11 +115,27 @@ def wait_until(holds: Callable[[], Any], run: subprocess.Popen[str]) -> None:
         time.sleep(0.002)
 
 
-def note_writing(folder: Path, seen: set[Path]) -> set[Path]:
-    """All temporary names that were ever seen, with those that are there now."""
+def stop_while_writing(run: subprocess.Popen[str], folder: Path, count: int) -> list[int]:
+    """Stop a run with a temporary file there, when it has had so many; who writes now; none where it ended."""
+    seen = set[Path]()
+    while run.poll() is None:
+        now = list_temporary(folder)
+        seen |= now
+        if now and len(seen) >= count:
+            os.killpg(run.pid, signal.SIGSTOP)
+            now = list_temporary(folder)
+            if now:
+                return [int(path.name.split(".")[-2]) for path in now]
+            os.killpg(run.pid, signal.SIGCONT)
+        time.sleep(0.001)
+    return []
+
+
+def list_temporary(folder: Path) -> set[Path]:
+    found = set()
     for place, folders, files in os.walk(folder / "results"):
-        seen |= {Path(place, name) for name in (*folders, *files) if name.endswith(".partial")}
-    return seen
+        found |= {Path(place, name) for name in (*folders, *files) if name.endswith(".partial")}
+    return found
 
 
 def list_descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import block_diag
-from scipy.optimize import brentq
 
 from patchshift.evaluation.image_metrics import Confusion, Count, Ratio
 from patchshift.evaluation.statistics import wilson_interval
@@ -21,6 +19,8 @@ Bool = npt.NDArray[np.bool_]
 
 _DOUBLINGS = 40
 """Of the distance in which an end of a ratio is sought; beyond, it has no bound."""
+_CLOSE = 1e-14
+"""How near an end of a ratio is found."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class Estimates:
 
 def join_estimates(parts: Sequence[Estimates]) -> Estimates:
     """Estimates of images that have nothing to do with each other, one after the other."""
+    from scipy.linalg import block_diag  # slow to import
+
     values, low, high = (np.concatenate([getattr(part, name) for part in parts]) for name in ("values", "low", "high"))
     return Estimates(values, low, high, block_diag(*(part.correlation for part in parts)))
 
@@ -208,6 +210,14 @@ def _split_sum(count: Callable[[Confusion], Count], anomalous: int, normal: int)
     return (weights, constant)
 
 
+def _halve(function: Callable[[float], float], near: float, far: float, direction: int) -> float:
+    """Where it crosses 0 between two numbers; by halving, since what scipy has takes longer to load than to do without."""
+    while abs(far - near) > _CLOSE * max(1.0, abs(far)):
+        middle = (near + far) / 2
+        near, far = (near, middle) if function(middle) * direction <= 0 else (middle, far)
+    return (near + far) / 2
+
+
 def _find_root(function: Callable[[float], float], start: float, direction: int) -> float:
     """Where a function first crosses 0 from `start` on; infinite where it does not."""
     if function(start) * direction <= 0:  # 0, but for rounding
@@ -217,6 +227,6 @@ def _find_root(function: Callable[[float], float], start: float, direction: int)
     for _ in range(_DOUBLINGS):
         far = near + direction * step
         if function(far) * direction <= 0:
-            return float(brentq(function, near, far, xtol=1e-14))
+            return _halve(function, near, far, direction)
         near, step = far, 2 * step
     return direction * np.inf
