@@ -211,7 +211,7 @@ def _split_sum(count: Callable[[Confusion], Count], anomalous: int, normal: int)
 
 
 def _halve(function: Callable[[float], float], near: float, far: float, direction: int) -> float:
-    """Where it crosses 0 between two numbers; by halving, since what scipy has takes longer to load than to do without."""
+    """Where it crosses 0 between two numbers; by halving: SciPy has better, and takes longer to load."""
     while abs(far - near) > _CLOSE * max(1.0, abs(far)):
         middle = (near + far) / 2
         near, far = (near, middle) if function(middle) * direction <= 0 else (middle, far)
