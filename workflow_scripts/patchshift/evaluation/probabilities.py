@@ -108,25 +108,13 @@ def _cross_entropy(weights: Float64, scores: Float64, targets: Float64) -> float
 def _fit_isotonic(scores: Float64, anomalous: Bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Scores and probabilities at the ends of each level of the least-squares increasing step function.
 
-    Images of equal score count as one of their mean label. Neighbours that do not rise are pooled until all levels do
-    (Ayer et al. 1955); levels are compared as fractions of whole numbers, so equal ones are never told apart.
+    Images of equal score count as one of their mean label.
     """
+    from scipy.optimize import isotonic_regression  # a part of SciPy that nothing else here needs
+
     distinct, group = np.unique(scores, return_inverse=True)
-    levels: list[tuple[int, int, int]] = []  # anomalous images, all images, the first score
-    for first, (hits, images) in enumerate(zip(_count(group, anomalous), _count(group), strict=True)):
-        level = (hits, images, first)
-        while levels and levels[-1][0] * level[1] >= level[0] * levels[-1][1]:
-            below = levels.pop()
-            level = (below[0] + level[0], below[1] + level[1], below[2])
-        levels.append(level)
-    ends = [*(first - 1 for *_, first in levels[1:]), len(distinct) - 1]
-    knots = {
-        knot: hits / images for (hits, images, first), end in zip(levels, ends, strict=True) for knot in (first, end)
-    }
-    return tuple(distinct[list(knots)].tolist()), tuple(knots.values())
-
-
-def _count(group: npt.NDArray[np.intp], which: Bool | None = None) -> list[int]:
-    """How many of all images, or of those of `which`, are in each group."""
-    counts: list[int] = np.bincount(group if which is None else group[which], minlength=group.max() + 1).tolist()
-    return counts
+    images = np.bincount(group)
+    fitted = isotonic_regression(np.bincount(group, anomalous) / images, weights=images)
+    blocks: npt.NDArray[np.intp] = fitted.blocks
+    knots = np.unique(np.concatenate([blocks[:-1], blocks[1:] - 1]))
+    return tuple(distinct[knots].tolist()), tuple(np.clip(fitted.x[knots], 0, 1).tolist())
