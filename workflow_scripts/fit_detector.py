@@ -27,10 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard-stages", nargs=2, help="stage versions of fit_representation and choose_shard")
     parser.add_argument("--bank", type=Path, required=True, help="bank to write (HDF5)")
     args = parser.parse_args(argv)
-    if args.shards and not (args.representation and args.shard_stages):
-        parser.error("--shards need --representation and --shard-stages")
-    if args.shards and len(args.shards) != getattr(args.spec, "shards", 1):
-        parser.error(f"the spec has shards: {getattr(args.spec, 'shards', 1)}, not {len(args.shards)}")
+    shared, count = (args.representation, args.shards, args.shard_stages), getattr(args.spec, "shards", 1)
+    if any(shared) != all(shared):
+        parser.error("--representation, --shards and --shard-stages are given together or not at all")
+    if args.shards and not len(args.shards) == count > 1:
+        parser.error(f"the spec has shards: {count}, but {len(args.shards)} are given by --shards")
 
     limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
     inputs = {name: getattr(args, name) for name in INPUTS if getattr(args, name)}

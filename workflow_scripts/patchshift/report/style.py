@@ -70,7 +70,7 @@ _SETTINGS: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 _LAID_OUT: dict[Any, Any] = {"figure.constrained_layout.use": False, "figure.autolayout": False}
-"""Settings under which nothing is laid out: where a figure has a way of layout, matplotlib draws it once for that alone."""
+"""Settings under which nothing is laid out: with them a figure is drawn once, not twice."""
 
 
 @contextmanager
