@@ -14,6 +14,7 @@ import pytest
 from patchshift.runtime.locks import one_process
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 1200  # seconds: what hangs for good, not what is slow on a busy machine
 PARTS = ["Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles"]
 
 TINY_STUDY = """\
@@ -71,7 +72,7 @@ class Checkout:
         out, error = Path(f"{self.folder}.out"), Path(f"{self.folder}.error")
         with out.open("w") as seen, error.open("w") as told:
             program = self.start(*arguments, stdout=seen, stderr=told)
-            code = program.wait(300)
+            code = program.wait(PATIENCE)
         return subprocess.CompletedProcess(program.args, code, out.read_text(), error.read_text())
 
     def plan(self, *targets: str) -> set[tuple[str, str]]:

@@ -5,7 +5,7 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Stage:
     arguments: list[str]
     inputs: list[str]
     outputs: list[str]
-    makers: Mapping[str, "Stage"]
+    makers: Mapping[str, "Stage"] = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -116,7 +116,7 @@ def stages(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> dict
             r"^Shell command: python workflow_scripts/(\w+)\.py (.+) > results/logs/", job, re.MULTILINE
         )
         if outputs and command:
-            named = [re.sub(r" \(\w.*?\)", "", each[1]).split(", ") if each else [] for each in (inputs, outputs)]
+            named = [each[1].split(", ") if each else [] for each in (inputs, outputs)]
             stage = Stage(checkout.folder, command[1], shlex.split(command[2]), *named, makers)
             assert set(stage.outputs) <= set(stage.arguments), stage.script
             found.setdefault(stage.script, []).append(stage)

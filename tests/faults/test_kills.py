@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from patchshift.runtime.sealed import check_seal
+from tests.checkout import PATIENCE
 
 ROUNDS = int(os.environ.get("PATCHSHIFT_KILLS", "1"))
 SEED = int(os.environ.get("PATCHSHIFT_KILLS_SEED", "0"))
@@ -35,7 +36,6 @@ STAGES = (
 TABLES = ("metrics.csv", "predictions.csv", "timings.csv", "results.txt")
 STUDY = Path("results/studies/tiny")
 TARGETS = [str(STUDY / name) for name in TABLES]
-PATIENCE = 100  # seconds
 
 
 @dataclass(frozen=True)

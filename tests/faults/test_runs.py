@@ -14,6 +14,7 @@ import pytest
 from patchshift.app.check import find_study
 from patchshift.app.checklist import check_study
 from patchshift.runtime.files import digest_file
+from tests.checkout import PATIENCE
 
 STUDY = Path("results/studies/tiny")
 PLACE = "tiny/weave/clean/tiny_split/tiny_scattering/tiny_patchcore/seed0"
@@ -38,7 +39,7 @@ def test_a_second_run_in_one_folder_is_refused_and_leaves_the_first_ones_account
         second = checkout.run("--cores", "1", SCORES)
         after = read_account(checkout.folder)
         os.killpg(first.pid, signal.SIGCONT)
-        assert first.wait(100) == 0, told.read_text()
+        assert first.wait(PATIENCE) == 0, told.read_text()
     assert second.returncode == 1
     assert "Directory cannot be locked" in second.stderr
     assert "Traceback" not in second.stderr

@@ -17,6 +17,7 @@ from patchshift.app.check import find_study
 from patchshift.app.checklist import check_study
 from patchshift.app.main import main
 from patchshift.errors import UserError
+from tests.checkout import PATIENCE
 
 STUDY = """\
 study: closed
@@ -176,7 +177,7 @@ def test_a_run_that_is_stopped_does_not_count_results_of_the_one_before(
         wait_until(lambda: any("rule fit_detector:" in log.read_text() for log in set(logs.iterdir()) - earlier))
         time.sleep(0.5)  # its process has started, and has not ended
         (os.killpg if to_all else os.kill)(run.pid, sent)
-        assert run.wait(100) != 0
+        assert run.wait(PATIENCE) != 0
     summary = read(checkout.folder, "summary.json")
     assert (summary["status"], summary["failed"], summary["failed_jobs"]) == (status, 0, [])
     assert {each["name"]: each["status"] for each in summary["experiments"]}["few"] == "not run"
