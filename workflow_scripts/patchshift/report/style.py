@@ -70,7 +70,7 @@ _SETTINGS: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
 }
 _LAID_OUT: dict[Any, Any] = {"figure.constrained_layout.use": False, "figure.autolayout": False}
-"""Settings under which nothing is laid out: where a figure has a way of layout, matplotlib draws it once for that alone."""
+"""Nothing is laid out: matplotlib draws a figure that has a way of layout once for that alone, in each file."""
 
 
 @contextmanager
@@ -137,8 +137,8 @@ def show_size(value: float) -> str:
 def to_svg(figure: Figure, name: str) -> str:
     """A figure as an SVG element for a page; `name` keeps its ids apart from those of the page's other figures."""
     buffer = io.StringIO()
-    with figure_style(name):
-        figure.savefig(buffer, **_FORMATS[".svg"])
+    _lay_out(figure)
+    _draw(figure, buffer, name, **_FORMATS[".svg"])
     return inline_svg(buffer.getvalue(), name)
 
 
@@ -164,8 +164,17 @@ def save_figure(figure: Figure, *paths: Path) -> None:
     """
     box = _lay_out(figure)
     for path in paths:
-        with atomic_path(path) as partial, figure_style(path.stem), mpl.rc_context(_LAID_OUT):
-            figure.savefig(partial, bbox_inches=box, **_FORMATS[path.suffix.lower()])
+        with atomic_path(path) as partial:
+            _draw(figure, partial, path.stem, bbox_inches=box, **_FORMATS[path.suffix.lower()])
+
+
+def save_jpeg(figure: Figure, path: Path) -> None:
+    """Write a figure of photographs at screen size; equal figures give equal bytes."""
+    dpi = min(PRINT_DPI, JPEG_WIDTH / figure.get_figwidth())
+    options = {"quality": JPEG_QUALITY, "subsampling": 0}
+    _lay_out(figure)
+    with atomic_path(path) as partial:
+        _draw(figure, partial, path.stem, format="jpeg", dpi=dpi, pil_kwargs=options)
 
 
 def _lay_out(figure: Figure) -> Bbox:
@@ -182,9 +191,7 @@ def _lay_out(figure: Figure) -> Bbox:
     return box
 
 
-def save_jpeg(figure: Figure, path: Path) -> None:
-    """Write a figure of photographs at screen size; equal figures give equal bytes."""
-    dpi = min(PRINT_DPI, JPEG_WIDTH / figure.get_figwidth())
-    with atomic_path(path) as partial, figure_style():
-        options: dict[str, Any] = {"quality": JPEG_QUALITY, "subsampling": 0}
-        figure.savefig(partial, format="jpeg", dpi=dpi, pil_kwargs=options)
+def _draw(figure: Figure, file: Path | io.StringIO, salt: str, **options: Any) -> None:
+    """Draw a figure that is laid out to a file."""
+    with figure_style(salt), mpl.rc_context(_LAID_OUT):
+        figure.savefig(file, **options)
