@@ -66,6 +66,7 @@ class Checkout:
         program = str(Path(sys.executable).with_name("snakemake"))
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         own = {"PATH": path, "PYTHONPATH": str(self.folder / "workflow_scripts"), "NO_PROXY": "*"}
+        own["PYTHONDONTWRITEBYTECODE"] = ""  # else each job compiles the library anew
         return subprocess.Popen([program, *arguments], cwd=self.folder, env=os.environ | own, text=True, **options)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from patchshift.app.track import DIGEST, KEY, SUPERSEDED, read_runs
 from patchshift.errors import UserError
 from patchshift.plan.checking import load_study
 from patchshift.plan.study import Study
-from patchshift.report.tables import METRICS_COLUMNS, cell_keys
+from patchshift.report.keys import METRICS_COLUMNS, cell_keys
 
 CATALOG = {
     "datasets": {"parts": {"adapter": "mvtec_ad", "categories": ["bolt", "nut"]}},

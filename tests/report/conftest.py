@@ -1,6 +1,6 @@
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ from patchshift.runtime.files import write_json, write_text
 SPEC = EvaluationSpec(bootstrap_resamples=100, smoothing_sigma=1.0)
 NASTY = "<script>alert('defect')</script>"
 SIZE = 24
+WRITTEN: dict[Hashable, list[bytes]] = {}
+"""Cell, and what else its files depend on -> their content."""
 
 
 class MadeStudy:
@@ -202,6 +204,17 @@ class MadeStudy:
         return rows
 
     def _write_cell(self, cell: Cell) -> None:
+        """Write what is made of a cell; studies that have it in common make it once."""
+        paths = [Path(path) for path in (cell.scores, cell.metrics, cell.threshold_file, cell.decisions)]
+        key = (cell, self.validation, self.gone, self.ignore)
+        if key not in WRITTEN:
+            self._make_cell(cell)
+            WRITTEN[key] = [path.read_bytes() for path in paths]
+        for path, content in zip(paths, WRITTEN[key], strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def _make_cell(self, cell: Cell) -> None:
         names, labels, masks = self._scored(cell)
         drift = 6.0 if self._is_strange(cell.target, cell.bank.training) else 0.0
         generator = np.random.default_rng(crc32(cell.scores.encode()))

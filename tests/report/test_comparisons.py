@@ -22,9 +22,9 @@ from patchshift.report.analyses.comparisons import (
     list_pairs,
 )
 from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.keys import cell_keys
 from patchshift.report.pairing import mean_difference
 from patchshift.report.sections.comparisons import SHOWN, ComparisonsSection, describe_comparisons
-from patchshift.report.tables import cell_keys
 from patchshift.report.templating import make_breakable
 
 SPEC = EvaluationSpec(bootstrap_resamples=100)

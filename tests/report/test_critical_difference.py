@@ -15,10 +15,10 @@ from patchshift.plan.specs import AnalysisSpec, EvaluationSpec
 from patchshift.report.analyses.ranks import ranks_table
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH
+from patchshift.report.keys import cell_keys
 from patchshift.report.plots.critical_difference import draw_critical_difference
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import MUTED, PRINT_DPI, colour
-from patchshift.report.tables import cell_keys
 
 LONG = "patchcore_dual_calibrated_with_synthetic_defects_of_all_kinds"
 

@@ -26,9 +26,9 @@ from patchshift.plan.deliverable_specs import (
     TIMESTAMP,
     DeliverableSpec,
 )
+from patchshift.report.keys import row_keys
 from patchshift.report.plots.registry import EXPERIMENT_PLOTS, STUDY_PLOTS
 from patchshift.report.results import read_rows
-from patchshift.report.tables import row_keys
 from patchshift.runtime.files import read_json, write_json
 
 MakeStudy = Callable[..., Any]

@@ -12,7 +12,7 @@ from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import AnalysisSpec, EvaluationSpec
 from patchshift.report.analyses.ranks import COLUMNS, ranks_table
 from patchshift.report.analyses.study_data import StudyData
-from patchshift.report.tables import cell_keys
+from patchshift.report.keys import cell_keys
 
 SKILLS = {"best": 0.95, "second": 0.85, "third": 0.6, "fourth": 0.55}
 

@@ -13,9 +13,9 @@ from patchshift.evaluation.statistics import wilson_interval
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import AnalysisSpec, EvaluationSpec
 from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.keys import METRICS_COLUMNS, cell_keys, row_keys
 from patchshift.report.labels import group_labels
 from patchshift.report.plots.reliability import CAPTION, PANELS, draw_reliability
-from patchshift.report.tables import METRICS_COLUMNS, cell_keys, row_keys
 
 CLEAN = {"train": ["d"]}
 COLUMNS = ["probability", "probability_isotonic"]

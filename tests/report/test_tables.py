@@ -1,14 +1,8 @@
 import pandas as pd
 
+from patchshift.report.keys import METRICS_COLUMNS
 from patchshift.report.results import IMAGE_COLUMNS
-from patchshift.report.tables import (
-    METRICS_COLUMNS,
-    experiment_results,
-    format_estimate,
-    predictions,
-    text_table,
-    tidy_metrics,
-)
+from patchshift.report.tables import experiment_results, format_estimate, predictions, text_table, tidy_metrics
 
 
 def test_ranking_metrics_stand_once_per_bank_and_target(results):

@@ -18,7 +18,7 @@ from patchshift.evaluation.image_metrics import DECISION_METRICS
 from patchshift.evaluation.reliability import PROBABILITY_METRICS
 from patchshift.plan import Study
 from patchshift.plan.cells import Cell
-from patchshift.report.tables import cell_keys, row_keys
+from patchshift.report.keys import cell_keys, row_keys
 
 Key = tuple[str, ...]
 

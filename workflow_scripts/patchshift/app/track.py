@@ -91,8 +91,8 @@ def read_runs(study: Study, command: str) -> Iterator[TrackedRun]:
     Raises:
         UserError: if there are none of some cell.
     """
+    from patchshift.report.keys import METRICS_COLUMNS, cell_keys
     from patchshift.report.results import read_rows  # seconds that --help need not take
-    from patchshift.report.tables import METRICS_COLUMNS, cell_keys
 
     table = Path(study.folder, "metrics.csv")
     if not table.is_file():

@@ -58,14 +58,13 @@ COMBINED = [*RANKED, *THRESHOLDS, "data/packs.py", "data/regions.py", "data/spli
     f"detectors/{module}.py" for module in ("combination", "image_scores", "reweighting")
 ]
 
-TABLES = ["report/analyses/digits.py", *_modules("report", "labels results tables")]
+TABLES = ["report/analyses/digits.py", *_modules("report", "keys labels results")]
 
 SHOWN = [*TABLES, *_modules("evaluation", "image_metrics ranking undefined"), *_modules("report", "figures style")]
 
 ANALYSES = [
     *("evaluation", "report/analyses", "report/published.csv"),
-    *_modules("report", "cases cell_maps conditions labels pairing pictures policy_choice recommendation results"),
-    "report/tables.py",
+    *_modules("report", "cases cell_maps conditions keys labels pairing pictures policy_choice recommendation results"),
 ]
 
 FIGURES = [*ANALYSES, "report/plots"] + [
@@ -138,13 +137,14 @@ SOURCES = {
     ],
     "decide": [*COMBINED, *_modules("evaluation", "decisions reliability"), "features/interpolation.py"],
     "collect_experiment": [
+        "report/keys.py",
         "report/tables.py",
         "report/analyses/digits.py",
         "report/costs.py",
         "report/timings.py",
         "detectors/pace.py",
     ],
-    "collect_study": ["report/tables.py", "report/analyses/digits.py", "report/timings.py", "detectors/pace.py"],
+    "collect_study": [*_modules("report", "keys tables timings"), "report/analyses/digits.py", "detectors/pace.py"],
     "compare_pools": [
         *SHOWN,
         *_modules("evaluation", "pools rates scored statistics"),
@@ -152,7 +152,7 @@ SOURCES = {
     ],
     "write_deliverables": [
         *_modules("report/analyses", "digits estimates"),
-        *_modules("report", "deliverables results tables"),
+        *_modules("report", "deliverables keys results"),
         *_modules("evaluation", "image_metrics ranking undefined"),
         *_modules("data", "splits tables"),
         *_modules("plan", "deliverable_specs deliverables"),

@@ -13,7 +13,8 @@ import pandas as pd
 
 from patchshift.plan.cells import Cell
 from patchshift.plan.sharding import find_whole
-from patchshift.report.tables import COUNTS, DECISION_KEYS, SIZES, row_keys
+from patchshift.report.keys import DECISION_KEYS, row_keys
+from patchshift.report.tables import COUNTS, SIZES
 from patchshift.report.timings import BENCHMARKS, LOGS, fit_seconds, read_scoring_pace
 from patchshift.runtime.files import read_json
 from patchshift.runtime.pace import read_passes

@@ -19,8 +19,8 @@ from patchshift.plan.deliverable_specs import COSTS, DISTANCES, ENDS, KEYS, TEXT
 from patchshift.plan.deliverables import PARTS, find_split_uses, split_path
 from patchshift.plan.experiments import StudyPlan
 from patchshift.report.analyses.estimates import as_columns, columns_of, mean_value, value_lost, value_lost_relative
+from patchshift.report.keys import DECISION_KEYS, cell_keys, row_keys
 from patchshift.report.results import Value, read_estimate, read_rows
-from patchshift.report.tables import DECISION_KEYS, cell_keys, row_keys
 from patchshift.runtime.files import atomic_path, read_json, write_json
 
 Row = dict[str, str]

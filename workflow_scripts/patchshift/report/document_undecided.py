@@ -21,11 +21,11 @@ from patchshift.report.document import (
     find_figure,
     refer,
 )
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import category_labels, group_labels
 from patchshift.report.plots.registry import EXPERIMENT_PLOTS
 from patchshift.report.results import Value, as_value
 from patchshift.report.sections.errors import SHOWN
-from patchshift.report.tables import row_keys
 
 _AUROC = ("image_auroc", "image_auroc_low", "image_auroc_high")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.digits import show_value
 from patchshift.report.figures import Bar
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import Keys, category_labels, group_labels
 from patchshift.report.results import Images, StudyResults, Value, read_estimate
-from patchshift.report.tables import row_keys
 
 METRICS = {
     "image_auroc": "image AUROC",

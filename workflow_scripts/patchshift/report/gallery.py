@@ -22,10 +22,10 @@ from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import CellPictures
 from patchshift.report.gallery_setups import group_setups, view_key
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called, category_labels
 from patchshift.report.pictures import list_colours, outline_png, shrink_jpeg
 from patchshift.report.results import Images, StudyResults
-from patchshift.report.tables import row_keys
 
 UInt8 = npt.NDArray[np.uint8]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from patchshift.plan.cells import Cell
 from patchshift.report.conditions import setup_of
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called
 from patchshift.report.results import StudyResults
-from patchshift.report.tables import row_keys
 from patchshift.report.wording import name_setup
 
 

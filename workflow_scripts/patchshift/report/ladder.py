@@ -13,10 +13,10 @@ from patchshift.plan.cells import Cell
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.experiments import number_rankings
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import Keys, category_labels, group_labels
 from patchshift.report.pairing import mean_auroc, mean_difference
 from patchshift.report.results import StudyResults, Value, as_value
-from patchshift.report.tables import row_keys
 
 Steps = list[tuple[float, Value]]
 

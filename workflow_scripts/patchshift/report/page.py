@@ -27,6 +27,7 @@ from patchshift.report.experiments import METRICS, ResultsTable, results_table
 from patchshift.report.figures import draw_scores
 from patchshift.report.gallery import build_gallery
 from patchshift.report.inside import arrange_looks
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import category_labels
 from patchshift.report.ladder import average_ladders
 from patchshift.report.pictures import Scale, show_colours
@@ -44,7 +45,6 @@ from patchshift.report.shift import Outcome, ShiftComparison, compare_shifts, li
 from patchshift.report.shift_exhibits import choose_exhibits
 from patchshift.report.shift_figure import draw_shift
 from patchshift.report.study_cards import read_cards
-from patchshift.report.tables import row_keys
 from patchshift.report.templating import Picture, draw_picture, read_script, render
 
 SCRIPTS = ("tables.js", "gallery.js", "print.js")

@@ -15,10 +15,10 @@ from patchshift.plan.cells import POOLS, Bank, Cell, Target
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import Setup, is_own_category, is_pool, setup_of
+from patchshift.report.keys import cell_keys, row_keys
 from patchshift.report.pairing import count_left_out, mean_difference
 from patchshift.report.results import StudyResults, Value
 from patchshift.report.shift import Outcome, list_outcomes
-from patchshift.report.tables import cell_keys, row_keys
 
 NO_OWN_BANK = "the study has no bank of the target's category alone"
 

@@ -17,7 +17,7 @@ from patchshift.evaluation.image_metrics import Confusion
 from patchshift.plan.cells import Cell
 from patchshift.plan.experiments import StudyPlan
 from patchshift.report.analyses.digits import show_ends, show_value
-from patchshift.report.tables import METRICS_COLUMNS, cell_keys
+from patchshift.report.keys import METRICS_COLUMNS, cell_keys
 
 KeyTuple = tuple[str, ...]
 

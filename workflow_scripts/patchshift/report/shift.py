@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from patchshift.plan.cells import Cell
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.report.conditions import CONDITIONS, IN_DOMAIN, Setup, condition_of, setup_of
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import category_labels
 from patchshift.report.pairing import (
     Share,
@@ -23,7 +24,6 @@ from patchshift.report.pairing import (
 from patchshift.report.recommendation import shifted_cells
 from patchshift.report.results import StudyResults, Value
 from patchshift.report.shift_figure import SHIFT_METRICS
-from patchshift.report.tables import row_keys
 
 Panels = dict[str, dict[str, dict[str, dict[str, Value]]]]
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.ndimage import distance_transform_edt
 
 from patchshift.report.figures import WIDTH, add_legend
 from patchshift.report.results import Value
@@ -120,6 +119,8 @@ def wrap_name(name: str, letters: int) -> list[str]:
 
 def draw_picture(axes: Axes, picture: Picture) -> None:
     """An image that fills its axes, defects outlined."""
+    from scipy.ndimage import distance_transform_edt  # slow to import, and who draws no pictures needs none of it
+
     height, width = picture.image.shape[:2]
     # edges at whole numbers, whatever the size of image and mask
     axes.imshow(picture.image, extent=(0, width, height, 0), interpolation="lanczos", interpolation_stage="rgba")

@@ -15,7 +15,7 @@ from patchshift.report.analyses.failures import Judged, key_columns, read_judged
 from patchshift.report.analyses.shown import select_shown
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, MISSED
-from patchshift.report.tables import row_keys
+from patchshift.report.keys import row_keys
 
 PAIR, IMAGE = "pair", "image"
 COUNTS = ("images", "both_right", "first_wrong", "second_wrong", "both_wrong")

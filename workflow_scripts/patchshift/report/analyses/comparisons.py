@@ -26,9 +26,9 @@ from patchshift.evaluation.statistics import bootstrap_image_auroc, percentile_i
 from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called, trained_on
 from patchshift.report.pairing import relabelled_on_either_side
-from patchshift.report.tables import row_keys
 
 Float64 = npt.NDArray[np.float64]
 Place = tuple[str, str]

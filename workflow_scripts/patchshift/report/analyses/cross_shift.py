@@ -12,10 +12,10 @@ from patchshift.report.analyses.estimates import as_columns, columns_of, mean_va
 from patchshift.report.analyses.rankings import KEY_COLUMNS, describe_domain
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.conditions import Setup, is_own_category, setup_of
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called
 from patchshift.report.pairing import mean_auroc
 from patchshift.report.results import Value
-from patchshift.report.tables import row_keys
 
 METRICS = ("image_auroc", "pixel_auroc", "f1")
 PLACES = tuple(f"{side}_{part}" for side in ("train", "target") for part in ("shift", "severity", "transform"))

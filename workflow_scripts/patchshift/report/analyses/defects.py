@@ -15,7 +15,7 @@ from patchshift.evaluation.statistics import wilson_interval
 from patchshift.evaluation.undefined import Undefined
 from patchshift.report.analyses.failures import DEFECTIVE, GOOD, Judged, key_columns, read_judged
 from patchshift.report.analyses.study_data import StudyData
-from patchshift.report.tables import row_keys
+from patchshift.report.keys import row_keys
 
 Bool = npt.NDArray[np.bool_]
 

@@ -20,8 +20,8 @@ from patchshift.evaluation.undefined import Undefined
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, FOUND, MISSED, PASSED
+from patchshift.report.keys import cell_keys, row_keys
 from patchshift.report.results import Images, read_rows
-from patchshift.report.tables import cell_keys, row_keys
 
 Bool = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]

@@ -12,8 +12,8 @@ from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.inspections import own_domain
 from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.keys import cell_keys, row_keys
 from patchshift.report.results import StudyResults, Value, as_value, read_rows
-from patchshift.report.tables import cell_keys, row_keys
 
 IN_DOMAIN = "in domain"
 SHIFTED = "shifted"

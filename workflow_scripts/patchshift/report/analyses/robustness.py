@@ -38,10 +38,10 @@ from patchshift.report.conditions import (
     reference_domain,
     setup_of,
 )
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import category_labels
 from patchshift.report.pairing import mean_auroc
 from patchshift.report.results import StudyResults, Value
-from patchshift.report.tables import row_keys
 
 METRICS = ("image_auroc", "f1", "f1_floor", "recall", "specificity", "miss_rate", "false_alarm_rate")
 LOSSES = ("image_auroc", "f1", "recall", "specificity")

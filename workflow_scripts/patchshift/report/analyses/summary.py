@@ -24,7 +24,7 @@ from patchshift.report.analyses.resampled_aurocs import ResampledAurocs
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.analyses.summary_groups import Circumstance, Group, Pair, group_cells
 from patchshift.report.conditions import IN_DOMAIN
-from patchshift.report.tables import row_keys
+from patchshift.report.keys import row_keys
 
 CATEGORY, MACRO, SPREAD = "category", "macro-average", "sd over categories"
 """Kinds of rows."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from patchshift.plan.cells import Cell, Target
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.conditions import condition_of, is_own_category, is_pool, reference_domain
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called, name_backbone
-from patchshift.report.tables import row_keys
 
 Pair = tuple[Target, Target]
 """What a bank was fitted on, and what it was scored on."""

@@ -17,10 +17,10 @@ from patchshift.report.analyses.failures import GOOD, read_table, row_names
 from patchshift.report.analyses.shown import name_condition, select_condition
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH, wrap_title
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import category_labels, group_labels, split_labels
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import INK, PALETTE, RULE, figure_style
-from patchshift.report.tables import row_keys
 
 CAPTION = (
     "How many images of each defect type are called defective: the confusion matrix of every detector. Blue: defects "

@@ -16,10 +16,10 @@ from patchshift.report.analyses.shown import name_condition, select_condition
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH, add_legend, count_columns, wrap_title
 from patchshift.report.grammar import count
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import group_labels, split_labels
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import RULE, colour, dot, figure_style
-from patchshift.report.tables import row_keys
 
 CAPTION = (
     "Share of defects found, by the third of its category's defects that its area is in, and by whether it comes near "

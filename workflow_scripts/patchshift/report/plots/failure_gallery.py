@@ -33,11 +33,11 @@ from patchshift.report.analyses.shown import name_condition, select_shown
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, FOUND, MISSED, PASSED, Case, CellPictures
 from patchshift.report.figures import WIDTH, wrap_title
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import category_labels, group_labels
 from patchshift.report.pictures import MASK_COLOUR, shrink_ignored, shrink_mask
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import INK, MUTED, figure_style
-from patchshift.report.tables import row_keys
 
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]

@@ -15,12 +15,12 @@ from matplotlib.lines import Line2D
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH, add_legend, count_columns, wrap_title
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called, group_labels, split_labels, trained_on
 from patchshift.report.pairing import mean_auroc
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.results import read_rows
 from patchshift.report.style import MUTED, dot, figure_style, scale_axis, whisker
-from patchshift.report.tables import row_keys
 
 CAPTION = (
     "Mean image AUROC over the categories against what it costs, with intervals, in the domains that the title names. "

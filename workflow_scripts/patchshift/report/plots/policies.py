@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.figures import WIDTH, add_legend, count_columns, wrap_title
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import group_labels
 from patchshift.report.pairing import summarise
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.style import INK, MUTED, colour, dot, figure_style, hatch, whisker
-from patchshift.report.tables import row_keys
 
 CAPTION = (
     "What each threshold policy does: misses against false alarms, means over the categories with intervals from "

@@ -20,11 +20,11 @@ from patchshift.plan.cells import Cell
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.conditions import IN_DOMAIN, condition_of, reference_domain
 from patchshift.report.figures import WIDTH, add_legend, wrap_title
+from patchshift.report.keys import cell_keys, row_keys
 from patchshift.report.labels import group_labels, split_labels
 from patchshift.report.plots.drawn import Drawn
 from patchshift.report.results import read_rows
 from patchshift.report.style import MUTED, colour, dot, figure_style
-from patchshift.report.tables import cell_keys, row_keys
 
 CAPTION = (
     "Share of defective test images against the probability that they are, in bins of it, of all categories together: "

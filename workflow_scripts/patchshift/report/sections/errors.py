@@ -18,6 +18,7 @@ from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.cases import FALSE_ALARM, MISSED
 from patchshift.report.conditions import setup_of
 from patchshift.report.grammar import agree, count
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import category_labels
 from patchshift.report.pairing import Share
 from patchshift.report.results import Value, as_value
@@ -29,7 +30,6 @@ from patchshift.report.sections.defect_groups import (
     tell_mistakes,
     tell_types,
 )
-from patchshift.report.tables import row_keys
 from patchshift.report.wording import join_words, name_setup
 
 SHOWN = 12

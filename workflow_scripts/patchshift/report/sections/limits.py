@@ -15,11 +15,11 @@ from patchshift.report.analyses.digits import show_value
 from patchshift.report.analyses.study_data import StudyData
 from patchshift.report.experiments import METRICS
 from patchshift.report.grammar import agree, count, name_all
+from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called, category_labels
 from patchshift.report.recommendation import CHANCE
 from patchshift.report.results import StudyResults, Value
 from patchshift.report.sections.validation_limits import MOST_REASONS, describe_validation, range_of
-from patchshift.report.tables import row_keys
 from patchshift.report.wording import FEW_IMAGES, join_words, saturated
 
 
