@@ -310,4 +310,5 @@ def test_a_bank_without_provenance_is_refused(
         if provenance is not None:
             file.attrs["provenance"] = provenance
     assert main(["inspect-bank", str(path)]) == 1
-    assert "does not say how it was made" in capsys.readouterr().err
+    told = "is damaged (" if provenance == "no JSON" else "does not say how it was made"
+    assert f"bank.h5 {told}" in capsys.readouterr().err
