@@ -24,7 +24,7 @@ from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.specs import EvaluationSpec
 from patchshift.runtime.files import digest_file
 from patchshift.runtime.provenance import demand_provenance
-from patchshift.runtime.sealed import check_seal, check_seal_if_any
+from patchshift.runtime.sealed import check_seal, check_seal_if_any, digest_sealed
 
 Bool = npt.NDArray[np.bool_]
 
@@ -120,7 +120,7 @@ def _check_features(features: Path, sources: ExportSources, backbone: BackboneSp
     with FeatureStore(features) as store:
         made = store.provenance
     fitted_on = bank["inputs"]["features"]
-    if digest_file(features) not in ([fitted_on] if isinstance(fitted_on, str) else fitted_on):
+    if digest_sealed(features) not in ([fitted_on] if isinstance(fitted_on, str) else fitted_on):
         raise UserError(f"{sources.bank} was not fitted on {features}: run rule fit_detector again")
     if made["spec"] != backbone.model_dump(mode="json", exclude=NO_FEATURES):
         raise UserError(f"{features} is of another backbone than the catalog's: run rule extract_features again")

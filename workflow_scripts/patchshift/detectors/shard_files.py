@@ -32,7 +32,7 @@ Told = Mapping[str, Any]
 
 def describe_fit(spec: FittedSpec, training: TrainingSet, seed: int) -> dict[str, Any]:
     """What is to be fitted on what. The features by what their stores say of how they were made, so that no job reads
-    them all for it.
+    them all for it; whether they are as they were made, `fit_detector` finds when it opens them.
     """
     digest = hashlib.sha256(json.dumps(list(training.members)).encode())
     for store, rows in training.features.parts:
