@@ -122,6 +122,12 @@ def test_whatever_fails_while_it_is_read_names_the_file_its_kind_and_the_remedy(
         raise error("it has none\nof its values")
 
 
+def test_hdf5_is_opened_in_one_place_of_the_library(repository: Path) -> None:
+    library = repository / "workflow_scripts"
+    opening = [path for path in library.rglob("*.py") if "h5py.File(" in path.read_text(encoding="utf-8")]
+    assert opening == [library / "patchshift/runtime/hdf5.py"]
+
+
 def test_a_missing_file_is_to_be_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.h5 does not exist: run again to make it"):
         read(tmp_path / "none.h5", leave_seal)
