@@ -65,15 +65,14 @@ include: "rules/experiments.smk"  # last: it must not take another rule's name
 onstart:
     # Here, as no first try needs it: planning is as fast as without.
     grow_with_tries(workflow.rules)
-    jobs = [
-        (job.rule.name, dict(job.wildcards.items()))
-        for job in workflow.dag.needrun_jobs()
-    ]
-    inputs = [
-        str(path) for job in workflow.dag.needrun_jobs() for path in job.input
-    ]
+    needed = list(workflow.dag.needrun_jobs())
+    jobs = [(job.rule.name, dict(job.wildcards.items())) for job in needed]
+    inputs = [str(path) for job in needed for path in job.input]
+    logs = [str(path) for job in needed for path in job.log if not workflow.touch]
     try:
-        start_run(study, batches.expand_jobs(study, jobs), Path(log[0]), inputs)
+        start_run(
+            study, batches.expand_jobs(study, jobs), Path(log[0]), inputs, logs
+        )
     except UserError as error:
         sys.exit(str(error))
 

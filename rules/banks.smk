@@ -64,6 +64,8 @@ rule choose_shard:
         "results/benchmarks/choose_shard/{dataset}/{category}/{domain}/{split}/{backbone}/{detector}/seed{seed}.shards/{shard}of{shards}.tsv"
     wildcard_constraints:
         detector=sharding.name_detectors(study),
+        shard=sharding.NUMBER,
+        shards=sharding.match_detector_counts(study),
     conda:
         "../envs/numeric.yaml"
     threads: lambda wildcards: study.catalog.detectors[wildcards.detector].threads

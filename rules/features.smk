@@ -57,6 +57,8 @@ rule extract_shard:
         "results/benchmarks/extract_shard/{dataset}/{category}/{domain}/{backbone}.shards/{shard}of{shards}.tsv"
     wildcard_constraints:
         backbone=sharding.name_backbones(study, sharded=True),
+        shard=sharding.NUMBER,
+        shards=sharding.match_backbone_counts(study),
     conda:
         "../envs/torch.yaml"
     threads: lambda wildcards: extraction_cores(wildcards.backbone)

@@ -1,4 +1,4 @@
-"""What folders of tests share: made datasets in real folder layouts, and a server that misbehaves on request."""
+"""What folders of tests share: made datasets in real folder layouts, a server that misbehaves, a finished study."""
 
 import csv
 import re
@@ -19,6 +19,9 @@ from hypothesis import settings
 from PIL import Image
 
 from patchshift.runtime.sealed import SEAL_BYTES, seal
+from tests.checkout import finished_tiny, make_checkout
+
+__all__ = ["finished_tiny", "make_checkout"]
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from patchshift.plan.ledger import list_sources
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow_scripts"
 LIBRARY = SCRIPTS / "patchshift"
@@ -54,21 +56,10 @@ def imported(path: Path) -> Iterator[str]:
             yield rest.partition(".")[0]
 
 
-def libraries(path: Path) -> set[str]:
-    """What a script and all that it leads to import beside patchshift, the names of the libraries alone."""
-    pending, seen, found = [path], {path}, set()
-    while pending:
-        for name in imports(pending.pop()):
-            parts = name.split(".")
-            if parts[0] != "patchshift":
-                found.add(parts[0])
-                continue
-            folders = [SCRIPTS.joinpath(*parts[:length]) for length in range(1, len(parts) + 1)]
-            modules = {module for folder in folders for module in (folder / "__init__.py", folder.with_suffix(".py"))}
-            new = {module for module in modules if module.is_file()} - seen
-            pending += new
-            seen |= new
-    return found
+def libraries(stage: str) -> set[str]:
+    """What a stage's script and all that it leads to import beside patchshift, the names of the libraries alone."""
+    names = {name.split(".")[0] for source in list_sources(stage) for name in imports(source)}
+    return names - {"patchshift"}
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
@@ -154,7 +145,7 @@ def test_a_rules_environment_has_what_its_script_imports(rule: str) -> None:
     distributions = packages_distributions()
     needed = {
         distribution.lower()
-        for library in libraries(SCRIPTS / f"{rule}.py") - sys.stdlib_module_names
+        for library in libraries(rule) - sys.stdlib_module_names
         for distribution in distributions[library]
     }
     assert needed <= installed
@@ -162,7 +153,7 @@ def test_a_rules_environment_has_what_its_script_imports(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", sorted({*JOBS} - {"fit_detector", "score_images", "export_model", "predict_images"}))
 def test_only_banks_load_the_search_library(rule: str) -> None:
-    assert "faiss" not in libraries(SCRIPTS / f"{rule}.py")
+    assert "faiss" not in libraries(rule)
 
 
 @pytest.mark.parametrize("rule", ["fit_detector", "score_images", "calibrate_threshold", "evaluate", "decide"])

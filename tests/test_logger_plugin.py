@@ -125,6 +125,16 @@ def test_a_failed_job_shows_the_users_mistake_and_where_its_log_is(say: Say, tmp
     ]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_job_that_was_killed_before_it_wrote_a_word_is_said_to_be(say: Say, tmp_path: Path, is_there: bool) -> None:
+    log = tmp_path / "job.log"
+    if is_there:
+        log.touch()
+    shown = say(event=LogEvent.JOB_ERROR, jobid=1, rule_name="evaluate", log=[str(log)])
+    told = ["failed: evaluate", "  nothing in its log: it was killed, or never started"]
+    assert shown.strip().splitlines() == told + [f"  (log: {log})"] * is_there
+
+
 def test_a_bug_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     log.write_text("".join(f"line {number}\n" for number in range(50)) + "ValueError: bug\n")

@@ -9,7 +9,7 @@ from patchshift.plan.experiments import StudyPlan
 from patchshift.plan.inspections import pair_domains
 from patchshift.report.distances import draw_distances, tidy_distances, tidy_drifts
 from patchshift.report.results import read_rows
-from patchshift.report.style import save_png
+from patchshift.report.style import save_figure
 from patchshift.runtime.files import write_text
 from patchshift.runtime.script import run_script
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"study '{args.plan.study}' has no distances: set `inspection` with `distances: true`")
     write_text(args.table, tidy_distances(pairs, args.plan.weights).to_csv(index=False))
     write_text(args.drifts, tidy_drifts(pairs, args.plan.weights).to_csv(index=False))
-    save_png(draw_distances(read_rows(args.table)), args.figure)
+    save_figure(draw_distances(read_rows(args.table)), args.figure)
 
 
 if __name__ == "__main__":

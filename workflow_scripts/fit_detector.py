@@ -7,8 +7,7 @@ from pathlib import Path
 
 from patchshift.detectors.fit import fit_detector
 from patchshift.detectors.shard_files import open_shards
-from patchshift.detectors.training import open_training
-from patchshift.plan.detector_specs import DETECTOR
+from patchshift.detectors.training import add_arguments, open_training
 from patchshift.runtime.provenance import describe
 from patchshift.runtime.script import run_script
 from patchshift.runtime.threads import limit_threads
@@ -18,10 +17,7 @@ INPUTS = ("features", "splits", "turned", "packs", "indexes", "positives", "posi
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--members", nargs="+", required=True, help="categories (dataset/category)")
-    parser.add_argument("--features", type=Path, nargs="+", required=True, help="their feature stores (HDF5)")
-    parser.add_argument("--splits", type=Path, nargs="+", required=True, help="their splits (CSV)")
-    parser.add_argument("--turned", type=Path, nargs="+", default=[], help="stores of turned images, by category")
+    add_arguments(parser)
     parser.add_argument("--packs", type=Path, nargs="+", default=[], help="packs, where training defects are used")
     parser.add_argument("--indexes", type=Path, nargs="+", default=[], help="their image indexes (CSV), with the packs")
     parser.add_argument("--positives", type=Path, nargs="+", default=[], help="stores of defects")
@@ -29,15 +25,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--representation", type=Path, help="what shards share (HDF5); with --shards")
     parser.add_argument("--shards", type=Path, nargs="+", default=[], help="what they chose, in order (HDF5)")
     parser.add_argument("--shard-stages", nargs=2, help="stage versions of fit_representation and choose_shard")
-    parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--stage", required=True, help="stage version")
     parser.add_argument("--bank", type=Path, required=True, help="bank to write (HDF5)")
     args = parser.parse_args(argv)
-    if args.shards and not (args.representation and args.shard_stages):
-        parser.error("--shards need --representation and --shard-stages")
-    if args.shards and len(args.shards) != getattr(args.spec, "shards", 1):
-        parser.error(f"the spec has shards: {getattr(args.spec, 'shards', 1)}, not {len(args.shards)}")
+    shared, count = (args.representation, args.shards, args.shard_stages), getattr(args.spec, "shards", 1)
+    if any(shared) != all(shared):
+        parser.error("--representation, --shards and --shard-stages are given together or not at all")
+    if args.shards and not len(args.shards) == count > 1:
+        parser.error(f"the spec has shards: {count}, but {len(args.shards)} are given by --shards")
 
     limit_threads(args.spec.threads)  # part of the spec: floating-point sums depend on it
     inputs = {name: getattr(args, name) for name in INPUTS if getattr(args, name)}

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from patchshift.detectors.prepared import prepare
 from patchshift.detectors.shard_files import describe_fit, tell_prepared, write_prepared
-from patchshift.detectors.training import open_training
-from patchshift.plan.detector_specs import DETECTOR
+from patchshift.detectors.training import add_arguments, open_training
 from patchshift.runtime.script import run_script
 from patchshift.runtime.sealed import leave_seal
 from patchshift.runtime.threads import limit_threads
@@ -16,13 +15,7 @@ from patchshift.runtime.threads import limit_threads
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--members", nargs="+", required=True, help="categories (dataset/category)")
-    parser.add_argument("--features", type=Path, nargs="+", required=True, help="their feature stores (HDF5)")
-    parser.add_argument("--splits", type=Path, nargs="+", required=True, help="their splits (CSV)")
-    parser.add_argument("--turned", type=Path, nargs="+", default=[], help="stores of turned images, by category")
-    parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--stage", required=True, help="stage version")
+    add_arguments(parser)
     parser.add_argument("--representation", type=Path, required=True, help="file to write (HDF5)")
     args = parser.parse_args(argv)
 

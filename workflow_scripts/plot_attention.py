@@ -8,7 +8,7 @@ from patchshift.features.attention_store import AttentionMaps
 from patchshift.report.examples import read_pictures
 from patchshift.report.labels import name_backbone
 from patchshift.report.overlays import draw_attention
-from patchshift.report.style import save_png
+from patchshift.report.style import save_figure
 from patchshift.runtime.script import run_script
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     attention = AttentionMaps.read(args.attention)
     name = f"{args.category}, {name_backbone(args.backbone, args.weights)}"
-    save_png(draw_attention(read_pictures(args.pack, attention.images), attention, name), args.figure)
+    save_figure(draw_attention(read_pictures(args.pack, attention.images), attention, name), args.figure)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from patchshift.report.examples import read_pictures
 from patchshift.report.inspection_figures import draw_patch_map, draw_separability
 from patchshift.report.labels import name_backbone
 from patchshift.report.overlays import draw_energies
-from patchshift.report.style import save_png
+from patchshift.report.style import save_figure
 from patchshift.runtime.script import run_script
 
 
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     inspection = Inspection.read(args.inspection)
     name = f"{args.category}, {name_backbone(args.backbone, args.weights)}"
-    save_png(draw_patch_map(inspection.patches, name), args.patch_map)
-    save_png(draw_separability(inspection.separations, name), args.separability)
-    save_png(draw_energies(read_pictures(args.pack, inspection.shown), inspection.energies, name), args.energy)
+    save_figure(draw_patch_map(inspection.patches, name), args.patch_map)
+    save_figure(draw_separability(inspection.separations, name), args.separability)
+    save_figure(draw_energies(read_pictures(args.pack, inspection.shown), inspection.energies, name), args.energy)
     write_separations(inspection.separations, args.table)
 
 

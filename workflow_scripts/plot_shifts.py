@@ -6,7 +6,7 @@ from pathlib import Path
 
 from patchshift.report.examples import choose_examples, show_examples
 from patchshift.report.shift_gallery import draw_gallery
-from patchshift.report.style import save_png
+from patchshift.report.style import save_figure
 from patchshift.runtime.script import run_script
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     rows = show_examples(args.packs, choose_examples(args.packs[0]))
-    save_png(draw_gallery(rows, args.domains), args.gallery)
+    save_figure(draw_gallery(rows, args.domains), args.gallery)
 
 
 if __name__ == "__main__":

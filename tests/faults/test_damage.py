@@ -19,13 +19,13 @@ from patchshift.errors import UserError
 from patchshift.runtime.files import read_json
 from patchshift.runtime.manifest import digest_artifact, list_files, read_manifest
 
-MANIFEST = Path("results/studies/harmed/manifest.json")
+MANIFEST = Path("results/studies/tiny/manifest.json")
 
 
 @pytest.fixture(scope="module")
-def copied(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def copied(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A copy for all tests here; each undoes what it does."""
-    return finished.copy(tmp_path_factory.mktemp("damage") / "checkout")
+    return finished_tiny.copy(tmp_path_factory.mktemp("damage") / "checkout")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def flip(path: Path, place: float) -> bytes:
 
 @pytest.mark.parametrize("place", [0.0, 0.37, 0.999])
 def test_check_names_one_changed_byte_in_every_kind_of_artifact(folder: Path, place: float) -> None:
-    study, kinds = find_study("harmed"), {}
+    study, kinds = find_study("tiny"), {}
     for path, entry in read_manifest(MANIFEST).items():
         kinds.setdefault((entry["stage"], Path(path).suffix), path)
     assert {stage for stage, _ in kinds} >= {
@@ -63,19 +63,19 @@ def test_check_names_one_changed_byte_in_every_kind_of_artifact(folder: Path, pl
     assert check_digests(study)[1:] == ([], [])
 
 
-PLACE = "harmed/weave/clean/harmed_split/harmed_scattering/harmed_patchcore/seed0"
+PLACE = "tiny/weave/clean/tiny_split/tiny_scattering/tiny_patchcore/seed0"
 CONSUMERS = {
-    "features": ("results/features/harmed/weave/clean/harmed_scattering.h5", ["fit_detector", "score_images"]),
+    "features": ("results/features/tiny/weave/clean/tiny_scattering.h5", ["fit_detector", "score_images"]),
     "bank": (f"results/banks/{PLACE}.h5", ["score_images", "export_model"]),
     "scores": (
-        f"results/scores/{PLACE}/on/harmed/weave/clean.h5",
+        f"results/scores/{PLACE}/on/tiny/weave/clean.h5",
         ["evaluate", "decide", "calibrate_threshold", "plot_experiment", "write_report"],
     ),
-    "pack": ("results/packs/harmed/weave/clean.h5", ["evaluate", "decide", "write_data_card", "plot_shifts"]),
-    "threshold": (f"results/thresholds/{PLACE}/from/harmed/weave/clean/harmed_quantile.json", ["decide"]),
-    "metrics": (f"results/metrics/{PLACE}/on/harmed/weave/clean.json", ["collect_study", "collect_experiment"]),
+    "pack": ("results/packs/tiny/weave/clean.h5", ["evaluate", "decide", "write_data_card", "plot_shifts"]),
+    "threshold": (f"results/thresholds/{PLACE}/from/tiny/weave/clean/tiny_quantile.json", ["decide"]),
+    "metrics": (f"results/metrics/{PLACE}/on/tiny/weave/clean.json", ["collect_study", "collect_experiment"]),
     "decisions": (
-        f"results/decisions/{PLACE}/on/harmed/weave/clean/from/harmed/weave/clean/harmed_quantile.json",
+        f"results/decisions/{PLACE}/on/tiny/weave/clean/from/tiny/weave/clean/tiny_quantile.json",
         ["collect_study", "collect_experiment"],
     ),
 }
@@ -94,35 +94,35 @@ def test_no_job_computes_with_a_damaged_artifact(
         before = flip(path, place)
         try:
             with pytest.raises(UserError, match=rf"{re.escape(str(path))} is (damaged|not a whole).*run again"):
-                stage.run(script, tmp_path, monkeypatch)
+                stage.run(tmp_path, monkeypatch)
         finally:
             path.write_bytes(before)
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
 
 
 def test_what_check_prints_makes_all_that_changed_anew(checkout: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    damaged = ["results/studies/harmed/report.html", "results/studies/harmed/data_cards/harmed.json"]
+    damaged = ["results/studies/tiny/report.html", "results/studies/tiny/data_cards/tiny.json"]
     with chdir(checkout.folder):
         digests = {path: digest_artifact(Path(path)) for path in damaged}
         for path in damaged:
             flip(Path(path), 0.4)
-        assert main(["check", "harmed"]) == 1
+        assert main(["check", "tiny"]) == 1
         (command,) = re.findall(r"^  (snakemake .*)$", capsys.readouterr().out, re.MULTILINE)
     run = checkout.run(*shlex.split(command)[1:])
     assert run.returncode == 0, run.stderr
     with chdir(checkout.folder):
         assert {path: digest_artifact(Path(path)) for path in damaged[1:]} == {damaged[1]: digests[damaged[1]]}
-        assert [each.problems for each in check_study(find_study("harmed")) if each.problems] == []
+        assert [each.problems for each in check_study(find_study("tiny")) if each.problems] == []
 
 
 def test_the_command_reaches_artifacts_that_nothing_else_would_make_again(
     copied: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path("results/features/harmed/weave/clean/harmed_scattering.h5")
+    path = Path("results/features/tiny/weave/clean/tiny_scattering.h5")
     times = path.stat()
     before = flip(path, 0.5)
     try:
-        assert main(["check", "harmed", "--json"]) == 1
+        assert main(["check", "tiny", "--json"]) == 1
         rebuild = re.search(r'"rebuild": "snakemake (.*)"', capsys.readouterr().out)
         assert rebuild
         rules = copied.plan_rules(*shlex.split(rebuild[1]))

@@ -39,7 +39,7 @@ from patchshift.runtime.files import read_json
 from patchshift.runtime.provenance import read_provenance
 from patchshift.runtime.sealed import SEAL_BYTES, seal
 
-PLACE = "harmed/weave/clean/harmed_split/harmed_scattering/harmed_patchcore/seed0"
+PLACE = "tiny/weave/clean/tiny_split/tiny_scattering/tiny_patchcore/seed0"
 BOUNDED = settings(
     max_examples=int(os.environ.get("PATCHSHIFT_FUZZ", "60")),
     derandomize=True,
@@ -65,22 +65,22 @@ def read_pack(path: Path) -> None:
 
 
 ARTIFACTS: dict[str, tuple[str, Read]] = {
-    "features": ("results/features/harmed/weave/clean/harmed_scattering.h5", read_features),
+    "features": ("results/features/tiny/weave/clean/tiny_scattering.h5", read_features),
     "bank": (f"results/banks/{PLACE}.h5", Bank.load),
-    "scores": (f"results/scores/{PLACE}/on/harmed/weave/clean.h5", read_scores),
-    "pack": ("results/packs/harmed/weave/clean.h5", read_pack),
-    "threshold": (f"results/thresholds/{PLACE}/from/harmed/weave/clean/harmed_quantile.json", read_calibration),
-    "metrics": (f"results/metrics/{PLACE}/on/harmed/weave/clean.json", read_json),
+    "scores": (f"results/scores/{PLACE}/on/tiny/weave/clean.h5", read_scores),
+    "pack": ("results/packs/tiny/weave/clean.h5", read_pack),
+    "threshold": (f"results/thresholds/{PLACE}/from/tiny/weave/clean/tiny_quantile.json", read_calibration),
+    "metrics": (f"results/metrics/{PLACE}/on/tiny/weave/clean.json", read_json),
     "decisions": (
-        f"results/decisions/{PLACE}/on/harmed/weave/clean/from/harmed/weave/clean/harmed_quantile.json",
+        f"results/decisions/{PLACE}/on/tiny/weave/clean/from/tiny/weave/clean/tiny_quantile.json",
         read_json,
     ),
-    "index": ("results/images/harmed/weave.csv", read_index),
-    "split": ("results/splits/harmed/weave/harmed_split.csv", read_split),
-    "image": ("results/datasets/harmed/weave/train/good/000.png", read_image),
-    "mask": ("results/datasets/harmed/weave/train/good/000.png", read_mask),
+    "index": ("results/images/tiny/weave.csv", read_index),
+    "split": ("results/splits/tiny/weave/tiny_split.csv", read_split),
+    "image": ("results/datasets/tiny/weave/train/good/000.png", read_image),
+    "mask": ("results/datasets/tiny/weave/train/good/000.png", read_mask),
     "config": ("config.yaml", read_yaml),
-    "list": ("results/images/harmed/weave.csv", lambda path: read_lines(path, ["image"])),
+    "list": ("results/images/tiny/weave.csv", lambda path: read_lines(path, ["image"])),
 }
 """Kind -> one of the study, and who reads it."""
 
@@ -113,9 +113,9 @@ def edit(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 
 
 @pytest.fixture(params=ARTIFACTS)
-def original(request: pytest.FixtureRequest, finished: Any) -> tuple[str, bytes, Read]:
+def original(request: pytest.FixtureRequest, finished_tiny: Any) -> tuple[str, bytes, Read]:
     path, read = ARTIFACTS[request.param]
-    return Path(path).suffix, (finished.folder / path).read_bytes(), read
+    return Path(path).suffix, (finished_tiny.folder / path).read_bytes(), read
 
 
 @pytest.fixture
@@ -163,10 +163,10 @@ KEYS = ("study", "question", "add", "select", "experiments", "evaluation", "anal
 
 @settings(BOUNDED, max_examples=15)
 @given(content=st.dictionaries(st.sampled_from(KEYS), JSON, max_size=6))
-def test_a_config_of_anything_is_refused_in_words(room: Path, finished: Any, content: dict[str, Any]) -> None:
-    study = yaml.safe_load((finished.folder / "config.yaml").read_text())
+def test_a_config_of_anything_is_refused_in_words(room: Path, finished_tiny: Any, content: dict[str, Any]) -> None:
+    study = yaml.safe_load((finished_tiny.folder / "config.yaml").read_text())
     with suppress(UserError):
-        load_study({**study, **content, "catalog": str(finished.folder / "configs/catalog.yaml")}, "study.yaml")
+        load_study({**study, **content, "catalog": str(finished_tiny.folder / "configs/catalog.yaml")}, "study.yaml")
 
 
 class Bomb:
@@ -226,9 +226,9 @@ def test_an_array_of_objects_is_refused_and_never_loaded(room: Path) -> None:
     assert list(room.iterdir()) == [path]
 
 
-def test_a_pickle_inside_an_hdf5_file_stays_bytes(room: Path, finished: Any) -> None:
+def test_a_pickle_inside_an_hdf5_file_stays_bytes(room: Path, finished_tiny: Any) -> None:
     path = room / "scores.h5"
-    path.write_bytes((finished.folder / ARTIFACTS["scores"][0]).read_bytes()[:-SEAL_BYTES])
+    path.write_bytes((finished_tiny.folder / ARTIFACTS["scores"][0]).read_bytes()[:-SEAL_BYTES])
     with h5py.File(path, "r+") as file:
         file.attrs["provenance"] = np.void(pickle.dumps(Bomb()))
     seal(path)
@@ -269,11 +269,11 @@ UNSEALED = ("features", "scores", "pack")
 @BOUNDED
 @given(edits=EDITS)
 def test_hdf5_of_a_version_without_seals_is_read_or_refused_in_words(
-    kind: str, room: Path, finished: Any, edits: list[tuple[str, float, bytes]]
+    kind: str, room: Path, finished_tiny: Any, edits: list[tuple[str, float, bytes]]
 ) -> None:
     name, read = ARTIFACTS[kind]
     path = room / "artifact.h5"
-    path.write_bytes(edit((finished.folder / name).read_bytes()[:-SEAL_BYTES], edits))
+    path.write_bytes(edit((finished_tiny.folder / name).read_bytes()[:-SEAL_BYTES], edits))
     for reader in (read, read_provenance):
         with suppress(UserError):
             reader(path)

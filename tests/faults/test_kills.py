@@ -33,7 +33,7 @@ STAGES = (
 """Folders of results in the order in which they are made."""
 
 TABLES = ("metrics.csv", "predictions.csv", "timings.csv", "results.txt")
-STUDY = Path("results/studies/harmed")
+STUDY = Path("results/studies/tiny")
 TARGETS = [str(STUDY / name) for name in TABLES]
 PATIENCE = 100  # seconds
 
@@ -49,11 +49,13 @@ class Killed:
 
 
 @pytest.fixture(scope="module", params=range(ROUNDS), ids=lambda number: f"{number}-seed-{SEED}")
-def killed(request: pytest.FixtureRequest, finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
+def killed(
+    request: pytest.FixtureRequest, finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Killed]:
     chance = random.Random(f"{SEED} {request.param}")
     victim = VICTIMS[request.param % len(VICTIMS)]
     for _ in range(5):
-        checkout = finished.copy(tmp_path_factory.mktemp("killed") / "checkout")
+        checkout = finished_tiny.copy(tmp_path_factory.mktemp("killed") / "checkout")
         found = strike(checkout, victim, chance)
         if found:
             yield found
@@ -186,19 +188,19 @@ def test_what_has_its_name_is_whole(killed: Killed) -> None:
             json.loads(path.read_text())
 
 
-def test_the_resumed_run_has_the_results_of_one_that_was_never_killed(finished: Any, resumed: Killed) -> None:
-    expected, found = (list_files(each.folder) for each in (finished, resumed.checkout))
+def test_the_resumed_run_has_the_results_of_one_that_was_never_killed(finished_tiny: Any, resumed: Killed) -> None:
+    expected, found = (list_files(each.folder) for each in (finished_tiny, resumed.checkout))
     alike = [name for name in expected if name.startswith(STAGES) or name in ("metrics.csv", "predictions.csv")]
-    alike += [f"studies/harmed/{name}" for name in TABLES if name != "timings.csv"]
+    alike += [f"studies/tiny/{name}" for name in TABLES if name != "timings.csv"]
     assert len(alike) > 60
     for name in alike:
         if expected[name].is_file():
             assert found[name].read_bytes() == expected[name].read_bytes(), (name, resumed.moment)
 
 
-def test_the_resumed_run_leaves_no_temporary_files(finished: Any, resumed: Killed) -> None:
+def test_the_resumed_run_leaves_no_temporary_files(finished_tiny: Any, resumed: Killed) -> None:
     folder = resumed.checkout.folder
-    assert list_files(folder).keys() == list_files(finished.folder).keys(), resumed.moment
+    assert list_files(folder).keys() == list_files(finished_tiny.folder).keys(), resumed.moment
     assert [path for path in folder.rglob("*.partial") if path.name.startswith(".")] == []
     kept = folder / ".snakemake"
     assert [path for name in ("locks", "incomplete") for path in kept.glob(f"{name}/*")] == []

@@ -41,13 +41,13 @@ class Page(HTMLParser):
     "place",
     ["study", "datasets", "categories", "splits", "domains", "backbones", "detectors", "thresholds", "experiments"],
 )
-def test_an_id_with_markup_is_refused_in_words(finished: Any, place: str) -> None:
-    study = yaml.safe_load((finished.folder / "config.yaml").read_text())
-    study["catalog"] = str(finished.folder / "configs/catalog.yaml")
+def test_an_id_with_markup_is_refused_in_words(finished_tiny: Any, place: str) -> None:
+    study = yaml.safe_load((finished_tiny.folder / "config.yaml").read_text())
+    study["catalog"] = str(finished_tiny.folder / "configs/catalog.yaml")
     if place == "study":
         study["study"] = NASTY
     elif place == "categories":
-        study["add"]["datasets"]["harmed"]["categories"] = [NASTY]
+        study["add"]["datasets"]["tiny"]["categories"] = [NASTY]
     else:
         group = study["experiments"] if place == "experiments" else study["add"][place]
         group[NASTY] = next(iter(group.values()))
@@ -55,11 +55,11 @@ def test_an_id_with_markup_is_refused_in_words(finished: Any, place: str) -> Non
         load_study(study, "study.yaml")
 
 
-@pytest.mark.parametrize("name", ["report.html", "data_cards/harmed.html"])
-def test_free_text_of_the_config_is_text_on_the_pages(finished: Any, name: str) -> None:
-    page = Page((finished.folder / "results/studies/harmed" / name).read_text())
+@pytest.mark.parametrize("name", ["report.html", "data_cards/tiny.html"])
+def test_free_text_of_the_config_is_text_on_the_pages(finished_tiny: Any, name: str) -> None:
+    page = Page((finished_tiny.folder / "results/studies/tiny" / name).read_text())
     if name == "report.html":
-        assert f"What is <i>left</i> of a study {NASTY}?" in page.text
+        assert f"Does <i>everything</i> fit together, even {NASTY}?" in page.text
         assert "Clean bank <script>alert(2)</script> on shifted images" in page.text
     else:
         assert '<a href="javascript:alert(3)">free</a>' in page.text

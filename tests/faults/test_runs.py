@@ -15,13 +15,13 @@ from patchshift.app.check import find_study
 from patchshift.app.checklist import check_study
 from patchshift.runtime.files import digest_file
 
-STUDY = Path("results/studies/harmed")
-PLACE = "harmed/weave/clean/harmed_split/harmed_scattering/harmed_patchcore/seed0"
-FEATURES = "results/features/harmed/weave/clean/harmed_scattering.h5"
+STUDY = Path("results/studies/tiny")
+PLACE = "tiny/weave/clean/tiny_split/tiny_scattering/tiny_patchcore/seed0"
+FEATURES = "results/features/tiny/weave/clean/tiny_scattering.h5"
 BANK = f"results/banks/{PLACE}.h5"
-SCORES = f"results/scores/{PLACE}/on/harmed/weave/clean.h5"
-IMAGE = "results/datasets/harmed/weave/train/good/001.png"
-INDEX = "results/images/harmed/weave.csv"
+SCORES = f"results/scores/{PLACE}/on/tiny/weave/clean.h5"
+IMAGE = "results/datasets/tiny/weave/train/good/001.png"
+INDEX = "results/images/tiny/weave.csv"
 
 
 def test_a_second_run_in_one_folder_is_refused_and_leaves_the_first_ones_account_alone(checkout: Any) -> None:
@@ -100,7 +100,7 @@ def test_an_image_that_changes_is_reported_by_name_and_the_remedy_works(checkout
     os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert bytes(content) != other
     with chdir(checkout.folder):
-        problems = {each.check: each.problems for each in check_study(find_study("harmed"))}
+        problems = {each.check: each.problems for each in check_study(find_study("tiny"))}
     message = f"{IMAGE} changed since it was indexed (if that was meant, run again with --forcerun index_images)"
     assert problems["images as indexed"] == [message]
     (checkout.folder / FEATURES).unlink()

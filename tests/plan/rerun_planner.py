@@ -5,6 +5,7 @@ are compared by what Snakemake compares with its records, which are parameters a
 """
 
 import copy
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
@@ -59,8 +60,9 @@ Plan = dict[str, PlannedJob]
 """Path of each file and folder -> the job that makes it."""
 
 
+@functools.cache
 def read_study() -> Settings:
-    """The study that has something of everything."""
+    """The study that has something of everything; not to be changed."""
     return yaml.safe_load((HERE / "study.yaml").read_text(encoding="utf-8"))
 
 

@@ -7,11 +7,14 @@ import pytest
 from patchshift.plan import Study, missing_inputs, training_inputs
 from patchshift.plan.batches import list_batches
 from patchshift.plan.sharding import (
+    NUMBER,
     find_whole,
     list_bank_representation,
     list_bank_shards,
     list_feature_shards,
     list_stages,
+    match_backbone_counts,
+    match_detector_counts,
     name_backbones,
     name_detectors,
 )
@@ -59,6 +62,14 @@ def test_every_backbone_is_extracted_in_one_way_and_no_shard_is_mistaken_for_a_s
     assert not several.fullmatch("wide.waves.shards/1of3")
     assert re.fullmatch(name_detectors(study), "many")
     assert not re.fullmatch(name_detectors(study), "plain")
+
+
+def test_only_shards_that_a_study_has_have_a_path(load: Load) -> None:
+    study = load()
+    for pattern, known in ((match_backbone_counts(study), "3"), (match_detector_counts(study), "2"), (NUMBER, "12")):
+        assert re.fullmatch(pattern, known)
+        assert not any(re.fullmatch(pattern, other) for other in ("x", "0", "1.5", "../1", "99of", ""))
+    assert not re.fullmatch(match_backbone_counts(study), "99")
 
 
 def test_without_shards_nothing_matches(catalog: Settings, load: Load) -> None:

@@ -1,4 +1,3 @@
-import ast
 import re
 import shutil
 from collections.abc import Iterator
@@ -7,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from patchshift.plan import stages
+from patchshift.plan.ledger import list_sources
 
 LOOKS = {"inspect_features", "measure_distances"}  # through representations
 DECIDING = {"calibrate_threshold", "evaluate", "decide"}  # whose maps are brought to pixels
@@ -80,25 +80,11 @@ def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:
     assert stages.stage_version("pack_images") == before
 
 
-def imported_modules(script: Path) -> set[str]:
-    """The modules of the library that a script imports, directly or not, relative to the library."""
-    seen: set[Path] = set()
-    left = [script]
-    while left:
-        for node in ast.walk(ast.parse(left.pop().read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                found = {stages.LIBRARY.parent.joinpath(*name.split(".")).with_suffix(".py") for name in names}
-                new = {path for path in found - seen if path.is_file()}
-                seen |= new
-                left += new
-    return {path.relative_to(stages.LIBRARY).as_posix() for path in seen}
-
-
 @pytest.mark.parametrize("rule", sorted(set(stages.SOURCES) - {"export_model", "predict_images"}))
 def test_a_stage_follows_all_that_it_imports_of_evaluation_and_report(rule: str) -> None:
     """But for those of exported models, whose files hold what came before."""
-    imported = imported_modules(stages.LIBRARY.parent / f"{rule}.py")
+    modules = [path for path in list_sources(rule) if path.is_relative_to(stages.LIBRARY) and path.stem != "__init__"]
+    imported = {path.relative_to(stages.LIBRARY).as_posix() for path in modules}
     watched = {source for source in stages.SOURCES[rule] if source.endswith(".py")}
     folders = tuple(f"{source}/" for source in set(stages.SOURCES[rule]) - watched)
     needed = {module for module in imported if module.startswith(("evaluation/", "report/"))}

@@ -238,9 +238,9 @@ def test_without_decisions_the_error_analysis_tells_what_ranks_worst(make_study:
 
 
 def test_a_study_with_hundreds_of_setups_has_tables_of_a_readable_length(document: Document) -> None:
-    from patchshift.report.document_results import MOST_ROWS, count_hidden, cut_rows
+    from patchshift.report.document_results import MOST_SETUPS, count_hidden, cut_rows
 
     rows = list(tables(document)["answer"].rows[:1]) * 100
-    assert len(cut_rows(rows)) == MOST_ROWS
+    assert len(cut_rows(rows)) == MOST_SETUPS
     assert count_hidden(100) == ["76 more are in report.html."]
-    assert count_hidden(MOST_ROWS) == []
+    assert count_hidden(MOST_SETUPS) == []

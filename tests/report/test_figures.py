@@ -10,7 +10,7 @@ from PIL import Image
 from patchshift.evaluation.image_metrics import image_auroc, image_average_precision
 from patchshift.report.figures import Bar, draw_bars, draw_curves, draw_scores, ranking_points, wrap_title
 from patchshift.report.results import Images, Value
-from patchshift.report.style import colour, dashes, hatch, marker, save_png, to_svg
+from patchshift.report.style import colour, dashes, hatch, marker, save_figure, to_svg
 
 UNDEFINED = Value(None, undefined="no anomalous image")
 
@@ -67,7 +67,7 @@ def test_long_labels_are_not_cut(tmp_path):
         for n in range(3)
         for m in range(9)
     ]
-    save_png(
+    save_figure(
         draw_bars(bars, "A title that is too long for one line of this figure, so that it has to be broken " * 2),
         tmp_path / "bars.png",
     )

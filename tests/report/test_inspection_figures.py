@@ -12,7 +12,7 @@ from patchshift.evaluation.inspection_store import PatchMap
 from patchshift.evaluation.planar_maps import DIMENSIONS
 from patchshift.evaluation.separability import ALL_LAYERS, Separation
 from patchshift.report.inspection_figures import draw_patch_map, draw_separability
-from patchshift.report.style import save_png, to_svg
+from patchshift.report.style import save_figure, to_svg
 
 NAN = math.nan
 SEPARATIONS = [
@@ -120,9 +120,9 @@ def test_what_is_undefined_is_said_in_its_place() -> None:
 
 def test_nothing_is_cut_off(tmp_path: Path) -> None:
     kinds = ("", *(f"a defect type with a rather long name {number}" for number in range(9)))
-    save_png(draw_patch_map(patch_map(kinds=kinds), "dataset/category " * 9), tmp_path / "map.png")
+    save_figure(draw_patch_map(patch_map(kinds=kinds), "dataset/category " * 9), tmp_path / "map.png")
     rows = [Separation(f"block{layer}", kind, 9, 9, 1.0, 1.0, 1.0, 0.0) for layer in range(12) for kind in kinds[1:4]]
-    save_png(draw_separability(rows, "dataset/category " * 9), tmp_path / "separability.png")
+    save_figure(draw_separability(rows, "dataset/category " * 9), tmp_path / "separability.png")
     for name in ("map", "separability"):
         page = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
         for edge in (page[0], page[-1], page[:, 0], page[:, -1]):

@@ -10,7 +10,7 @@ from PIL import Image
 from patchshift.features.attention_store import AttentionMaps
 from patchshift.report.overlays import draw_attention, draw_energies
 from patchshift.report.shift_gallery import Picture
-from patchshift.report.style import save_png, to_svg
+from patchshift.report.style import save_figure, to_svg
 
 
 def picture(height: int = 40, width: int = 60) -> Picture:
@@ -138,7 +138,7 @@ def test_a_split_without_test_images_is_said_to_have_none() -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cut_off(name: str, tmp_path: Path) -> None:
-    save_png(FIGURES[name](), tmp_path / "figure.png")
+    save_figure(FIGURES[name](), tmp_path / "figure.png")
     page = np.asarray(Image.open(tmp_path / "figure.png").convert("L"))
     for edge in (page[0], page[-1], page[:, 0], page[:, -1]):
         assert edge.min() == 255

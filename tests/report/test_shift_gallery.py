@@ -7,7 +7,7 @@ from PIL import Image
 
 from patchshift.report.results import Value
 from patchshift.report.shift_gallery import Picture, draw_gallery, draw_severity_ladder, draw_transform_gallery
-from patchshift.report.style import save_png, to_svg
+from patchshift.report.style import save_figure, to_svg
 
 
 def picture(marked: bool = True, size: tuple[int, int] = (40, 60), mask_size: tuple[int, int] = (40, 60)) -> Picture:
@@ -104,7 +104,7 @@ def test_a_ladder_shows_what_is_worse_than_chance() -> None:
 
 
 def test_a_gallery_is_saved_whole(tmp_path) -> None:
-    save_png(transforms(), tmp_path / "gallery.png")
+    save_figure(transforms(), tmp_path / "gallery.png")
     width, height = Image.open(tmp_path / "gallery.png").size
     assert width > 1000
     assert height > 200

@@ -175,6 +175,19 @@ def test_a_run_that_lacks_nothing_starts_and_says_so_until_it_ends(study: Study,
     assert datetime.fromisoformat(summary["execution_timestamp"]) == datetime(2026, 2, 3, 5).astimezone()
 
 
+def test_a_job_that_died_without_a_word_is_not_explained_by_the_log_of_an_earlier_run(study: Study, log: Path) -> None:
+    fitted, other = Path("fit.log"), Path("other.log")
+    for path in (fitted, other):
+        path.write_text("error: an earlier mistake\n")
+    start_run(study, [("fit_detector", {})], log, logs=[str(fitted), "never_written.log"])
+    results = str(FOLDER / "experiments/first/results.csv")
+    job = Job(1, "fit_detector", {}, [results], [str(fitted)], failed=True)
+    told = finish_run(study, log, failed=True, jobs=[job])
+    assert "first: failed (fit_detector: nothing in its log: it was killed, or never started)" in told
+    assert "earlier mistake" not in (FOLDER / "run.log").read_text()
+    assert other.exists()  # of a job that is not to run
+
+
 def test_the_summary_counts_the_images_that_this_run_passed_through_backbones(study: Study, log: Path) -> None:
     started = datetime(2026, 2, 3, 4, 5, 6).timestamp()
     line = "2026-02-03 04:05:07,000 INFO store.h5: passed {} images through the backbone in 1.5 s\n"

@@ -60,6 +60,8 @@ experiments:
 FOLDER = Path("results/studies/closed")
 PLACE = "closed/weave/clean/closed_split/closed_scattering/closed_few/seed0"
 SCORES = f"results/scores/{PLACE}/on/closed/weave/clean.h5"
+EARLIER = f"results/logs/score_images/{PLACE.replace('few', 'many')}/on/closed/weave/clean.log"
+"""The log of a job that is to run, and never does."""
 REASON = "sampler.count: 100000 patches are asked for"
 MakeCheckout = Callable[[Path, str], Any]
 
@@ -67,6 +69,8 @@ MakeCheckout = Callable[[Path, str], Any]
 @pytest.fixture(scope="module")
 def failed(make_checkout: MakeCheckout, tmp_path_factory: pytest.TempPathFactory) -> Any:
     checkout = make_checkout(tmp_path_factory.mktemp("failed") / "checkout", STUDY)
+    (checkout.folder / EARLIER).parent.mkdir(parents=True)
+    (checkout.folder / EARLIER).write_text("error: of an earlier run\n")
     run = checkout.run("--cores", "1", "all")
     assert run.returncode != 0
     assert REASON in run.stderr
@@ -127,6 +131,10 @@ def test_a_failed_experiment_fails_alone_and_the_summary_says_why(failed: Any) -
     assert (failed.folder / FOLDER / "experiments/few/results.csv").is_file()
     assert not (failed.folder / FOLDER / "experiments/too-many/results.csv").exists()
     assert {"numpy", "torch", "faiss-cpu", "timm"} <= summary["versions"].keys()
+
+
+def test_logs_of_earlier_runs_are_gone_when_a_run_starts(failed: Any) -> None:
+    assert not (failed.folder / EARLIER).exists()
 
 
 def test_the_log_is_in_order_of_time_and_has_what_jobs_wrote(failed: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflow.tiny_study import TINY_STUDY
+from tests.checkout import TINY_STUDY
 
 TIMED = {"timings.csv", "costs.csv"}
 """Artifacts that hold times (docs/architecture.md, 'Determinism')."""

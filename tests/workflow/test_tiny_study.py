@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import pytest
 
-from tests.workflow.tiny_study import TINY_STUDY
+from tests.checkout import TINY_STUDY
 
 TURNED = "results/domains/tiny/weave/turned"
 TEMPORARY = ("--config", "temp_domains=true")
@@ -155,7 +155,7 @@ def test_a_domain_that_is_made_again_on_another_number_of_cores_has_the_same_byt
     other = resumed.copy(tmp_path / "other")
     assert other.run("--cores", "1", *TEMPORARY, TURNED).returncode == 0
     expected, made = (read_files(each.folder / TURNED) for each in (checkout, other))
-    assert len(expected) == 1 + 20 + 10  # index, images, masks
+    assert len(expected) == 1 + 13 + 5  # index, images, masks
     assert made == expected
 
 

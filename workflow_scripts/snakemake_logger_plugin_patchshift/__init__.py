@@ -15,6 +15,7 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from patchshift.runtime.jobs import SILENT
 from snakemake_logger_plugin_patchshift.command_line import tidy
 from snakemake_logger_plugin_patchshift.frames import GREEN, Line, choose_signs, draw_end, draw_frame, draw_stage
 from snakemake_logger_plugin_patchshift.progress import Progress
@@ -97,14 +98,15 @@ class LogHandler(LogHandlerBase):
         return ""
 
     def _describe_failure(self, record: Any) -> str:
-        lines = [f"\nfailed: {self._names.get(record.jobid, record.rule_name)}"]
+        lines = []
         for path in map(Path, record.log):
             if path.is_file():
                 content = path.read_text(encoding="utf-8", errors="replace").splitlines()
                 # A user's mistake is one message at the end of the log; anything else is worth its traceback.
                 start = max((i for i, line in enumerate(content) if line.startswith("error: ")), default=-LOG_LINES)
-                lines += [f"  {line}" for line in content[start:]] + [f"  (log: {path})"]
-        return "\n".join([*lines, ""])
+                lines += [f"  {line}" for line in content[start:] or [SILENT]] + [f"  (log: {path})"]
+        name = self._names.get(record.jobid, record.rule_name)
+        return "\n".join([f"\nfailed: {name}", *(lines or [f"  {SILENT}"]), ""])
 
 
 class _Stages:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     """
     # seconds that --help need not take
     from patchshift.report.shift_gallery import draw_transform_gallery
-    from patchshift.report.style import save_jpeg, save_png
+    from patchshift.report.style import save_figure, save_jpeg
     from patchshift.report.transform_gallery import show_transforms
 
     suffix = args.output.suffix.lower()
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{args.output} is neither PNG nor JPEG: end its name with .png or .jpg")
     picture = _read(args.image, args.mask)
     figure = draw_transform_gallery(show_transforms(picture, seed=args.seed))
-    save = save_jpeg if suffix in JPEG else save_png
+    save = save_jpeg if suffix in JPEG else save_figure
     save(figure, args.output)
     print(f"Wrote {args.output}")
 

@@ -47,8 +47,8 @@ class Sample:
     Attributes:
         vectors: [M, D] float32.
         images: [M] the image that each comes from; a centroid: that of the patch nearest to it.
-        radius: covering radius: the largest Euclidean distance of a patch to the nearest of them, in the space where
-            they were chosen.
+        radius: covering radius: the largest Euclidean distance of a patch to the nearest of them, projected as the
+            sampler says; of a pool with a quota for each category, in the projection that suits all its patches.
     """
 
     vectors: Float32

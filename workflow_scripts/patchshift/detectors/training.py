@@ -3,6 +3,7 @@
 Tested in tests/detectors/test_training.py.
 """
 
+import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from patchshift.data.packs import Pack
 from patchshift.data.splits import Split, origin_of, read_split
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureRows, FeatureStore, pool, warn_of_differences
+from patchshift.plan.detector_specs import DETECTOR
 from patchshift.runtime.sealed import Check, check_seal_if_any
 
 Int16 = npt.NDArray[np.int16]
@@ -50,6 +52,17 @@ class TrainingSet:
     members: Sequence[str] = ()
     member_of: Int16 = field(default_factory=lambda: np.zeros(0, np.int16))
     positives: Sequence[Positives] = ()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of every script that fits: the normal images, and how."""
+    parser.add_argument("--members", nargs="+", required=True, help="categories (dataset/category)")
+    parser.add_argument("--features", type=Path, nargs="+", required=True, help="their feature stores (HDF5)")
+    parser.add_argument("--splits", type=Path, nargs="+", required=True, help="their splits (CSV)")
+    parser.add_argument("--turned", type=Path, nargs="+", default=[], help="stores of turned images, by category")
+    parser.add_argument("--spec", type=DETECTOR.validate_json, required=True, help="fit spec (JSON)")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--stage", required=True, help="stage version")
 
 
 def open_training(

@@ -32,6 +32,7 @@ class Bank:
         weights: what tables say of them: the backbone's weight file, `random` or `none`.
         is_fitted: False for scores of another method: no file of a bank, no features. The backbone is then but a label.
         members: of a pool, its categories in the domain trained on; empty for a category's bank.
+        shards: how many jobs share the choice of its vectors; 1: the one that fits it chooses.
     """
 
     training: Target
@@ -42,6 +43,7 @@ class Bank:
     weights: str = field(default="", compare=False)
     is_fitted: bool = field(default=True, compare=False)
     members: Sequence[Target] = field(default=(), compare=False)
+    shards: int = field(default=1, compare=False)
 
     @property
     def fitted_on(self) -> list[Target]:

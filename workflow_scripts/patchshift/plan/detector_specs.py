@@ -231,7 +231,8 @@ class ExternalSpec(Spec):
     weights: str = Field("external", description="What tables say of its weights.")
 
 
-FittedSpec = PatchCoreSpec | PatchCoreDualSpec | PadimSpec | SubspaceSpec
+MemoryBankSpec = PatchCoreSpec | PatchCoreDualSpec
+FittedSpec = MemoryBankSpec | PadimSpec | SubspaceSpec
 DETECTOR_METHODS: dict[str, type[Spec]] = {
     "patchcore": PatchCoreSpec,
     "patchcore_dual": PatchCoreDualSpec,

@@ -107,6 +107,7 @@ class StudyPlan(Spec):
     aliases: dict[Name, Alias] = Field({})
     weights: dict[Name, str] = Field({})  # backbone -> its weight file, `random` or `none`
     external: dict[Name, str] = Field({})  # detector that is scores of another method -> what tables say of its weights
+    shards: dict[Name, int] = Field({})  # detector -> jobs that share the choice of a bank's vectors, where several do
 
     def cells(self) -> dict[str, list[Cell]]:
         """Experiment, in the order of the config -> its cells, in a fixed order, each once.
@@ -165,7 +166,8 @@ class StudyPlan(Spec):
         weights = self.external.get(detector, self.weights.get(backbone, ""))
         pairs = self.categories(f"{POOLS}/{training.category}") if training.dataset == POOLS else []
         members = tuple(Target(*pair, training.domain) for pair in pairs)
-        return Bank(training, split, backbone, detector, seed, weights, detector not in self.external, members)
+        is_fitted, shards = detector not in self.external, self.shards.get(detector, 1)
+        return Bank(training, split, backbone, detector, seed, weights, is_fitted, members, shards)
 
     def _trainings(self, experiment: Experiment) -> Iterator[tuple[Target, NaturalShift | None]]:
         for selector, domain in itertools.product(experiment.train, experiment.train_domains):

@@ -14,7 +14,7 @@ from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.cells import POOLS, Cell, Target
 from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
 from patchshift.plan.deliverable_specs import DeliverableSpec
-from patchshift.plan.detector_specs import ExternalSpec, FittedSpec
+from patchshift.plan.detector_specs import ExternalSpec, FittedSpec, MemoryBankSpec
 from patchshift.plan.experiments import Experiment, Selection, StudyPlan
 from patchshift.plan.fingerprints import digest_times, list_folders
 from patchshift.plan.inspection_specs import InspectionSpec
@@ -81,6 +81,7 @@ class Study:
     def plan(self) -> StudyPlan:
         """What the expansion to cells depends on."""
         detectors = self.catalog.detectors.items()
+        shards = {name: spec.shards for name, spec in detectors if isinstance(spec, MemoryBankSpec)}
         return StudyPlan(
             study=self.name,
             select=self.config.select,
@@ -91,6 +92,7 @@ class Study:
             aliases=self.catalog.aliases,
             weights={name: backbone.weights for name, backbone in self.catalog.backbones.items()},
             external={name: spec.weights for name, spec in detectors if isinstance(spec, ExternalSpec)},
+            shards={name: count for name, count in shards.items() if count > 1},
         )
 
     def plan_spec(self, *experiments: str) -> str:
@@ -114,6 +116,7 @@ class Study:
                 "aliases": {name: leads for name, leads in self.plan.aliases.items() if name in aliases},
                 "weights": {name: label for name, label in self.plan.weights.items() if name in backbones},
                 "external": {name: label for name, label in self.plan.external.items() if name in detectors},
+                "shards": {name: count for name, count in self.plan.shards.items() if name in detectors},
             }
         ).canonical()
 

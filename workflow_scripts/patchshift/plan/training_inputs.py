@@ -6,7 +6,7 @@ Tested in tests/plan/test_training_inputs.py.
 from collections.abc import Iterator
 
 from patchshift.plan.cells import CLEAN, Bank
-from patchshift.plan.detector_specs import ExternalSpec, PatchCoreDualSpec, PatchCoreSpec
+from patchshift.plan.detector_specs import ExternalSpec, MemoryBankSpec, PatchCoreDualSpec, PatchCoreSpec
 from patchshift.plan.study import Study
 
 BESIDE_MB = 1500
@@ -42,7 +42,7 @@ def fit_memory(study: Study, detector: str) -> int:
     depends on their images and grid, which are not known here: `OTHER_MB`.
     """
     spec = study.catalog.detectors[detector]
-    if isinstance(spec, PatchCoreSpec | PatchCoreDualSpec):
+    if isinstance(spec, MemoryBankSpec):
         return spec.memory_mb + spec.chunk_mb + BESIDE_MB
     return OTHER_MB
 
@@ -50,7 +50,7 @@ def fit_memory(study: Study, detector: str) -> int:
 def representation_memory(study: Study, detector: str) -> int:
     """Memory of the job that fits what the shards of a memory bank share, in MB."""
     spec = study.catalog.detectors[detector]
-    assert isinstance(spec, PatchCoreSpec | PatchCoreDualSpec)  # others have no shards
+    assert isinstance(spec, MemoryBankSpec)  # others have no shards
     return spec.chunk_mb + BESIDE_MB
 
 

@@ -35,7 +35,7 @@ from patchshift.report.sections.robustness import ConditionRow, RobustnessSectio
 from patchshift.report.shift import list_outcomes
 from patchshift.report.templating import show_figure
 
-MOST_ROWS = 24
+MOST_SETUPS = 24
 """Rows of a table of means; of more setups those with the highest image AUROC."""
 
 
@@ -230,9 +230,9 @@ def _describe_pool(pool: PoolComparison, name: str) -> list[Block]:
 
 def cut_rows(rows: Sequence[Row]) -> list[Row]:
     """As many rows as a table shows."""
-    return list(rows[:MOST_ROWS])
+    return list(rows[:MOST_SETUPS])
 
 
 def count_hidden(number: int) -> list[str]:
     """The note that says how many of `number` rows a table does not show, if any."""
-    return [f"{number - MOST_ROWS} more are in report.html."] if number > MOST_ROWS else []
+    return [f"{number - MOST_SETUPS} more are in report.html."] if number > MOST_SETUPS else []

@@ -26,6 +26,7 @@ from patchshift.report.document import (
     refer,
 )
 from patchshift.report.document_settings import SHARED, list_ids
+from patchshift.report.grammar import count
 from patchshift.report.results import StudyResults
 from patchshift.report.study_cards import list_members, read_cards
 from patchshift.report.wording import explain_intervals, join_words
@@ -75,9 +76,9 @@ def describe_context(data: StudyData, provenance: Mapping[str, Any], reference: 
         ),
         Paragraph(
             [
-                f"It has {_count(experiments, 'experiment')} with {_count(setups, 'setup')} (split, backbone, "
-                f"detector, seed and threshold) on {_count(len(targets), 'category', 'categories')}, "
-                f"{_count(len(cells), 'combination')} of bank, test images and threshold in all. ",
+                f"It has {count(experiments, 'experiment')} with {count(setups, 'setup')} (split, backbone, "
+                f"detector, seed and threshold) on {count(len(targets), 'category', 'categories')}, "
+                f"{count(len(cells), 'combination')} of bank, test images and threshold in all. ",
                 *refer("Table", "terms"),
                 " says what the words mean; all definitions are in docs/protocol.md.",
             ]
@@ -260,7 +261,3 @@ def _name_places(places: Sequence[Target]) -> str:
     own = list(dict.fromkeys(place.category for place in places if place.dataset != POOLS))
     named = [*pools, *([own[0]] if len(own) == 1 else [f"{len(own)} categories"] if own else [])]
     return f"{join_words(named)}: {join_words(list(dict.fromkeys(place.domain for place in places)))}"
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"1 {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 
 from patchshift.detectors.pace import ScoringPace, read_pace
-from patchshift.plan.cells import Cell
+from patchshift.plan.cells import Bank, Cell
 from patchshift.runtime.files import read_json
-from patchshift.runtime.provenance import read_provenance
 
 BENCHMARKS = Path("results/benchmarks")
 LOGS = Path("results/logs")
@@ -68,7 +67,7 @@ def fit_seconds(cell: Cell, benchmarks: Path = BENCHMARKS) -> float:
     """Wall time of the jobs that fitted a cell's bank, start of Python included, several where it is chosen in shards;
     NaN where it is not known.
     """
-    jobs = _fitting(cell)
+    jobs = _fitting(cell.bank)
     return sum(float(_read_benchmark(benchmarks, stage, name).get("seconds", "nan")) for stage, name in jobs)
 
 
@@ -86,16 +85,11 @@ def _read_benchmark(benchmarks: Path, stage: str, artifact: str) -> dict[str, An
     return {"seconds": figures["s"], "cpu_seconds": figures["cpu_time"], "peak_memory_mb": figures["max_rss"]}
 
 
-def _fitting(cell: Cell) -> list[Job]:
-    """The jobs that fitted a cell's bank: as many as its file says; shards leave none."""
-    path = Path(f"results/banks/{cell.bank.path}.h5")
-    spec = read_provenance(path).get("spec") if path.is_file() else None
-    count = spec.get("shards", 1) if isinstance(spec, dict) else 1
-    shards = [("choose_shard", f"{cell.bank.path}.shards/{number}of{count}") for number in range(1, count + 1)]
-    return [
-        *([("fit_representation", cell.bank.path), *shards] if count > 1 else []),
-        ("fit_detector", cell.bank.path),
-    ]
+def _fitting(bank: Bank) -> list[Job]:
+    """The jobs that fitted a bank."""
+    count = bank.shards
+    shards = [("choose_shard", f"{bank.path}.shards/{number}of{count}") for number in range(1, count + 1)]
+    return [*([("fit_representation", bank.path), *shards] if count > 1 else []), ("fit_detector", bank.path)]
 
 
 def _extracting(name: str, benchmarks: Path) -> list[Job]:
@@ -116,7 +110,7 @@ def _jobs(cell: Cell, benchmarks: Path) -> list[Job]:
     scored = list(dict.fromkeys(place.path for place in (cell.target, *cell.calibrated_on)))
     places = list(dict.fromkeys([*scored, *(place.path for place in bank.fitted_on)]))
     features = [job for place in places for job in _extracting(f"{place}/{bank.backbone}", benchmarks)]
-    fitting = [*features, *_fitting(cell)] if bank.is_fitted else []
+    fitting = [*features, *_fitting(bank)] if bank.is_fitted else []
     scoring = "score_images" if bank.is_fitted else "import_scores"
     return [
         *((stage, place) for place in places for stage in MAKING),

@@ -19,6 +19,9 @@ MOST_LISTED = 3
 MISTAKE, TRACEBACK = "error: ", "Traceback "
 """What the lines begin with that tell why a job failed."""
 
+SILENT = "nothing in its log: it was killed, or never started"
+"""Why a job failed that told nothing."""
+
 _STOPPED = (
     "Will exit after finishing currently running jobs (scheduler).",
     "Terminating processes on user request, this might take some time.",
@@ -58,16 +61,16 @@ class Job:
     @property
     def reason(self) -> str:
         """Of a failed job, why: the error that its log ends with."""
-        for path in map(Path, self.logs):
-            if path.is_file():
-                return first_error(path.read_text(encoding="utf-8", errors="replace"))
-        return ""
+        return next(filter(None, map(first_error, self._read_logs())), SILENT if self.logs else "")
 
     @property
     def tells_error(self) -> bool:
         """Whether one of its logs has an error."""
-        texts = [Path(path).read_text(encoding="utf-8", errors="replace") for path in self.logs if Path(path).is_file()]
-        return any(line.startswith((MISTAKE, TRACEBACK)) for text in texts for line in text.splitlines())
+        return any(line.startswith((MISTAKE, TRACEBACK)) for text in self._read_logs() for line in text.splitlines())
+
+    def _read_logs(self) -> list[str]:
+        paths = [path for path in map(Path, self.logs) if path.is_file()]
+        return [path.read_text(encoding="utf-8", errors="replace") for path in paths]
 
     def inputs_of(self, output: str) -> list[str]:
         """The paths that one of its outputs is made from: in a batch, the images of that target alone; no shards, of

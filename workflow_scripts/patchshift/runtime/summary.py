@@ -31,17 +31,23 @@ VERSIONS = ("patchshift", "snakemake", *LIBRARIES.values(), "matplotlib", "panda
 
 
 def start_run(
-    study: Study, jobs: Iterable[tuple[str, Mapping[str, str]]], log: Path, inputs: Iterable[str] = ()
+    study: Study,
+    jobs: Iterable[tuple[str, Mapping[str, str]]],
+    log: Path,
+    inputs: Iterable[str] = (),
+    logs: Iterable[str] = (),
 ) -> None:
     """Refuse a run that lacks what only the user can bring; record the ids that the study adds, and that it runs.
 
-    A run that is killed leaves `running` in its summary, in place of what the run before it was.
+    A run that is killed leaves `running` in its summary, in place of what the run before it was. A job that dies before
+    it writes a word, as on a node that fails, leaves no log rather than that of an earlier run.
 
     Args:
         study: what is to run.
         jobs: rule and wildcards of each job that is to run.
         log: Snakemake's log of this run.
         inputs: paths of what these jobs read.
+        logs: paths of what these jobs wrote in earlier runs; they are removed.
 
     Raises:
         UserError: naming all folders and files that are missing, or a results folder that cannot be written.
@@ -53,6 +59,8 @@ def start_run(
         finish_run(study, log, failed=True, reason=str(refusal))
         raise refusal
     record_ids(study, write_json)
+    for earlier in logs:
+        Path(earlier).unlink(missing_ok=True)
     _write_summary(study, _start_of(log), "running", [], {}, None)
     for line in filter(None, (*licences_to_show(study, jobs), date_back(inputs))):
         print(line, file=sys.stderr)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from patchshift.report.analyses.study_data import StudyData
-from patchshift.report.style import save_png, save_svg
+from patchshift.report.style import save_figure
 from patchshift.runtime.files import write_text
 
 
@@ -29,8 +29,7 @@ class Drawn:
 
     def save(self, folder: Path, name: str) -> None:
         """Write `{name}.png`, `{name}.svg` and `{name}.csv`; equal figures give equal bytes."""
-        save_png(self.figure, folder / f"{name}.png")
-        save_svg(self.figure, folder / f"{name}.svg")
+        save_figure(self.figure, folder / f"{name}.png", folder / f"{name}.svg")
         write_text(folder / f"{name}.csv", self.data.to_csv(index=False))
 
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy import ndimage
 
 from patchshift.data.packs import Pack
 from patchshift.evaluation.anomaly_maps import upsample_map
@@ -163,8 +162,10 @@ def is_hottest_at(level: Float64, mask: Bool, reach: float) -> bool:
         mask: [height, width], True where defective; not empty.
         reach: pixels from the mask that are near it.
     """
+    from scipy.ndimage import distance_transform_edt  # slow to import, and whoever asks for titles needs none of it
+
     hottest = level >= level.max() - _ALIKE
-    near = ndimage.distance_transform_edt(~mask) <= reach
+    near = distance_transform_edt(~mask) <= reach
     return bool(near[hottest].mean() >= _NEARLY_ALL)
 
 

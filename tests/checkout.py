@@ -1,4 +1,4 @@
-"""A copy of the workflow to run `snakemake` in, as a user would."""
+"""A copy of the workflow to run `snakemake` in, as a user would, and a study small enough to run in a test."""
 
 import os
 import re
@@ -12,10 +12,47 @@ from pathlib import Path
 import pytest
 
 from patchshift.runtime.locks import one_process
-from tests.workflow.tiny_study import TINY_STUDY
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles"]
+
+TINY_STUDY = """\
+study: tiny
+question: Does <i>everything</i> fit together, even <img src=x onerror=alert(1)>?
+add:
+  datasets:
+    tiny:
+      adapter: mvtec_ad
+      categories: [weave]
+      licence: <a href="javascript:alert(3)">free</a>
+      generate: {train_good: 5, test_good: 3, test_per_defect: 1}
+  splits:
+    tiny_split: {protocol: source_plan, train_share: 0.8, val_anomalous_share: 0.3}
+  domains:
+    turned: {shift: geometric, severity: moderate, seed: 0}
+  backbones:
+    tiny_scattering: {source: scattering, image_size: 64, octaves: 3, orientations: 2, stride: 8, threads: 1}
+  detectors:
+    tiny_patchcore:
+      method: patchcore
+      representation: {normalise: standardise}
+      sampler: {share: 0.1}
+      image_score: {method: max}
+      threads: 1
+  thresholds:
+    tiny_quantile: {policy: normal_quantile, quantile: 0.9}
+select:
+  splits: [tiny_split]
+  backbones: [tiny_scattering]
+  detectors: [tiny_patchcore]
+  thresholds: [tiny_quantile]
+experiments:
+  shifted:
+    title: Clean bank <script>alert(2)</script> on shifted images
+    train: [tiny]
+    target_domains: [clean, turned]
+"""
+"""Its free text is markup, for tests/faults/test_names.py."""
 
 
 @dataclass(frozen=True)
