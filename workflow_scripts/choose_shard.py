@@ -16,6 +16,7 @@ from patchshift.detectors.shard_files import (
 from patchshift.detectors.sharding import choose_shard
 from patchshift.detectors.training import add_arguments, open_training
 from patchshift.runtime.script import run_script
+from patchshift.runtime.sealed import leave_seal
 from patchshift.runtime.threads import limit_threads
 
 
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     limit_threads(args.spec.threads)  # as fit_detector does
     spec, inputs = args.spec, {name: getattr(args, name) for name in ("features", "splits", "turned")}
     with ExitStack() as stack:
-        training = open_training(stack, members=args.members, **inputs)
+        # all stores would be read to compare their seals: `fit_detector` does it before it joins
+        training = open_training(stack, members=args.members, **inputs, check=leave_seal)
         fit = describe_fit(spec, training, args.seed)
         prepared = read_prepared(args.representation, spec, tell_prepared(fit, args.representation_stage))
         told = tell_picks(fit, args.stage, args.representation) | {"shard": describe_shard(args.shard, args.shards)}

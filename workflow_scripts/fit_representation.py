@@ -9,6 +9,7 @@ from patchshift.detectors.prepared import prepare
 from patchshift.detectors.shard_files import describe_fit, tell_prepared, write_prepared
 from patchshift.detectors.training import add_arguments, open_training
 from patchshift.runtime.script import run_script
+from patchshift.runtime.sealed import leave_seal
 from patchshift.runtime.threads import limit_threads
 
 
@@ -21,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     limit_threads(args.spec.threads)  # as fit_detector does
     inputs = {name: getattr(args, name) for name in ("features", "splits", "turned")}
     with ExitStack() as stack:
-        training = open_training(stack, members=args.members, **inputs)
+        # all stores would be read to compare their seals: `fit_detector` does it before it joins
+        training = open_training(stack, members=args.members, **inputs, check=leave_seal)
         prepared = prepare(args.spec, training.features, seed=args.seed)
         told = tell_prepared(describe_fit(args.spec, training, args.seed), args.stage)
     write_prepared(args.representation, prepared, told)

@@ -296,13 +296,17 @@ def test_a_bank_or_model_that_is_not_whole_is_refused_in_one_message(
         assert "damaged, or edited" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("provenance", [None, "no JSON", "[1]"])
+@pytest.mark.parametrize(
+    ("provenance", "fault"),
+    [(None, "does not say how it was made"), ("no JSON", "is damaged ("), ("[1]", "does not say how it was made")],
+)
 def test_a_bank_without_provenance_is_refused(
     make_bank: MakeBank,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     edit_sealed: Callable[[Path], AbstractContextManager[h5py.File]],
     provenance: str | None,
+    fault: str,
 ) -> None:
     path = save(make_bank(), tmp_path / "bank.h5")
     with edit_sealed(path) as file:
@@ -310,4 +314,4 @@ def test_a_bank_without_provenance_is_refused(
         if provenance is not None:
             file.attrs["provenance"] = provenance
     assert main(["inspect-bank", str(path)]) == 1
-    assert "does not say how it was made" in capsys.readouterr().err
+    assert f"bank.h5 {fault}" in capsys.readouterr().err

@@ -72,8 +72,8 @@ def swap(path: Path) -> None:
     ("damage", "message"),
     [
         (drop, r"2of3.h5 does not exist: run again to make it"),
-        (cut, r"2of3.h5 is not whole \(.*\): delete it and run again"),
-        (flip, r"2of3.h5 is not whole \(its content is not what was written"),
+        (cut, r"2of3.h5 is not a whole file of a shared fit \(.*\): delete it and run again"),
+        (flip, r"2of3.h5 is not a whole file of a shared fit \(its content is not what was written"),
         (swap, r"2of3.h5 was made for another fit \(other shard\): delete it"),
     ],
 )

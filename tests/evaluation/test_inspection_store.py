@@ -46,5 +46,5 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "look.h5"
     path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"look\.h5 is no whole inspection"):
+    with pytest.raises(UserError, match=r"look\.h5 is not a whole inspection"):
         Inspection.read(path)

@@ -38,5 +38,5 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "attention.h5"
     path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"attention\.h5 holds no whole attention maps"):
+    with pytest.raises(UserError, match=r"attention\.h5 is not a whole file of attention maps"):
         AttentionMaps.read(path)

@@ -137,8 +137,8 @@ def leave(_: list[Path]) -> None:
     ("damage", "options", "message"),
     [
         (drop, {}, "2of3.h5 does not exist: run again"),
-        (cut, {}, r"2of3.h5 is not a whole shard \(.*\): delete it and run again"),
-        (flip, {}, r"2of3.h5 is not a whole shard \(its content is not what was written"),
+        (cut, {}, r"2of3.h5 is not a whole feature store \(.*\): delete it and run again"),
+        (flip, {}, r"2of3.h5 is not a whole feature store \(its content is not what was written"),
         (swap, {}, r"2of3.h5 is not shard 2 of 3 of these features \(other shard .*, images\): delete it"),
         (leave, {"version": "8"}, r"1of3.h5 is not shard 1 of 3 .* \(other shard"),
         (leave, {"expected": EXPECTED | {"spec": {}}}, r"1of3.h5 is not .* \(other spec\)"),
@@ -159,7 +159,7 @@ def test_a_store_without_a_seal_is_no_shard(make_shards: Make, tmp_path: Path) -
     paths = make_shards(13, 2, 3)
     with h5py.File(paths[0], "r+") as file:
         file.attrs["input_size"] = [64, 64]
-    with pytest.raises(UserError, match=r"1of3\.h5 is not a whole shard"):
+    with pytest.raises(UserError, match=r"1of3\.h5 is not a whole feature store"):
         merge(paths, tmp_path / "joined.h5", 13, 2)
     seal(paths[0])
     with pytest.raises(UserError, match=r"2of3\.h5 has other layers or sizes than .*1of3\.h5"):

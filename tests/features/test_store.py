@@ -196,6 +196,11 @@ def test_equal_features_give_equal_bytes(path: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.h5").read_bytes() == path.read_bytes()
 
 
+def test_a_fault_of_who_uses_a_store_is_no_damage_of_it(path: Path) -> None:
+    with pytest.raises(ValueError, match="a bug"), FeatureStore(path):
+        raise ValueError("a bug")
+
+
 def test_a_damaged_store_is_named_with_the_remedy(path: Path) -> None:
     for damage in (path.read_bytes()[:500], b"", b"not HDF5"):
         path.write_bytes(damage)

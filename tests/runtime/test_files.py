@@ -2,10 +2,8 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,6 @@ from patchshift.runtime.files import (
     explain_write_failure,
     read_json,
     remove,
-    remove_leftovers,
     write_json,
     write_text,
 )
@@ -97,18 +94,30 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, atomic: Atomic, 
     assert files <= {"artifact", "file.txt"}
 
 
-def test_a_writer_that_outlived_its_run_cannot_spoil_the_next_ones_artifact(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_that_outlived_its_run_cannot_spoil_the_next_ones_artifact(tmp_path: Path) -> None:
     def write_while_orphaned() -> None:
         with atomic_path(tmp_path / "artifact") as orphaned:
             fill(orphaned, "half, of the run that was killed")
-            monkeypatch.setattr(os, "getpid", lambda: 1234567)
             with atomic_path(tmp_path / "artifact") as partial:
                 fill(partial, "whole")
 
     with pytest.raises(FileNotFoundError):
         write_while_orphaned()
+    assert content(tmp_path / "artifact") == "whole"
+    assert list(tmp_path.iterdir()) == [tmp_path / "artifact"]
+
+
+def test_a_writer_never_gives_the_final_name_to_what_another_is_still_writing(tmp_path: Path, atomic: Atomic) -> None:
+    """Both have one process number, as processes of two machines or containers may."""
+    orphan, following = ExitStack(), ExitStack()
+    fill(orphan.enter_context(atomic(tmp_path / "artifact")), "half, of the run that was killed")
+    partial = following.enter_context(atomic(tmp_path / "artifact"))
+    fill(partial, "half")
+    with pytest.raises(FileNotFoundError):
+        orphan.close()
+    assert list(tmp_path.iterdir()) == [partial]
+    fill(partial, "whole")
+    following.close()
     assert content(tmp_path / "artifact") == "whole"
     assert list(tmp_path.iterdir()) == [tmp_path / "artifact"]
 
@@ -189,15 +198,13 @@ def test_digests_are_sha256(tmp_path: Path) -> None:
 
 
 def test_a_writer_of_a_folder_that_outlived_its_run_does_not_replace_the_whole_by_what_it_wrote_since(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     def write_while_orphaned() -> None:
         with atomic_directory(tmp_path / "artifact") as orphaned:
             fill(orphaned, "of the run that was killed")
-            with monkeypatch.context() as other:
-                other.setattr(os, "getpid", lambda: 1234567)
-                with atomic_directory(tmp_path / "artifact") as partial:
-                    fill(partial, "whole")
+            with atomic_directory(tmp_path / "artifact") as partial:
+                fill(partial, "whole")
             (orphaned / "inner").mkdir(parents=True)  # as writers of images make the folder of each
             (orphaned / "inner" / "last.txt").write_text("half of it")
 
@@ -211,20 +218,20 @@ def test_what_cannot_be_cleared_away_does_not_hide_why(tmp_path: Path, monkeypat
     def refuse(*args: object, **options: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(Path, "unlink", refuse)
+    for method in ("replace", "unlink"):
+        monkeypatch.setattr(Path, method, refuse)
     with pytest.raises(UserError, match=r"cannot write .*a\.txt: the file system is read-only: choose another folder"):
         write_text(tmp_path / "a.txt", "text")
 
 
-def test_only_leftovers_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    gone = f".run_1.log.{ended.stdout.strip()}.partial"
-    kept = {f".run_2.log.{os.getpid()}.partial", ".run_3.log.1.partial", ".run_4.log.x.partial", "run_1.log", "a.txt"}
-    kept |= {gone.replace("run_", "walk_")}
-    for name in {gone, *kept}:
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path, "run_*.log")
-    assert {path.name for path in tmp_path.iterdir()} == kept
+def test_what_was_left_of_a_name_that_is_never_written_twice_goes_with_the_next_of_its_kind(tmp_path: Path) -> None:
+    write_text(tmp_path / "run_1.log", "first", like="run.log")
+    killed = ExitStack()
+    fill(killed.enter_context(atomic_path(tmp_path / "run_2.log", like="run.log")), "half")
+    write_text(tmp_path / "run_3.log", "third", like="run.log")
+    assert {path.name for path in tmp_path.iterdir()} == {"run_1.log", "run_3.log"}
+    with pytest.raises(FileNotFoundError):
+        killed.close()
 
 
 def test_an_artifacts_json_is_sealed_and_read_as_written(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
+from patchshift.errors import UserError
 from patchshift.runtime.files import digest_file
-from patchshift.runtime.hdf5 import _Recorder, create_hdf5
+from patchshift.runtime.hdf5 import UNREADABLE, _Recorder, create_hdf5, open_hdf5
+from patchshift.runtime.sealed import SEAL_BYTES, Check, check_seal, check_seal_if_any, leave_seal
 
 # A limit on file sizes stands for a full disk, which a test cannot make without being superuser.
 PROGRAM = """
@@ -74,3 +76,58 @@ def test_what_was_never_written_reads_as_zeros_not_as_what_was_in_memory(tmp_pat
         buffer = bytearray(b"x" * 6)
         assert file.readinto(buffer) == 6
     assert bytes(buffer) == b"bc\0\0\0\0"
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    path = tmp_path / "artifact.h5"
+    with create_hdf5(path) as file:
+        file.create_dataset("values", data=np.arange(9000.0), track_times=False)
+    return path
+
+
+def read(path: Path, check: Check) -> float:
+    with open_hdf5(path, "bank", check=check) as file:
+        return float(file["values"][-1])
+
+
+@pytest.mark.parametrize("check", [check_seal, check_seal_if_any, leave_seal])
+def test_what_is_whole_is_opened_whatever_the_opener_says_of_its_seal(artifact: Path, check: Check) -> None:
+    assert read(artifact, check) == 8999
+
+
+def test_the_opener_says_what_is_done_about_the_seal(artifact: Path) -> None:
+    content = artifact.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    for changed, refusing in ((flipped, [check_seal, check_seal_if_any]), (content[:-SEAL_BYTES], [check_seal])):
+        artifact.write_bytes(changed)
+        for check in (check_seal, check_seal_if_any, leave_seal):
+            if check in refusing:
+                with pytest.raises(UserError, match=r"artifact\.h5 is not a whole bank \(it.*: delete it and run"):
+                    read(artifact, check)
+            else:
+                assert read(artifact, check) == 8999
+
+
+@pytest.mark.parametrize("error", UNREADABLE)
+@pytest.mark.parametrize(("kind", "fault"), [("bank", "is not a whole bank"), ("", "is damaged")])
+def test_whatever_fails_while_it_is_read_names_the_file_its_kind_and_the_remedy(
+    artifact: Path, error: type[Exception], kind: str, fault: str
+) -> None:
+    with (
+        pytest.raises(UserError, match=rf"^{artifact} {fault} \(it has none\): export it again$"),
+        open_hdf5(artifact, kind, check=check_seal, remedy="export it again"),
+    ):
+        raise error("it has none\nof its values")
+
+
+def test_hdf5_is_opened_in_one_place_of_the_library(repository: Path) -> None:
+    library = repository / "workflow_scripts"
+    opening = [path for path in library.rglob("*.py") if "h5py.File(" in path.read_text(encoding="utf-8")]
+    assert opening == [library / "patchshift/runtime/hdf5.py"]
+
+
+def test_a_missing_file_is_to_be_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.h5 does not exist: run again to make it"):
+        read(tmp_path / "none.h5", leave_seal)

@@ -1,6 +1,7 @@
 """Several jobs for one category, through Snakemake: the same features, and the bank that one job would have fitted."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,3 +99,23 @@ def test_a_bank_that_is_fitted_anew_takes_the_features_as_they_are(checkout: Any
         checkout.edit("config.yaml", "share: 0.2", "share: 0.1")
     assert {"fit_representation", "choose_shard", "fit_detector", "score_images"} <= rules
     assert not rules & {"extract_features", "extract_shard", "merge_features"}
+
+
+def test_a_damaged_store_is_named_by_the_job_that_joins_and_shards_of_it_are_chosen_anew(checkout: Any) -> None:
+    bank = f"results/banks/{BANK.format('whole')}.h5"
+    store, fitted = checkout.folder / FEATURES / "whole.h5", (checkout.folder / bank).read_bytes()
+    before, times = store.read_bytes(), store.stat()
+    damaged = bytearray(before)
+    damaged[len(before) // 2] ^= 64
+    store.write_bytes(damaged)
+    os.utime(store, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (checkout.folder / bank).unlink()
+    run = checkout.run("--cores", "2", bank)
+    assert run.returncode == 1
+    assert f"{FEATURES}/whole.h5 is not a whole feature store (its content is not what was written" in run.stderr
+    assert len(list(checkout.folder.rglob("*.shards/?of3.h5"))) == 3
+    store.unlink()
+    run = checkout.run("--cores", "2", bank)
+    assert run.returncode == 0, run.stderr
+    assert (store.read_bytes(), (checkout.folder / bank).read_bytes()) == (before, fitted)
+    assert list((checkout.folder / "results").rglob("*.shards/*.h5")) == []

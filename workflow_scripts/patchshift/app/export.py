@@ -3,14 +3,12 @@
 Tested in tests/app/test_export.py.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -24,7 +22,9 @@ from patchshift.features.store import FeatureStore
 from patchshift.plan.backbone_specs import NO_FEATURES, BackboneSpec
 from patchshift.plan.domain_specs import DomainSpec
 from patchshift.plan.specs import EvaluationSpec
-from patchshift.runtime.files import digest_file, read_json
+from patchshift.runtime.files import digest_file
+from patchshift.runtime.provenance import demand_provenance
+from patchshift.runtime.sealed import check_seal, check_seal_if_any, digest_sealed
 
 Bool = npt.NDArray[np.bool_]
 
@@ -80,7 +80,7 @@ def export_model(
         UserError: if the files do not belong together, if the weight file is another one than that of the features, or
             if new images cannot be treated as those of the domain.
     """
-    bank, bank_provenance = Bank.load(sources.bank), _read_provenance(sources.bank)
+    bank, bank_provenance = Bank.load(sources.bank), demand_provenance(sources.bank, check=check_seal)
     for features in sources.features:
         _check_features(features, sources, backbone, bank_provenance)
     _check_threshold(sources)
@@ -120,7 +120,7 @@ def _check_features(features: Path, sources: ExportSources, backbone: BackboneSp
     with FeatureStore(features) as store:
         made = store.provenance
     fitted_on = bank["inputs"]["features"]
-    if digest_file(features) not in ([fitted_on] if isinstance(fitted_on, str) else fitted_on):
+    if digest_sealed(features) not in ([fitted_on] if isinstance(fitted_on, str) else fitted_on):
         raise UserError(f"{sources.bank} was not fitted on {features}: run rule fit_detector again")
     if made["spec"] != backbone.model_dump(mode="json", exclude=NO_FEATURES):
         raise UserError(f"{features} is of another backbone than the catalog's: run rule extract_features again")
@@ -138,24 +138,19 @@ def _check_features(features: Path, sources: ExportSources, backbone: BackboneSp
 
 def _check_threshold(sources: ExportSources) -> None:
     """That the threshold was calibrated on these scores, and these came from this bank."""
-    calibrated = _read_provenance(sources.threshold)["inputs"].get("scores")
+    calibrated = _read_inputs(sources.threshold).get("scores")
     if calibrated != [digest_file(path) for path in sources.scores]:
         scores = ", ".join(map(str, sources.scores))
         raise UserError(f"{sources.threshold} was not made from {scores}: delete it and run again")
     bank = digest_file(sources.bank)
     for path in sources.scores:
-        if _read_provenance(path)["inputs"].get("bank") != bank:
+        if _read_inputs(path).get("bank") != bank:
             raise UserError(f"{path} was not made from {sources.bank}: delete it and run again")
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
-    if path.suffix == ".json":
-        return dict(read_json(path)["provenance"])
-    try:
-        with h5py.File(path, "r") as file:
-            return dict(json.loads(file.attrs["provenance"]))
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and run again") from error
+def _read_inputs(path: Path) -> dict[str, Any]:
+    """Role -> digest or digests of what a file was made from."""
+    return dict(demand_provenance(path, check=check_seal_if_any)["inputs"])
 
 
 def _common_ignore(sources: ExportSources, parts: Sequence[ScoredImages], grid: tuple[int, int]) -> Bool | None:
@@ -166,7 +161,7 @@ def _common_ignore(sources: ExportSources, parts: Sequence[ScoredImages], grid: 
     """
     found = []
     for scores, pack, part in zip(sources.scores, sources.pack, parts, strict=True):
-        is_masked = "pack" in _read_provenance(scores)["inputs"]
+        is_masked = "pack" in _read_inputs(scores)
         masks = read_ignored_patches(pack, part.images, grid) if is_masked else None
         found.append(np.zeros((len(part.images), *grid), np.bool_) if masks is None else masks)
     ignored: Bool = np.concatenate(found)

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from patchshift.errors import UserError
 from patchshift.plan.base import Spec
-from patchshift.runtime.sealed import check_seal, is_sealed
+from patchshift.runtime.hdf5 import open_hdf5
+from patchshift.runtime.provenance import demand_provenance
+from patchshift.runtime.sealed import check_seal, check_seal_if_any
 
 if TYPE_CHECKING:
     from patchshift.app.models import ExportedModel
@@ -36,6 +37,8 @@ KINDS = {
 
 CONTENTS = {"image_scores": "a scores file", "thumbnails": "a pack of masks and labels", "layers": "a feature store"}
 """What tells these where the rule is not known."""
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 WANTED = "give a bank (results/banks/) or an exported model (results/exports/)"
 
@@ -73,7 +76,8 @@ def describe_file(path: Path) -> dict[str, Section]:
     file: Section = {"path": str(path), "kind": kind, "file_bytes": path.stat().st_size}
     if kind == "bank":
         bank = Bank.load(path)
-        return {"file": file, **_describe_bank(bank), "provenance": _describe_provenance(_read_provenance(path), bank)}
+        made = demand_provenance(path, check=check_seal)
+        return {"file": file, **_describe_bank(bank), "provenance": _describe_provenance(made, bank)}
     model = ExportedModel.load(path)
     return {
         "file": file,
@@ -94,34 +98,17 @@ def _recognise(path: Path) -> str:
         raise UserError(f"{path} does not exist: {WANTED}")
     if not path.is_file():
         raise UserError(f"{path} is a folder: {WANTED}")
-    try:
-        if is_sealed(path):
-            check_seal(path)  # before HDF5 reads it
-        with h5py.File(path, "r") as file:
-            if "format" in file.attrs:
-                return "exported model"
-            if "model" in file and "representation" in file:
-                return "bank"
-            stage = json.loads(file.attrs.get("provenance", "{}")).get("stage")
-            known = KINDS.get(stage) or next((kind for name, kind in CONTENTS.items() if name in file), None)
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        with path.open("rb") as content:
-            if content.read(8) != b"\x89HDF\r\n\x1a\n":
-                raise UserError(f"{path} is not an HDF5 file: {WANTED}") from error
-        raise UserError(f"{path} is damaged or not whole ({error}): delete it and make it again") from error
+    with path.open("rb") as content:
+        if content.read(len(SIGNATURE)) != SIGNATURE:
+            raise UserError(f"{path} is not an HDF5 file: {WANTED}")
+    with open_hdf5(path, check=check_seal_if_any, remedy="delete it and make it again") as file:
+        if "format" in file.attrs:
+            return "exported model"
+        if "model" in file and "representation" in file:
+            return "bank"
+        stage = json.loads(file.attrs.get("provenance", "{}")).get("stage")
+        known = KINDS.get(stage) or next((kind for name, kind in CONTENTS.items() if name in file), None)
     raise UserError(f"{path} is {known or 'an HDF5 file of another kind'}: {WANTED}")
-
-
-def _read_provenance(path: Path) -> Mapping[str, Any]:
-    """What a bank's file says of how it was made; `Bank.load` does not need it."""
-    try:
-        with h5py.File(path, "r") as file:
-            provenance = json.loads(file.attrs["provenance"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} does not say how it was made ({error}): delete it and run again") from error
-    if not isinstance(provenance, Mapping):
-        raise UserError(f"{path} does not say how it was made: delete it and run again")
-    return provenance
 
 
 def _describe_bank(bank: "Bank") -> dict[str, Section]:

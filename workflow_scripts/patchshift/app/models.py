@@ -18,7 +18,6 @@ from typing import Any, Self
 import h5py
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from patchshift.detectors.bank import Bank
 from patchshift.errors import UserError
@@ -29,13 +28,15 @@ from patchshift.plan.base import canonical_json
 from patchshift.plan.domain_specs import ViewSpec
 from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import create_hdf5, open_hdf5
 from patchshift.runtime.sealed import check_seal
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
 FORMAT = "patchshift model 1"
+
+REMEDY = "export it again, or give the file that rule export_model writes"
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,12 @@ class ExportedModel:
         """
         if not path.is_file():
             raise UserError(f"no exported model {path}: make one with rule export_model (docs/predict.md)")
-        try:
-            check_seal(path)  # before HDF5 and faiss see a byte of it
-            with h5py.File(path, "r") as file:
-                if "format" not in file.attrs:
-                    raise UserError(f"{path} is no exported model: {_guess(file)} (docs/predict.md)")
-                if file.attrs["format"] != FORMAT:
-                    raise ValueError(f"its format is not '{FORMAT}', but of another version")
-                return cls._read(file)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, ValidationError) as error:
-            reason = str(error).split("\n")[0]
-            raise UserError(
-                f"{path} is not a whole exported model ({reason}): export it again, or give the file that rule "
-                "export_model writes"
-            ) from error
+        with open_hdf5(path, "exported model", check=check_seal, remedy=REMEDY) as file:
+            if "format" not in file.attrs:
+                raise UserError(f"{path} is no exported model: {_guess(file)} (docs/predict.md)")
+            if file.attrs["format"] != FORMAT:
+                raise ValueError(f"its format is not '{FORMAT}', but of another version")
+            return cls._read(file)
 
     @classmethod
     def _read(cls, file: h5py.File) -> Self:

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from patchshift.data.images import map_files, read_image, read_mask
 from patchshift.data.index import ImageRow, find_rows
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.hdf5 import create_hdf5, explain_damage, open_hdf5
 from patchshift.runtime.sealed import check_seal_if_any
 
 Bool = npt.NDArray[np.bool_]
@@ -114,9 +115,8 @@ class Pack:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            check_seal_if_any(path)
-            self._file = h5py.File(path, "r")
+        with ExitStack() as opening:
+            self._file = opening.enter_context(open_hdf5(path, "pack", check=check_seal_if_any))
             self.images: list[str] = list(self._file["images"].asstr()[:])
             self.defects: list[str] = list(self._file["defects"].asstr()[:])
             self.labels: npt.NDArray[np.int64] = self._file["labels"][:].astype(np.int64)
@@ -126,8 +126,7 @@ class Pack:
             self._ignore_pieces = self._file["ignore_pieces"][:]
             self._thumbnail_offsets = self._file["thumbnail_offsets"][:]
             self.facts: dict[str, Float64] = {name: self._file["facts"][name][:].astype(np.float64) for name in FACTS}
-        except UNREADABLE as error:
-            raise UserError(f"{path} is not a whole pack ({error}): delete it and run again") from error
+            self._closing = opening.pop_all()
         self._path = path
         self.has_masks = bool((np.diff(self._mask_offsets) > 0)[self.labels == 1].all())
         self.has_ignore = bool((self._ignore_pieces >= 0).any())
@@ -160,10 +159,8 @@ class Pack:
         return _unpack_bits(bits, (height, width)) if len(bits) else np.zeros((height, width), bool)
 
     def _piece(self, name: str, offsets: npt.NDArray[np.int64], piece: int) -> UInt8:
-        try:
+        with explain_damage(self._path, f"is damaged in '{name}'"):
             content: UInt8 = self._file[name][offsets[piece] : offsets[piece + 1]]
-        except UNREADABLE as error:
-            raise UserError(f"{self._path} is damaged in '{name}' ({error}): delete it and run again") from error
         return content
 
     def __enter__(self) -> Self:
@@ -172,7 +169,7 @@ class Pack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._closing.close()  # alone: an error of the block is none of the file
 
 
 def _read_bits(path: Path) -> tuple[tuple[int, ...], UInt8]:

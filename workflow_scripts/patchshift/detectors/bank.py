@@ -15,7 +15,6 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from patchshift.detectors.combination import combine_measured
 from patchshift.detectors.dual import DualBank
@@ -32,7 +31,7 @@ from patchshift.features.store import FeatureRows, warn_of_differences
 from patchshift.plan.detector_specs import DETECTOR, FittedSpec, PatchCoreDualSpec, PatchCoreSpec
 from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import create_hdf5, open_hdf5
 from patchshift.runtime.sealed import check_seal
 
 Bool = npt.NDArray[np.bool_]
@@ -156,19 +155,15 @@ class Bank:
         Raises:
             UserError: if the file is missing, not whole, edited, or of another version's spec.
         """
-        try:
-            check_seal(path)  # before HDF5 and faiss see a byte of it
-            with h5py.File(path, "r") as file:
-                return cls.read(file)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, ValidationError) as error:
-            raise UserError(f"{path} is not a whole bank ({error}): delete it and run again") from error
+        with open_hdf5(path, "bank", check=check_seal) as file:
+            return cls.read(file)
 
     @classmethod
     def read(cls, group: h5py.Group) -> "Bank":
         """The bank that was written into a group.
 
         Raises:
-            OSError, KeyError, ValueError, TypeError, AttributeError: if it is not whole, or of another version's spec.
+            runtime.hdf5.UNREADABLE: if it is not whole, or of another version's spec.
         """
         spec = DETECTOR.validate_json(group.attrs["spec"])
         height, width = group.attrs["input_size"]

@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from patchshift.detectors.normality import Arrays
-from patchshift.errors import UserError
 from patchshift.plan.score_specs import ScoringSpec
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.hdf5 import create_hdf5, open_hdf5
 from patchshift.runtime.sealed import check_seal_if_any
 
 Float32 = npt.NDArray[np.float32]
@@ -96,22 +95,18 @@ def read_scores(path: Path) -> ScoresFile:
     Raises:
         UserError: if the file is missing or not whole.
     """
-    try:
-        check_seal_if_any(path)
-        with h5py.File(path, "r") as file:
-            height, width = file.attrs["input_size"]
-            return ScoresFile(
-                Scores(
-                    file["image_scores"][:],
-                    file["maps"][:],
-                    {name: part[:] for name, part in file["parts"].items()},
-                    json.loads(file.attrs["facts"]),
-                    json.loads(file.attrs["members"]),
-                    ScoringSpec.model_validate_json(file.attrs["scoring"]),
-                ),
-                [str(name) for name in file["images"].asstr()[:]],
-                (int(height), int(width)),
-                json.loads(file.attrs["provenance"]),
-            )
-    except UNREADABLE as error:
-        raise UserError(f"{path} is not a whole scores file ({error}): delete it and run again") from error
+    with open_hdf5(path, "scores file", check=check_seal_if_any) as file:
+        height, width = file.attrs["input_size"]
+        return ScoresFile(
+            Scores(
+                file["image_scores"][:],
+                file["maps"][:],
+                {name: part[:] for name, part in file["parts"].items()},
+                json.loads(file.attrs["facts"]),
+                json.loads(file.attrs["members"]),
+                ScoringSpec.model_validate_json(file.attrs["scoring"]),
+            ),
+            [str(name) for name in file["images"].asstr()[:]],
+            (int(height), int(width)),
+            json.loads(file.attrs["provenance"]),
+        )

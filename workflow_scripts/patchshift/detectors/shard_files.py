@@ -23,7 +23,7 @@ from patchshift.errors import UserError
 from patchshift.features.representations import Representation
 from patchshift.plan.detector_specs import FittedSpec
 from patchshift.runtime.files import atomic_path, digest_file
-from patchshift.runtime.hdf5 import create_hdf5
+from patchshift.runtime.hdf5 import create_hdf5, open_hdf5
 from patchshift.runtime.sealed import check_seal
 
 Told = Mapping[str, Any]
@@ -32,7 +32,7 @@ Told = Mapping[str, Any]
 
 def describe_fit(spec: FittedSpec, training: TrainingSet, seed: int) -> dict[str, Any]:
     """What is to be fitted on what. The features by what their stores say of how they were made, so that no job reads
-    them all for it.
+    them all for it; whether they are as they were made, `fit_detector` finds when it opens them.
     """
     digest = hashlib.sha256(json.dumps(list(training.members)).encode())
     for store, rows in training.features.parts:
@@ -165,17 +165,9 @@ def _create(path: Path, told: Told) -> Iterator[h5py.File]:
 
 @contextmanager
 def _open(path: Path, told: Told) -> Iterator[h5py.File]:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: run again to make it")
-    try:
-        check_seal(path)  # before HDF5 sees a byte of it
-        with h5py.File(path, "r") as file:
-            found = json.loads(file.attrs["provenance"])
-            differs = [key for key, value in told.items() if found.get(key) != value]
-            if differs:
-                raise UserError(
-                    f"{path} was made for another fit (other {', '.join(differs)}): delete it and run again"
-                )
-            yield file
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not whole ({error}): delete it and run again") from error
+    with open_hdf5(path, "file of a shared fit", check=check_seal) as file:
+        found = json.loads(file.attrs["provenance"])
+        differs = [key for key, value in told.items() if found.get(key) != value]
+        if differs:
+            raise UserError(f"{path} was made for another fit (other {', '.join(differs)}): delete it and run again")
+        yield file

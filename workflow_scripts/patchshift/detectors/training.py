@@ -19,6 +19,7 @@ from patchshift.data.splits import Split, origin_of, read_split
 from patchshift.errors import UserError
 from patchshift.features.store import FeatureRows, FeatureStore, pool, warn_of_differences
 from patchshift.plan.detector_specs import DETECTOR
+from patchshift.runtime.sealed import Check, check_seal_if_any
 
 Int16 = npt.NDArray[np.int16]
 
@@ -75,6 +76,7 @@ def open_training(
     indexes: Sequence[Path] = (),
     positives: Sequence[Path] = (),
     positive_packs: Sequence[Path] = (),
+    check: Check = check_seal_if_any,
 ) -> TrainingSet:
     """Open the stores that a detector is fitted on.
 
@@ -89,20 +91,21 @@ def open_training(
             image is no known defect, with a warning.
         positives: stores of defects that were made from training images, ordered as `turned` is.
         positive_packs: their packs, in the same order.
+        check: what is done about the seals of the stores; comparing them reads all features once.
 
     Raises:
         UserError: if a file is damaged, an image of a split is not in its store, or a defect was made from an image
             that does not train.
     """
     assigned = [read_split(split) for split in splits]
-    stores = [stack.enter_context(FeatureStore(path)) for path in features]
+    stores = [stack.enter_context(FeatureStore(path, check=check)) for path in features]
     selections = [
         (member, store.select(split.taken_for_good))
         for member, (store, split) in enumerate(zip(stores, assigned, strict=True))
     ]
     for number, path in enumerate(turned):
         member = number * len(members) // len(turned)
-        store, good = stack.enter_context(FeatureStore(path)), set(assigned[member].taken_for_good)
+        store, good = stack.enter_context(FeatureStore(path, check=check)), set(assigned[member].taken_for_good)
         selections.append((member, store.select([key for key in store.images if key.rpartition("#")[0] in good])))
     defective = []
     for store, split, pack, index in zip(stores, assigned, packs, indexes, strict=bool(packs)):
@@ -110,7 +113,7 @@ def open_training(
         if known:
             defective.append(Positives(store.select(known), pack))
     for number, (path, pack) in enumerate(zip(positives, positive_packs, strict=True)):
-        store = stack.enter_context(FeatureStore(path))
+        store = stack.enter_context(FeatureStore(path, check=check))
         with Pack(pack) as packed:
             known = [key for key, label in zip(packed.images, packed.labels, strict=True) if label]
         _check_they_train(known, assigned[number * len(members) // len(positives)], pack)

@@ -17,10 +17,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.errors import UserError
 from patchshift.evaluation.separability import Separation, as_columns
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.hdf5 import create_hdf5, open_hdf5
 from patchshift.runtime.sealed import check_seal_if_any
 
 Float32 = npt.NDArray[np.float32]
@@ -82,22 +81,18 @@ class Inspection:
         Raises:
             UserError: if the file is damaged.
         """
-        try:
-            check_seal_if_any(path)
-            with h5py.File(path, "r") as file:
-                points, table, energy = (_read(file[name]) for name in ("map", "separability", "energy"))
-                rows = zip(*(table[field.name] for field in fields(Separation)), strict=True)
-                return cls(
-                    PatchMap(
-                        points.pop("images"), points.pop("defects"), points,
-                        bool(file.attrs["located"]), float(file.attrs["variance"]),
-                    ),
-                    [Separation(*row) for row in rows],
-                    [str(image) for image in file["shown"].asstr()[:]],
-                    energy,
-                )  # fmt: skip
-        except UNREADABLE as error:
-            raise UserError(f"{path} is no whole inspection ({error}): delete it and run again") from error
+        with open_hdf5(path, "inspection", check=check_seal_if_any) as file:
+            points, table, energy = (_read(file[name]) for name in ("map", "separability", "energy"))
+            rows = zip(*(table[field.name] for field in fields(Separation)), strict=True)
+            return cls(
+                PatchMap(
+                    points.pop("images"), points.pop("defects"), points,
+                    bool(file.attrs["located"]), float(file.attrs["variance"]),
+                ),
+                [Separation(*row) for row in rows],
+                [str(image) for image in file["shown"].asstr()[:]],
+                energy,
+            )  # fmt: skip
 
 
 def _write(group: h5py.Group, columns: Mapping[str, Any]) -> None:

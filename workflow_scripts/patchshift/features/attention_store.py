@@ -15,9 +15,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
-from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
+from patchshift.runtime.hdf5 import create_hdf5, open_hdf5
 from patchshift.runtime.sealed import check_seal_if_any
 
 Float32 = npt.NDArray[np.float32]
@@ -58,15 +57,11 @@ class AttentionMaps:
         Raises:
             UserError: if the file is damaged.
         """
-        try:
-            check_seal_if_any(path)
-            with h5py.File(path, "r") as file:
-                return cls(
-                    images=[str(name) for name in file["images"].asstr()[:]],
-                    block=str(file.attrs["block"]),
-                    maps=file["maps"][:],
-                    others=file["others"][:],
-                    undefined=str(file.attrs["undefined"]),
-                )
-        except UNREADABLE as error:
-            raise UserError(f"{path} holds no whole attention maps ({error}): delete it and run again") from error
+        with open_hdf5(path, "file of attention maps", check=check_seal_if_any) as file:
+            return cls(
+                images=[str(name) for name in file["images"].asstr()[:]],
+                block=str(file.attrs["block"]),
+                maps=file["maps"][:],
+                others=file["others"][:],
+                undefined=str(file.attrs["undefined"]),
+            )

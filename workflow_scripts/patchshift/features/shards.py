@@ -80,7 +80,7 @@ def merge_shards(
     if not images:
         raise UserError(f"{destination}: there are no images to extract features from")
     with ExitStack() as stack:
-        stores = [stack.enter_context(_open(path)) for path in paths]
+        stores = [stack.enter_context(FeatureStore(path, check=check_seal)) for path in paths]
         for number, store in enumerate(stores, 1):
             shard = Shard(number, len(stores), version)
             _check(store, shard, images[shard.images(len(images), batch_size)], expected)
@@ -97,16 +97,6 @@ def merge_shards(
                     writer.write(row + first, store.copy(first, stop))
                 row += len(store.images)
     log.info("%s: joined %d images of %d shards", destination, len(images), len(paths))
-
-
-def _open(path: Path) -> FeatureStore:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: run again to make it")
-    try:
-        check_seal(path)  # before HDF5 sees a byte of it
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a whole shard ({error}): delete it and run again") from error
-    return FeatureStore(path)
 
 
 def _check(store: FeatureStore, shard: Shard, images: Sequence[str], expected: Mapping[str, Any]) -> None:

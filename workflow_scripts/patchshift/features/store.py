@@ -25,8 +25,8 @@ import numpy.typing as npt
 from patchshift.data.index import find_rows
 from patchshift.errors import UserError
 from patchshift.features.stored_maps import Float16, Float32, StoredMaps
-from patchshift.runtime.hdf5 import UNREADABLE, create_hdf5
-from patchshift.runtime.sealed import check_seal_if_any
+from patchshift.runtime.hdf5 import create_hdf5, explain_damage, open_hdf5
+from patchshift.runtime.sealed import Check, check_seal_if_any
 
 LayerMaps = dict[str, Float32]
 """Layer name -> [n, rows, columns, channels] of a few images, layers in the store's order."""
@@ -115,29 +115,32 @@ class FeatureWriter:
 class FeatureStore:
     """A feature store opened for reading; a context manager.
 
+    Args:
+        path: of the file.
+        check: what is done about its seal; comparing it reads the whole file once, before any map.
+
     Attributes:
         images: the key of each image, in row order.
         input_size: (height, width) of the network input in pixels.
         provenance: what `runtime.provenance.describe` recorded.
         shard: which part of a store it is; None: a whole one.
+
+    Raises:
+        UserError: if the file is missing, damaged, or no feature store.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._closing = ExitStack()
-        try:
-            check_seal_if_any(path)  # whoever reads features records their digest: it is taken now, not later
-            self._readers = self._closing.enter_context(ThreadPoolExecutor(READERS))  # they start with the first use
-            file = self._closing.enter_context(h5py.File(path, "r"))
-            content = self._closing.enter_context(path.open("rb"))
+    def __init__(self, path: Path, *, check: Check = check_seal_if_any) -> None:
+        with ExitStack() as opening:
+            file = opening.enter_context(open_hdf5(path, "feature store", check=check))
+            content = opening.enter_context(path.open("rb"))
+            self._readers = opening.enter_context(ThreadPoolExecutor(READERS))  # they start with the first use
             self.images: list[str] = [str(name) for name in file["images"].asstr()[:]]
             height, width = file.attrs["input_size"]
             self.input_size: tuple[int, int] = (int(height), int(width))
             self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
             self.shard: dict[str, Any] | None = json.loads(file.attrs.get("shard", "null"))
             self._maps = {layer: StoredMaps(array, content.fileno()) for layer, array in file["layers"].items()}
-        except UNREADABLE as error:
-            self._closing.close()
-            raise UserError(f"{path} is not a whole feature store ({error}): delete it and run again") from error
+            self._closing = opening.pop_all()
         self.path = path
 
     @property
@@ -156,7 +159,7 @@ class FeatureStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closing.__exit__(kind, error, traceback)
+        self._closing.close()  # alone: an error of the block is none of the file
 
     def read(self, layer: str, rows: npt.NDArray[np.int64]) -> Float32:
         """Maps of the given image rows, in that order: [n, rows, columns, channels] float32.
@@ -164,10 +167,8 @@ class FeatureStore:
         Raises:
             UserError: if the file is damaged there.
         """
-        try:
+        with explain_damage(self.path, f"is damaged in layer '{layer}'"):
             return self._maps[layer].read(rows, self._readers)
-        except UNREADABLE as error:
-            raise UserError(f"{self.path} is damaged in layer '{layer}' ({error}): delete it and run again") from error
 
     def copy(self, first: int, stop: int) -> dict[str, Float16]:
         """Maps of the images `first` .. `stop` as they are stored: layer -> [n, rows, columns, channels] float16.
@@ -175,10 +176,8 @@ class FeatureStore:
         Raises:
             UserError: if the file is damaged there.
         """
-        try:
+        with explain_damage(self.path, "is damaged"):
             return {layer: maps.copy(first, stop) for layer, maps in self._maps.items()}
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"{self.path} is damaged ({error}): delete it and run again") from error
 
     def select(self, images: Sequence[str]) -> "FeatureRows":
         """The features of the named images, in that order.

@@ -42,14 +42,15 @@ def explain_write_failure(path: Path, error: BaseException) -> UserError | None:
 
 
 @contextmanager
-def _renamed_when_whole(final: Path) -> Iterator[Path]:
+def _renamed_when_whole(final: Path, like: str = "") -> Iterator[Path]:
     # A job whose Snakemake was killed may still be writing: under a name of its own it can harm no other writer, and
-    # once the next one has cleared that name away it cannot finish.
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    # once the next one has cleared that name away it cannot finish. Processes of several machines, or of several
+    # containers, may have one number, so that makes no name; it is there for who wonders what writes.
+    name = like or final.name
+    partial = final.with_name(f".{name}.{os.urandom(4).hex()}.{os.getpid()}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        remove(partial)  # of an earlier process of this number
-        for stale in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
+        for stale in final.parent.glob(f".{glob.escape(name)}.*.partial"):
             with suppress(FileNotFoundError):  # its writer gave up
                 remove(stale.replace(partial))  # renamed first: who still adds files to a folder would keep it
         yield partial
@@ -63,13 +64,18 @@ def _renamed_when_whole(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_path(final: Path) -> Iterator[Path]:
+def atomic_path(final: Path, *, like: str = "") -> Iterator[Path]:
     """Yield a temporary path beside `final`; rename it to `final` when the block ends well, remove it otherwise.
+
+    Args:
+        final: the name of the whole file.
+        like: another name there, for names that are never written twice: what a killed writer leaves is cleared away by
+            the next that writes that one.
 
     Raises:
         UserError: where the disk is full, read-only or not writable.
     """
-    with _renamed_when_whole(final) as partial:
+    with _renamed_when_whole(final, like) as partial:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
@@ -97,27 +103,6 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path, pattern: str) -> None:
-    """Remove what killed processes of this machine were writing in a folder, of files whose names fit a pattern.
-
-    For names that are never written twice; of the others the next writer removes it.
-    """
-    for partial in folder.glob(f".{pattern}.*.partial"):
-        number = partial.name.split(".")[-2]
-        if number.isdigit() and not _is_running(int(number)):
-            remove(partial)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
-
-
 def remove(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
@@ -126,9 +111,9 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic_path(path) as partial:
+def write_text(path: Path, text: str, *, like: str = "") -> None:
+    """Write UTF-8 text atomically; `like` as in `atomic_path`."""
+    with atomic_path(path, like=like) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

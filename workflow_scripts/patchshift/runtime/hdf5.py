@@ -1,9 +1,10 @@
-"""Write HDF5 so that a full disk is an error like any other.
+"""Write HDF5 so that a full disk is an error like any other, and read it so that damage is one.
 
 HDF5 keeps much of a file in memory until it is closed, and where closing fails (a full disk) it crashes the process,
 before anyone can say why. So it writes through a file that never fails and remembers the first error instead.
 
-What is written ends with a seal (`runtime.sealed`): the digest that tells whether a byte of it changed since.
+What is written ends with a seal (`runtime.sealed`): the digest that tells whether a byte of it changed since. Who opens
+a file says whether its seal is compared, which reads all of it once.
 Tested in tests/runtime/test_hdf5.py.
 """
 
@@ -15,10 +16,13 @@ from typing import Any
 
 import h5py
 
-from patchshift.runtime.sealed import seal
+from patchshift.errors import UserError
+from patchshift.runtime.sealed import Check, seal
 
 UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 """What h5py raises where a file is not whole, or holds something else than is looked for."""
+
+REBUILD = "delete it and run again"
 
 
 class _Recorder(io.FileIO):
@@ -66,3 +70,38 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
             if recorder.error:
                 raise recorder.error
     seal(path)
+
+
+@contextmanager
+def open_hdf5(path: Path, kind: str = "", *, check: Check, remedy: str = REBUILD) -> Iterator[h5py.File]:
+    """An HDF5 artifact, open for reading. What fails in the block as damage fails counts as such.
+
+    Args:
+        path: of the file.
+        kind: what it should be, for messages: "bank". Empty: any artifact.
+        check: what is done about its seal, before HDF5 sees a byte: one of `runtime.sealed`.
+        remedy: what to do about a damaged one.
+
+    Raises:
+        UserError: if it is missing, damaged, or not what the block reads.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run again to make it")
+    with explain_damage(path, f"is not a whole {kind}" if kind else "is damaged", remedy):
+        check(path)
+        with h5py.File(path, "r") as file:
+            yield file
+
+
+@contextmanager
+def explain_damage(path: Path, fault: str, remedy: str = REBUILD) -> Iterator[None]:
+    """Say of which file it is that the block cannot read something, and what to do.
+
+    Raises:
+        UserError: `{path} {fault} (the reason): {remedy}`.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} {fault} ({reason}): {remedy}") from error

@@ -13,7 +13,7 @@ from typing import Any
 from patchshift.errors import UserError
 from patchshift.plan.stages import stage_version
 from patchshift.runtime.files import digest_file, read_json, write_json
-from patchshift.runtime.sealed import digest_sealed
+from patchshift.runtime.sealed import Check, digest_sealed, leave_seal
 
 LIBRARIES = {  # imported name -> distribution
     "PIL": "pillow",
@@ -98,8 +98,12 @@ def _find_note(artifact: Path) -> Path:
     return artifact / NOTE if artifact.is_dir() else artifact.with_name(f".{artifact.name}{NOTE}")
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
+def read_provenance(path: Path, *, check: Check = leave_seal) -> dict[str, Any]:
     """What an artifact says about itself, in it, or of a table and a folder in a note; empty where it says nothing.
+
+    Args:
+        path: of the artifact.
+        check: what is done about the seal of an HDF5 file. By default nothing: much is asked of what nobody reads.
 
     Raises:
         UserError: if the file is damaged.
@@ -111,15 +115,22 @@ def read_provenance(path: Path) -> dict[str, Any]:
         content = read_json(path)
         found = content.get("provenance") if isinstance(content, dict) else None
     elif path.suffix == ".h5":
-        import h5py  # not above: Snakemake's handlers read few files, or none
+        from patchshift.runtime.hdf5 import open_hdf5  # not above: Snakemake's handlers read few files, or none
 
-        from patchshift.runtime.hdf5 import UNREADABLE
-
-        try:
-            with h5py.File(path, "r") as file:
-                found = json.loads(file.attrs.get("provenance", "{}"))
-        except UNREADABLE as error:
-            raise UserError(f"{path} is damaged ({error}): delete it and run again to rebuild it") from error
+        with open_hdf5(path, check=check) as file:
+            found = json.loads(file.attrs.get("provenance", "{}"))
     else:
         found = None
     return found if isinstance(found, dict) else {}
+
+
+def demand_provenance(path: Path, *, check: Check) -> dict[str, Any]:
+    """What an artifact says about itself, which cannot be done without.
+
+    Raises:
+        UserError: if the file is damaged, or says nothing.
+    """
+    found = read_provenance(path, check=check)
+    if not found:
+        raise UserError(f"{path} does not say how it was made: delete it and run again")
+    return found

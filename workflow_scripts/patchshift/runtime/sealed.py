@@ -3,13 +3,15 @@
 HDF5 takes no notice of what stands behind its content. But it can loop for ever on content that is damaged, so the
 digest is one of bytes, not of arrays. It is no signature: who changes a file on purpose can seal it anew.
 
-All HDF5 artifacts are sealed (`runtime.hdf5`). Banks and exported models must have their seal; of the others a file
-without one, of an earlier version or edited with HDF5, is taken as it is.
+All HDF5 artifacts are sealed (`runtime.hdf5`). Banks, exported models and shards must have their seal; of the others a
+file without one, of an earlier version or edited with HDF5, is taken as it is. A seal is one of the whole file: a job
+that reads a part of a store leaves it to the one that joins the parts.
 Tested in tests/runtime/test_sealed.py and tests/app/test_models.py.
 """
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +19,9 @@ from typing import BinaryIO
 MARK = b"\npatchshift sealed sha256 "
 SEAL_BYTES = len(MARK) + 64 + 1
 BLOCK = 1 << 20
+Check = Callable[[Path], None]
+"""What a reader does about a seal before it reads: `check_seal`, `check_seal_if_any` or `leave_seal`."""
+
 BROKEN = "its content is not what was written: damaged, or edited"
 
 
@@ -54,6 +59,10 @@ def check_seal_if_any(path: Path) -> None:
     """
     if is_sealed(path):
         digest_sealed(path)
+
+
+def leave_seal(path: Path) -> None:
+    """Compare nothing: for who reads a part of a file, or a note in it, and leaves the whole to another reader."""
 
 
 def digest_sealed(path: Path) -> str:

@@ -16,7 +16,7 @@ from patchshift.errors import UserError
 from patchshift.plan import Study, licences_to_show, missing_inputs, record_ids
 from patchshift.plan.inputs import FORWARD
 from patchshift.runtime.clock import date_back
-from patchshift.runtime.files import remove_leftovers, write_json, write_text
+from patchshift.runtime.files import write_json, write_text
 from patchshift.runtime.jobs import Job, excuse_stopped, find_behind, is_stopped
 from patchshift.runtime.manifest import update_manifest
 from patchshift.runtime.pace import count_images
@@ -59,7 +59,6 @@ def start_run(
         finish_run(study, log, failed=True, reason=str(refusal))
         raise refusal
     record_ids(study, write_json)
-    remove_leftovers(Path(study.folder), "run_*.log")
     for earlier in logs:
         Path(earlier).unlink(missing_ok=True)
     _write_summary(study, _start_of(log), "running", [], {}, None)
@@ -90,7 +89,7 @@ def finish_run(study: Study, log: Path, *, failed: bool, jobs: Sequence[Job] = (
         reason = "interrupted before all jobs had run"
     told = weave_log(account, jobs) + (f"{reason}\n" if reason else "")
     for name in (f"run_{started:%Y%m%d_%H%M%S}.log", "run.log"):
-        write_text(folder / name, told)
+        write_text(folder / name, told, like="run.log")
     artifacts = update_manifest(folder / "manifest.json", jobs)
     deleted = [{"stage": job.stage, "benchmark": job.benchmark} for job in jobs]  # what was made for others alone
     write_text(folder / "rules.csv", sum_up_rules([*artifacts.values(), *deleted]))
