@@ -1,13 +1,17 @@
 """Several jobs for one category, through Snakemake: the same features, and the bank that one job would have fitted."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from patchshift.app.main import main
 
 STUDY = """\
 study: tiny
@@ -98,3 +102,17 @@ def test_a_bank_that_is_fitted_anew_takes_the_features_as_they_are(checkout: Any
         checkout.edit("config.yaml", "share: 0.2", "share: 0.1")
     assert {"fit_representation", "choose_shard", "fit_detector", "score_images"} <= rules
     assert not rules & {"extract_features", "extract_shard", "merge_features"}
+
+
+def test_what_check_tells_makes_stale_sharded_features_anew(
+    checkout: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In results that were copied: nothing else would make them again."""
+    copied = checkout.copy(tmp_path / "copied")
+    shutil.rmtree(copied.folder / ".snakemake")
+    copied.edit("config.yaml", "octaves: 3", "octaves: 2")
+    with chdir(copied.folder):
+        assert main(["check", "tiny"]) == 1
+    jobs = copied.plan_command(capsys.readouterr().out.splitlines()[-1])
+    shards = {("extract_shard", f"{FEATURES}/parts.shards/{number}of3.h5") for number in (1, 2, 3)}
+    assert {("merge_features", f"{FEATURES}/parts.h5"), ("extract_features", f"{FEATURES}/whole.h5"), *shards} <= jobs
