@@ -79,12 +79,18 @@ class Checkout:
     def plan(self, *targets: str) -> set[tuple[str, str]]:
         """Rule and first output of the jobs that a run would start, from a dry run."""
         output = self.run("--dry-run", *targets or ("all",)).stdout
-        jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    \w+:.*\n)*?    output: ([^\s,]+)", output, re.MULTILINE)
+        jobs = re.findall(r"^(?:local)?rule ([\w.-]+):\n(?:    \w+:.*\n)*?    output: ([^\s,]+)", output, re.MULTILINE)
         assert jobs or "Nothing to be done" in output, output
         return set(jobs)
 
     def plan_rules(self, *targets: str) -> set[str]:
         return {rule for rule, _ in self.plan(*targets)}
+
+    def plan_command(self, command: str) -> set[tuple[str, str]]:
+        """The same of a command as it is pasted into a shell; of several calls of Snakemake of the last one."""
+        shell = f"""snakemake() {{ printf '%s\\n' "$@"; }}; {command.rpartition(" && ")[2]}"""
+        words = subprocess.run(["bash", "-c", shell], cwd=self.folder, capture_output=True, text=True, check=True)
+        return self.plan(*words.stdout.splitlines())
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.folder / file

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from patchshift.app.check import find_study
-from patchshift.app.check_files import check_origins
+from patchshift.app.check_files import check_digests, check_origins, check_presence
 from patchshift.app.check_specs import check_settings
 from patchshift.app.checklist import CHECKS, check_study
 from patchshift.app.main import main
@@ -46,6 +46,11 @@ def study() -> Study:
     return find_study("first")
 
 
+def list_in_manifest(study: Study, artifacts: dict[str, Any]) -> None:
+    Path(study.folder).mkdir(parents=True)
+    Path(study.folder, "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
+
+
 @pytest.mark.parametrize("command", ["check", "track"])
 @pytest.mark.parametrize(
     ("name", "run"),
@@ -69,16 +74,34 @@ def test_one_damaged_file_stops_no_check_of_the_others(study: Study) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"provenance": {"stage": "decide", "inputs": {"scores": "1" * 64}}}))
     source = {"size": 1, "sha256": "0" * 64}
-    artifacts = {str(damaged): {"inputs": ["source"]}, str(other): {"inputs": ["source"]}, "source": source}
-    Path(study.folder).mkdir(parents=True)
-    Path(study.folder, "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
-    first, second = check_origins(study)[1]
+    list_in_manifest(
+        study, {str(damaged): {"inputs": ["source"]}, str(other): {"inputs": ["source"]}, "source": source}
+    )
+    _, (first, second), rebuild = check_origins(study)
     assert first.startswith(f"{damaged} is damaged (")
     assert second == f"{other} was made from another source"
+    assert rebuild == [str(damaged), str(other)]
     _, (first, second), rebuild = check_settings(study)
     assert first.startswith(f"{damaged} is damaged (")
     assert second.startswith(f"{other} was made with other settings: ")
-    assert rebuild == [str(other)]
+    assert rebuild == [str(damaged), str(other)]
+
+
+def test_what_the_config_plans_no_more_is_not_made_anew(study: Study) -> None:
+    (cell,) = study.all_cells()
+    old = "results/packs/parts/bolt/dropped.h5"
+    list_in_manifest(study, {path: {"size": 1, "sha256": "0" * 64} for path in [old, *cell.artifacts]})
+    _, problems, rebuild = check_digests(study)
+    assert problems[0] == f"{old} is gone, and the config plans it no more: the next run takes it off the list"
+    assert rebuild == cell.artifacts
+
+
+def test_what_was_never_made_is_made_but_for_what_any_run_writes(study: Study) -> None:
+    _, problems, rebuild = check_presence(study)
+    missing = {problem.removesuffix(" is missing") for problem in problems}
+    handled = {f"{study.folder}/{name}" for name in ("summary.json", "run.log", "manifest.json", "rules.csv")}
+    assert missing - set(rebuild) == handled
+    assert f"{study.folder}/metrics.csv" in rebuild
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """One byte of an artifact changes: `patchshift check` names it, no job takes it, and one command makes it anew."""
 
+import json
 import os
 import re
 import shlex
@@ -16,7 +17,7 @@ from patchshift.app.check_files import check_digests
 from patchshift.app.checklist import check_study
 from patchshift.app.main import main
 from patchshift.errors import UserError
-from patchshift.runtime.files import read_json
+from patchshift.runtime.files import read_json, write_json
 from patchshift.runtime.manifest import digest_artifact, list_files, read_manifest
 
 MANIFEST = Path("results/studies/tiny/manifest.json")
@@ -131,6 +132,34 @@ def test_the_command_reaches_artifacts_that_nothing_else_would_make_again(
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert {"extract_features", "fit_detector", "score_images", "evaluate", "write_report"} <= rules
     assert not {"generate_dataset", "index_images", "pack_images"} & rules
+
+
+def test_the_command_makes_what_was_made_from_another_input(
+    copied: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Metrics of other scores, as the rest of another copy of the results has them."""
+    path = Path(CONSUMERS["metrics"][0])
+    times, before, listed = path.stat(), path.read_text(), MANIFEST.read_text()
+    content = read_json(path)
+    content["provenance"]["inputs"]["scores"] = "0" * 64
+    try:
+        write_json(path, content)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        entries = json.loads(listed)
+        entries["artifacts"][str(path)]["sha256"] = digest_artifact(path)
+        MANIFEST.write_text(json.dumps(entries))
+        assert main(["check", "harmed"]) == 1
+        *_, problem, _, command = capsys.readouterr().out.splitlines()
+        jobs = copied.plan_command(command)
+    finally:
+        path.write_text(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        MANIFEST.write_text(listed)
+    assert CONSUMERS["scores"][0] in problem
+    assert command.endswith(f"all --forcerun {path}")
+    assert "--touch" not in command
+    assert ("evaluate", str(path)) in jobs
+    assert not {"score_images", "fit_detector"} & {rule for rule, _ in jobs}
 
 
 def test_a_threshold_that_is_edited_by_hand_is_no_threshold(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from patchshift.plan import load_study
-from patchshift.plan.records import Record, list_records
+from patchshift.plan.records import Record, list_artifacts, list_records
 from patchshift.plan.stages import VERSIONS
 from tests.plan.rerun_planner import (
     ROOT,
@@ -78,6 +78,18 @@ def test_records_are_those_of_the_plan(planned: tuple[Plan, dict[str, Record]]) 
     on_request = {path: record for path, record in records.items() if path.startswith(ON_REQUEST)}
     assert {**records} == {**on_request, **expected}
     assert {path for path in expected if path.startswith(ON_REQUEST)}
+
+
+def test_what_a_study_can_make_is_what_snakemake_plans_but_for_what_is_deleted_and_downloads(
+    planned: tuple[Plan, dict[str, Record]],
+) -> None:
+    """So that each of these paths can be asked of it."""
+    settings, _ = apply_edit(read_study(), {})
+    known, plan = set(list_artifacts(load_study(settings, "config.yaml"))), set(planned[0])
+    assert {path for path in plan - known if ".shards/" not in path and not path.endswith(".receipt.json")} == set()
+    cells = ("results/exports/", "results/predicted/", "results/studies/sink/heatmaps/")  # one of each is planned
+    assert {path for path in known - plan if not path.startswith(cells)} == set()
+    assert all(any(path.startswith(start) for path in known & plan) for start in cells)
 
 
 def test_a_record_knows_the_version_of_its_stage() -> None:

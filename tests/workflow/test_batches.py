@@ -1,11 +1,14 @@
 """Several targets in one job, through Snakemake: the same results, and nothing made anew for where it ran."""
 
+import shutil
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from patchshift.app.main import main
 from patchshift.runtime.pace import count_images
 
 STUDY = """\
@@ -124,6 +127,19 @@ def test_an_edit_of_the_backbone_makes_the_whole_batch_anew(batched: Any) -> Non
         batched.edit("config.yaml", "octaves: 2", "octaves: 3")
     assert "rule extract_features_tiny-1.0_0:" in output
     assert "rule extract_features:" not in output
+
+
+def test_what_check_tells_makes_stale_features_of_a_batch_anew(
+    batched: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In results that were copied: nothing else would make them again."""
+    copied = batched.copy(tmp_path / "copied")
+    shutil.rmtree(copied.folder / ".snakemake")
+    copied.edit("config.yaml", "octaves: 3", "octaves: 2")
+    with chdir(copied.folder):
+        assert main(["check", "tiny"]) == 1
+    jobs = copied.plan_command(capsys.readouterr().out.splitlines()[-1])
+    assert ("extract_features_tiny-1.0_0", STORES[0]) in jobs
 
 
 def test_what_a_batch_lacks_is_named_before_any_job_starts(batched: Any) -> None:

@@ -2,13 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from patchshift.app.main import main
 
 STUDY = """\
 study: tiny
@@ -119,3 +123,17 @@ def test_a_damaged_store_is_named_by_the_job_that_joins_and_shards_of_it_are_cho
     assert run.returncode == 0, run.stderr
     assert (store.read_bytes(), (checkout.folder / bank).read_bytes()) == (before, fitted)
     assert list((checkout.folder / "results").rglob("*.shards/*.h5")) == []
+
+
+def test_what_check_tells_makes_stale_sharded_features_anew(
+    checkout: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In results that were copied: nothing else would make them again."""
+    copied = checkout.copy(tmp_path / "copied")
+    shutil.rmtree(copied.folder / ".snakemake")
+    copied.edit("config.yaml", "octaves: 3", "octaves: 2")
+    with chdir(copied.folder):
+        assert main(["check", "tiny"]) == 1
+    jobs = copied.plan_command(capsys.readouterr().out.splitlines()[-1])
+    shards = {("extract_shard", f"{FEATURES}/parts.shards/{number}of3.h5") for number in (1, 2, 3)}
+    assert {("merge_features", f"{FEATURES}/parts.h5"), ("extract_features", f"{FEATURES}/whole.h5"), *shards} <= jobs

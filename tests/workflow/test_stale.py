@@ -19,6 +19,7 @@ from patchshift.plan import stages
 CELL = "tiny/weave/clean/tiny_split/tiny_scattering/tiny_patchcore/seed0"
 TARGETS = ("clean", "turned")
 FEATURES = {f"results/features/tiny/weave/{domain}/tiny_scattering.h5" for domain in TARGETS}
+TURNED_PACK = "results/packs/tiny/weave/turned.h5"
 BANK = f"results/banks/{CELL}.h5"
 SCORES = {f"results/scores/{CELL}/on/tiny/weave/{domain}.h5" for domain in TARGETS}
 CALIBRATION = "from/tiny/weave/clean/tiny_quantile.json"
@@ -45,6 +46,12 @@ def find_stale() -> dict[str, str]:
     told, problems, _ = check_settings(find_study("tiny"))
     assert "do not say" not in told
     return dict(problem.split(" was made ", 1) for problem in problems)
+
+
+def tell_command(capsys: pytest.CaptureFixture[str]) -> str:
+    """What `patchshift check` ends with."""
+    assert main(["check", "tiny"]) == 1
+    return capsys.readouterr().out.splitlines()[-1].strip()
 
 
 def test_results_that_were_copied_are_up_to_date(copied: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,21 +108,22 @@ def test_what_was_made_by_other_code_is_named(copied: Any, monkeypatch: pytest.M
     assert found == dict.fromkeys(SCORES, f"by other code: score_images was {version}, is {version + 1}")
 
 
-def test_the_command_that_is_told_makes_what_is_stale_and_what_follows_and_nothing_else(
+def test_the_command_that_is_told_makes_what_is_stale_or_gone_and_what_follows_and_nothing_else(
     copied: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied.edit("config.yaml", "share: 0.1}", "share: 0.2}")
-    assert main(["check", "tiny"]) == 1
-    told = capsys.readouterr().out.splitlines()[-1].strip()
-    assert told == f"snakemake --cores 2 all --touch && snakemake --cores 2 all --forcerun {BANK}"
+    Path(TURNED_PACK).unlink()
+    told = tell_command(capsys)
+    make = f"snakemake --cores 2 all --forcerun {TURNED_PACK} {BANK}"
+    assert told == f"snakemake --cores 2 all --touch && {make}"
     assert "extract_features" in copied.plan_rules(), "by times alone, nearly all would be made anew"
-    touch, make = (shlex.split(command)[1:] for command in told.split(" && "))
-    run = copied.run(*touch)
+    run = copied.run(*shlex.split(told.split(" && ")[0])[1:])
     assert run.returncode == 0, run.stderr
-    rules = copied.plan_rules(*(argument for argument in make if argument not in ("--cores", "2")))
+    jobs = copied.plan_command(told)
+    rules = {rule for rule, _ in jobs}
     assert {"fit_detector", "score_images", "calibrate_threshold", "evaluate", "decide", "write_report"} <= rules
     assert not rules & {"generate_dataset", "index_images", "split_images", "synthesize_shift", "extract_features"}
-    assert not rules & {"pack_images", "plot_shifts", "write_data_card"}
+    assert [path for rule, path in jobs if rule == "pack_images"] == [TURNED_PACK]
 
 
 def test_an_artifact_that_says_nothing_of_itself_is_counted_but_not_called_stale(copied: Any) -> None:
@@ -126,7 +134,11 @@ def test_an_artifact_that_says_nothing_of_itself_is_counted_but_not_called_stale
     assert told.endswith(", 1 of which do not say how they were made")
 
 
-def test_a_rule_is_named_in_place_of_many_files(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patchshift.app.check_specs.MANY", 2)
+def test_many_stale_files_are_made_anew_by_a_short_command(
+    copied: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("patchshift.app.rebuild.MANY", 2)
     copied.edit("config.yaml", "{method: max}", "{method: top_share, share: 0.1}")
-    assert check_settings(find_study("tiny"))[2] == ["score_images"]
+    told = tell_command(capsys)
+    assert told.endswith("--forcerun $(cat results/studies/tiny/rebuild.txt)")
+    assert {("score_images", path) for path in SCORES} <= copied.plan_command(told)

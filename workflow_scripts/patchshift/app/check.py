@@ -5,19 +5,12 @@ Tested in tests/workflow/test_closing.py and tests/app/test_check.py.
 
 import argparse
 import json
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
+from patchshift.app.rebuild import DEFAULT, tell_rebuild, tell_run
 from patchshift.errors import UserError
 from patchshift.plan import Study, load_study, read_yaml
 from patchshift.plan.loading import did_you_mean
-
-DEFAULT = Path("config.yaml")
-"""The config that Snakemake takes where none is named."""
-
-RECORDS = Path(".snakemake/metadata")
-"""Where Snakemake keeps what it knows of files that it made."""
 
 SHOWN = 5
 """Problems of one check that are printed; `--json` has all."""
@@ -44,10 +37,11 @@ def run(args: argparse.Namespace) -> None:
     findings = check_study(study)
     failed = [finding.check for finding in findings if finding.problems]
     damaged = list(dict.fromkeys(path for finding in findings for path in finding.rebuild))
-    rebuild = tell_rebuild(config, damaged) if damaged else None
+    rebuild = tell_rebuild(study, config, damaged) if damaged else None
     if args.json:
         checks = [{"check": each.check, "told": each.told, "problems": each.problems} for each in findings]
-        print(json.dumps({"study": study.name, "passed": not failed, "checks": checks, "rebuild": rebuild}, indent=1))
+        told = {"study": study.name, "passed": not failed, "checks": checks, "rebuild": rebuild, "paths": damaged}
+        print(json.dumps(told, indent=1))
     else:
         width = max(len(finding.check) for finding in findings)
         for finding in findings:
@@ -57,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             if len(finding.problems) > SHOWN:
                 print(f"      - and {len(finding.problems) - SHOWN} more (--json has all)")
         if rebuild:
-            print(f"To make anew what is stale, has changed or is gone, and what comes from it:\n  {rebuild}")
+            print(f"To make what is stale, damaged or missing, and what comes from it:\n  {rebuild}")
     if failed:
         raise UserError(f"study {study.name}: {len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
     if not args.json:
@@ -72,26 +66,6 @@ def find_study(name: str) -> Study:
     """
     path = find_config(name)
     return load_study(read_yaml(path), str(path))
-
-
-def tell_run(config: Path) -> str:
-    """The command that runs the study of a config file."""
-    return "snakemake --cores 2 all" + ("" if config == DEFAULT else f" --configfile {shlex.quote(str(config))}")
-
-
-def tell_rebuild(config: Path, paths: Sequence[str]) -> str:
-    """The command that makes artifacts anew, whatever their times say, and then what comes from them.
-
-    Of results that were copied, Snakemake has no records, and would make most of them anew for their times alone: there
-    it is told first to take them as they are.
-
-    Args:
-        config: of the study.
-        paths: of artifacts, or names of rules.
-    """
-    run = tell_run(config)
-    make = shlex.join([*shlex.split(run), "--forcerun", *paths])
-    return make if any(RECORDS.glob("*")) else f"{run} --touch && {make}"
 
 
 def find_config(name: str) -> Path:

@@ -15,6 +15,7 @@ from PIL import Image
 from patchshift.data.index import read_index
 from patchshift.errors import UserError
 from patchshift.plan import Study, analyses, exhibits, targets
+from patchshift.plan.records import list_artifacts
 from patchshift.runtime.files import digest_file, read_json
 from patchshift.runtime.manifest import digest_artifact, list_files, measure_artifact, read_manifest
 from patchshift.runtime.provenance import read_provenance
@@ -24,21 +25,22 @@ from patchshift.runtime.sealed import digest_sealed
 HANDLED = ("summary.json", "run.log", "manifest.json", "rules.csv")
 """What a run's handlers write, in a study's folder."""
 
+UNPLANNED = ", and the config plans it no more: the next run takes it off the list"
+
 _ERROR = re.compile(rf"^((?:{re.escape(MARGIN)})?(?:error: |Error in |Traceback |\S+ \S+ ERROR ).*)$", re.MULTILINE)
 
 
-def check_presence(study: Study) -> tuple[str, list[str]]:
-    """All that a study leaves in its folder is there, and not empty."""
-    folder = study.folder
-    wanted = [
-        *targets.list_targets(study),
-        *(f"{folder}/experiments/{name}/costs.csv" for name in study.cells),
-        *(f"{folder}/{name}" for name in ("results.txt", *HANDLED)),
-    ]
-    wanted = list(dict.fromkeys(wanted))
-    problems = [f"{path} is missing" for path in wanted if not Path(path).exists()]
-    problems += [f"{path} is empty" for path in wanted if Path(path).is_file() and not Path(path).stat().st_size]
-    return f"{len(wanted)} files and folders", problems
+def check_presence(study: Study) -> tuple[str, list[str], list[str]]:
+    """All that a study leaves in its folder is there, and not empty.
+
+    The third result is what has to be made; what handlers write is made by any run.
+    """
+    made = dict.fromkeys([*targets.list_targets(study), *targets.list_beside(study)])
+    wanted = [*made, *(f"{study.folder}/{name}" for name in HANDLED)]
+    missing = [path for path in wanted if not Path(path).exists()]
+    empty = [path for path in wanted if Path(path).is_file() and not Path(path).stat().st_size]
+    problems = [*(f"{path} is missing" for path in missing), *(f"{path} is empty" for path in empty)]
+    return f"{len(wanted)} files and folders", problems, [path for path in (*missing, *empty) if path in made]
 
 
 def check_figures(study: Study) -> tuple[str, list[str]]:
@@ -84,9 +86,9 @@ def check_run(study: Study) -> tuple[str, list[str]]:
 def check_digests(study: Study) -> tuple[str, list[str], list[str]]:
     """Every artifact that the manifest lists is what it was, byte for byte; and it lists what results come from.
 
-    The third result is what has to be made anew.
+    The third result is what has to be made anew: not what the config plans no more, which Snakemake might not know.
     """
-    listed = _listed(study)
+    listed, planned = _listed(study), set(list_artifacts(study))
 
     def compare(path: str) -> str:
         if not Path(path).exists():
@@ -100,11 +102,14 @@ def check_digests(study: Study) -> tuple[str, list[str], list[str]]:
 
     with ThreadPoolExecutor(4) as pool:
         found = dict(zip(listed, pool.map(compare, listed), strict=True))
-    problems = list(filter(None, found.values()))
     needed = dict.fromkeys(path for cell in study.all_cells() for path in cell.artifacts)
-    problems += [f"{path} is not in the manifest" for path in needed if path not in listed]
+    unlisted = [path for path in needed if path not in listed]
+    problems = [found[path] + ("" if path in planned else UNPLANNED) for path in listed if found[path]]
+    problems += [f"{path} is not in the manifest" for path in unlisted]
+    rebuild = [path for path in listed if found[path] and path in planned]
+    rebuild += [path for path in unlisted if not Path(path).exists()]
     size = sum(entry["size"] for entry in listed.values())
-    return f"{len(listed)} artifacts, {size / 1e6:.0f} MB", problems, [path for path in found if found[path]]
+    return f"{len(listed)} artifacts, {size / 1e6:.0f} MB", problems, rebuild
 
 
 def check_images(study: Study) -> tuple[str, list[str]]:
@@ -133,26 +138,32 @@ def check_images(study: Study) -> tuple[str, list[str]]:
     return f"{count} images{away}", problems
 
 
-def check_origins(study: Study) -> tuple[str, list[str]]:
+def check_origins(study: Study) -> tuple[str, list[str], list[str]]:
     """Artifacts recorded the digests of what they were made from: those files are still the same.
 
     Only what records anything is asked, and only of inputs that are still there; images by their folder's index.
+    The third result is what has to be made anew, from what is there now.
     """
-    listed, problems, asked = _listed(study), [], 0
+    listed, planned, asked = _listed(study), set(list_artifacts(study)), 0
+    problems: list[str] = []
+    rebuild: list[str] = []
     for path, entry in listed.items():
-        if "inputs" not in entry or not Path(path).exists():
+        if path not in planned or "inputs" not in entry or not Path(path).exists():
             continue
         try:
             recorded = _flatten(read_intact(Path(path)).get("inputs", {}))
         except UserError as error:
             problems.append(str(error))
+            rebuild.append(path)
             continue
         for source in entry["inputs"] if recorded else []:
             digest = _digest_source(source, listed)
             if digest:
                 asked += 1
-                problems += [] if digest in recorded else [f"{path} was made from another {source}"]
-    return f"{asked} inputs", problems
+                if digest not in recorded:
+                    problems.append(f"{path} was made from another {source}")
+                    rebuild.append(path)
+    return f"{asked} inputs", problems, rebuild
 
 
 def _listed(study: Study) -> dict[str, dict[str, Any]]:

@@ -17,32 +17,30 @@ from patchshift.plan.records import Record, list_records
 SHOWN = 3
 """Settings that a line names."""
 
-MANY = 10
-"""Stale artifacts of a rule from which all of its artifacts are made anew, if all are stale."""
-
 ABSENT = "nothing"
 
 
 def check_settings(study: Study) -> tuple[str, list[str], list[str]]:
     """What artifacts say of themselves is what the config and the code say now, as far as they are here.
 
-    The third result is what has to be made anew: paths, or rules all of whose artifacts are stale.
+    The third result is what has to be made anew.
     """
     records = [record for record in list_records(study) if Path(record.path).exists()]
-    problems, stale, silent = [], [], 0
+    problems, rebuild, silent = [], [], 0
     for record in records:
         try:
             made = read_intact(Path(record.path))
         except UserError as error:
             problems.append(str(error))
+            rebuild.append(record.path)
             continue
         silent += not made
         reason = explain_staleness(record, made) if made else ""
         if reason:
-            stale.append(record)
+            rebuild.append(record.path)
             problems.append(f"{record.path} was made {reason}")
     told = f"{len(records)} artifacts" + (f", {silent} of which do not say how they were made" if silent else "")
-    return told, problems, _name_briefly(stale, records)
+    return told, problems, rebuild
 
 
 def explain_staleness(record: Record, made: dict[str, Any]) -> str:
@@ -80,10 +78,3 @@ def _compare(before: Any, now: Any, place: str) -> Iterator[tuple[str, Any, Any]
 def _show(value: Any) -> str:
     text = value if value is ABSENT else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _name_briefly(stale: list[Record], records: list[Record]) -> list[str]:
-    """Paths to make anew; the rule instead, where it made many and all are stale."""
-    count = {stage: sum(record.stage == stage for record in records) for stage in {each.stage for each in stale}}
-    whole = {stage for stage, all_of_it in count.items() if MANY <= all_of_it == sum(r.stage == stage for r in stale)}
-    return list(dict.fromkeys(record.stage if record.stage in whole else record.path for record in stale))

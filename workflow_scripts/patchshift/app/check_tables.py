@@ -35,19 +35,25 @@ ROUNDING = 1e-9
 """By how much an end may miss its value, where both are computed in another order."""
 
 
-def check_results(study: Study) -> tuple[str, list[str]]:
-    """Every experiment's `results.csv` has one row for each of its cells, and no other."""
-    problems, rows = [], 0
+def check_results(study: Study) -> tuple[str, list[str], list[str]]:
+    """Every experiment's `results.csv` has one row for each of its cells, and no other; those that do not are the third
+    result.
+    """
+    problems, rebuild, rows = [], [], 0
     for name, cells in study.cells.items():
         table = _read(study, f"experiments/{name}/results.csv")
         planned = [_name(row_keys(cell)) for cell in cells]
-        problems += _compare(f"{name}/results.csv", planned, _list_keys(table, list(row_keys(cells[0]))))
+        wrong = _compare(f"{name}/results.csv", planned, _list_keys(table, list(row_keys(cells[0]))))
+        problems += wrong
+        rebuild += [f"{study.folder}/experiments/{name}/results.csv"] if wrong else []
         rows += len(table)
-    return f"{rows} rows in {len(study.cells)} experiments", problems
+    return f"{rows} rows in {len(study.cells)} experiments", problems, rebuild
 
 
-def check_metrics(study: Study) -> tuple[str, list[str]]:
-    """`metrics.csv` has every bank and target, every decision, no other, and each metric once."""
+def check_metrics(study: Study) -> tuple[str, list[str], list[str]]:
+    """`metrics.csv` has every bank and target, every decision, no other, and each metric once; else it is the third
+    result.
+    """
     table, cells = _read(study, "metrics.csv"), study.all_cells()
     keys = list(cell_keys(cells[0]))
     planned = dict.fromkeys(_name(cell_keys(cell, ranking=ranking)) for cell in cells for ranking in (True, False))
@@ -57,11 +63,11 @@ def check_metrics(study: Study) -> tuple[str, list[str]]:
     ranked = set(_list_keys(table[table["metric"] == "image_auroc"], keys))
     lacking = [cell for cell in cells if not ranked & {_name(cell_keys(cell, ranking=each)) for each in (True, False)}]
     problems += [f"metrics.csv: no image_auroc of {_show(_name(cell_keys(cell)))}" for cell in lacking]
-    return f"{len(table)} metrics", problems
+    return f"{len(table)} metrics", problems, [f"{study.folder}/metrics.csv"] if problems else []
 
 
-def check_predictions(study: Study) -> tuple[str, list[str]]:
-    """`predictions.csv` has each test image of each cell once, and no other."""
+def check_predictions(study: Study) -> tuple[str, list[str], list[str]]:
+    """`predictions.csv` has each test image of each cell once, and no other; else it is the third result."""
     cells = study.all_cells()
     found = _images_by_cell(study)
     problems = _compare("predictions.csv", [_name(cell_keys(cell)) for cell in cells], found)
@@ -73,7 +79,8 @@ def check_predictions(study: Study) -> tuple[str, list[str]]:
                 f"predictions.csv: {_show(_name(cell_keys(cell)))} has {len(images)} rows of {len(set(images))} "
                 f"images, {cell.split} has {len(planned)} test images"
             )
-    return f"{sum(map(len, found.values()))} test images in {len(cells)} cells", problems
+    told = f"{sum(map(len, found.values()))} test images in {len(cells)} cells"
+    return told, problems, [f"{study.folder}/predictions.csv"] if problems else []
 
 
 def check_ranges(study: Study) -> tuple[str, list[str]]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from patchshift.app.check import find_config, find_study, tell_run
+from patchshift.app.check import find_config, find_study
+from patchshift.app.rebuild import tell_run
 from patchshift.errors import UserError
 from patchshift.plan.base import canonical_json
 from patchshift.plan.cells import Cell

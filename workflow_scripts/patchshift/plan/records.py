@@ -8,7 +8,7 @@ Tested in tests/plan/test_records.py, which compares all of them with Snakemake'
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from patchshift.plan import calibrations, exhibits, external, inspections
+from patchshift.plan import calibrations, exhibits, external, inspections, targets
 from patchshift.plan.base import canonical_json
 from patchshift.plan.cells import CLEAN, Bank, Cell, Target
 from patchshift.plan.stages import stage_version
@@ -66,6 +66,22 @@ def list_records(study: Study) -> list[Record]:
                     Record(f"{study.folder}/data_cards/{dataset}.json", "write_data_card", study.card_spec(dataset))
                     for dataset in exhibits.card_datasets(study)
                 ),
+            ]
+        )
+    )
+
+
+def list_artifacts(study: Study) -> list[str]:
+    """The paths of all that jobs of a study can make and that stays, what is made on request alone last; each once."""
+    asked = [f"results/predicted/{_name_calibrated(cell)}" for cell in study.all_cells() if cell.bank.is_fitted]
+    return list(
+        dict.fromkeys(
+            [
+                *(record.path for record in list_records(study)),
+                *targets.list_targets(study),
+                *targets.list_beside(study),
+                *exhibits.list_heatmaps(study),
+                *(asked if study.config.predict_on else []),
             ]
         )
     )
@@ -174,5 +190,9 @@ def _list_results(study: Study, cell: Cell) -> Iterator[Record]:
     yield Record(cell.metrics, "evaluate", evaluation)
     yield Record(cell.decisions, "decide", evaluation)
     if cell.bank.is_fitted:  # on request only
-        model = f"results/exports/{cell.bank.path}/from/{cell.calibration.path}/{cell.threshold}.h5"
-        yield Record(model, "export_model", evaluation)
+        yield Record(f"results/exports/{_name_calibrated(cell)}.h5", "export_model", evaluation)
+
+
+def _name_calibrated(cell: Cell) -> str:
+    """A bank with a threshold, as the paths of models and of what they predict have it."""
+    return f"{cell.bank.path}/from/{cell.calibration.path}/{cell.threshold}"

@@ -3,7 +3,7 @@
 Tested in tests/plan/test_targets.py.
 """
 
-from patchshift.plan import analyses, deliverables, exhibits
+from patchshift.plan import analyses, deliverables, exhibits, inspections
 from patchshift.plan.study import Study
 
 
@@ -18,4 +18,16 @@ def list_targets(study: Study) -> list[str]:
         *analyses.list_figure_folders(study),
         *deliverables.list_deliverables(study),
         *exhibits.list_figures(study),
+    ]
+
+
+def list_beside(study: Study) -> list[str]:
+    """The paths of what the jobs behind these leave beside them."""
+    looks = inspections.list_inspection_figures(study)
+    return [
+        f"{study.folder}/results.txt",
+        *(f"{study.folder}/experiments/{name}/costs.csv" for name in study.cells),
+        *exhibits.list_distance_tables(study),
+        *exhibits.list_drift_tables(study),
+        *(f"{path.removesuffix('.png')}.csv" for path in looks if path.endswith("/separability.png")),
     ]
