@@ -54,9 +54,9 @@ def killed(
 ) -> Iterator[Killed]:
     chance = random.Random(f"{SEED} {request.param}")
     victim = VICTIMS[request.param % len(VICTIMS)]
-    for _ in range(5):
+    for haste in (0, 0.25, 0.5, 0.75, 1):
         checkout = finished_tiny.copy(tmp_path_factory.mktemp("killed") / "checkout")
-        found = strike(checkout, victim, chance)
+        found = strike(checkout, victim, chance, haste)
         if found:
             yield found
             shutil.rmtree(checkout.folder.parent)
@@ -76,8 +76,12 @@ def resumed(killed: Killed) -> Killed:
     return killed
 
 
-def strike(checkout: Any, victim: str, chance: random.Random) -> Killed | None:
-    """Start a run of some of the study and kill the victim; None where there was none any more."""
+def strike(checkout: Any, victim: str, chance: random.Random, haste: float) -> Killed | None:
+    """Start a run of some of the study and kill the victim; None where there was none any more.
+
+    With more haste less is waited for, as on a busy machine a run may end before anyone has seen it write: with a haste
+    of 1 the victim dies as soon as there is a job.
+    """
     first = chance.randrange(len(STAGES))
     for name in STAGES[first:]:
         shutil.rmtree(checkout.folder / "results" / name)
@@ -87,15 +91,15 @@ def strike(checkout: Any, victim: str, chance: random.Random) -> Killed | None:
     with Path(f"{checkout.folder}.told").open("w") as told:
         run = checkout.start("--cores", "2", *TARGETS, stdout=told, stderr=told, start_new_session=True)
         process = psutil.Process(run.pid)
-        if victim == "a job" or chance.random() < 0.9:  # else perhaps while it plans
+        if victim == "a job" or chance.random() < 0.9 + haste / 10:  # else perhaps while it plans
             wait_until(lambda: list_jobs(process), run)
         writers: list[int] = []
-        if chance.random() < 0.8:
+        if chance.random() < 0.8 * (1 - haste):
             count = chance.randint(1, 6)
             writers = stop_while_writing(run, checkout.folder, count)
             moment += f", while something writes, the {count}. of its time or later"
         else:
-            delay = chance.uniform(0, 4)
+            delay = chance.uniform(0, 4 * (1 - haste))
             time.sleep(delay)
             moment += f", {delay:.2f} s later"
         processes = list_descendants(process)
