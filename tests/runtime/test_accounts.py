@@ -1,7 +1,6 @@
 """Accounts are looked up before the first job, with Snakemake's own resources; Slurm's answers are played."""
 
 import sys
-from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ from patchshift.runtime.accounts import check_accounts
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The accounts that the plugin was asked for. It knows one, `inspection`; `nowhere` finds no Slurm."""
     found: list[str] = []
 
@@ -30,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     plugin.validate_account = validate_account  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_slurm", ModuleType("snakemake_executor_plugin_slurm"))
     monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
-    yield found
+    return found
 
 
 def rules(*accounts: str) -> list[Any]:

@@ -63,8 +63,7 @@ MpiDefault=none
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 ReturnToService=2
 KillWait=2
-# The controller soon forgets how a job ended: the database is to be asked.
-MinJobAge=2
+# What jobs asked for and came to is kept by slurmdbd; one of an account that is none of the user's is refused.
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=26819

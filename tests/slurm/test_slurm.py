@@ -1,11 +1,14 @@
 """A study on a real Slurm of one node, through profiles/slurm. `make test-slurm` starts it, runs these, stops it."""
 
 import csv
+import getpass
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +21,7 @@ PARTS = ["Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles"
 SLURM = ["--profile", "profiles/slurm"]
 ACCOUNT = "inspection"
 ADAPTED = [f"slurm_account: {ACCOUNT}", "slurm_partition: cpu"]
-"""Lines of the profile that are comments until a user adapts it. The cluster takes another account where none is named."""
+"""Lines of the profile that are comments until a user adapts it. Where no account is named, Slurm takes another."""
 
 FOR_THIS_CLUSTER = [
     # Most jobs have ended by then. A check that finds none is followed by ever later ones.
@@ -180,6 +183,33 @@ def test_jobs_get_the_memory_cores_time_and_card_that_they_ask_for(runs: Runs) -
     assert set().union(*map(cards, runs.jobs_of("score_images"))) == {"none"}
 
 
+def test_jobs_run_under_the_account_and_partition_of_the_profile(runs: Runs) -> None:
+    default = read("sacctmgr", "--noheader", "--parsable2", "show", "user", getpass.getuser(), "format=defaultaccount")
+    assert default.strip() not in ("", ACCOUNT)
+    assert {job.facts["Account"] for job in runs.jobs} == {ACCOUNT}
+    assert {job.facts["Partition"] for job in runs.jobs if "extract_features" not in job.made.values()} == {"cpu"}
+
+
+def test_the_database_has_the_state_and_the_memory_of_every_job(runs: Runs) -> None:
+    ended = [job for job in runs.jobs if job.facts["State"] == "COMPLETED"]
+    assert len(ended) > 20
+    for job in ended:
+        assert {step["State"] for step in job.steps} == {"COMPLETED"}
+        asked_mb = int(job.facts["ReqMem"].removesuffix("M"))
+        assert 20 < job.held_mb <= asked_mb, job.made
+
+
+def test_shards_are_submissions_of_their_own(runs: Runs) -> None:
+    parts = IN_SHARDS.replace(".h5", ".shards/{}of2.h5").removeprefix("results/")
+    picks = f"banks/{CELL}.shards/{{}}of2.h5"
+    numbers = [runs.submissions_of(path.format(shard)) for path in (parts, picks) for shard in (1, 2)]
+    assert all(len(found) == 1 for found in numbers)
+    assert len({found[0] for found in numbers}) == 4
+    assert [job.asked for job in runs.jobs_of("extract_shard")] == [("3000M", "1", "04:00:00", "0")] * 2
+    assert len(runs.jobs_of("choose_shard")) == 2
+    assert len(runs.jobs_of("merge_features")) == len(runs.jobs_of("fit_representation")) == 1
+
+
 def test_a_job_killed_for_its_memory_is_tried_again_with_twice_as_much(runs: Runs) -> None:
     # A job that Slurm kills before its rule starts has said nothing of it: it is found by Slurm's comment.
     tries = [job for job in runs.jobs if job.facts["Comment"].startswith("rule_fit_detector_")]
@@ -220,8 +250,8 @@ def test_small_jobs_share_submissions(runs: Runs) -> None:
         ("write_report", "write_pdf"),
     ):
         assert len(runs.jobs_of(*rules)) == 1, rules
-    assert len(runs.planned) == 26
-    assert sum(job.facts["State"] == "COMPLETED" for job in runs.jobs) == 16
+    assert len(runs.planned) == 32
+    assert sum(job.facts["State"] == "COMPLETED" for job in runs.jobs) == 22
 
 
 def test_results_are_those_of_a_local_run_byte_for_byte(runs: Runs) -> None:
@@ -242,7 +272,7 @@ def test_results_are_those_of_a_local_run_byte_for_byte(runs: Runs) -> None:
         "thresholds": 1,
         "banks": 1,
         "scores": 2,
-        "features": 2,
+        "features": 3,
     }.items():
         assert sum(name.startswith(f"{folder}/") for name in local) == count
     assert local["studies/slurm/metrics.csv"].count(b"\n") > 20
@@ -253,10 +283,37 @@ def test_a_second_run_submits_nothing(runs: Runs) -> None:
     assert "Nothing to be done" in snakemake(runs.cluster, *SLURM, "--", "all")
 
 
+def test_an_account_that_is_not_the_users_is_refused_once_before_any_job(tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path / "refused")
+    said = snakemake(folder, *SLURM, "--default-resources", "slurm_account=nobody", "--", "all", code=1)
+    [line] = [line for line in said.splitlines() if "nobody" in line]
+    assert line.startswith("slurm_account 'nobody' in the profile: The given account nobody appears to be invalid.")
+    assert ACCOUNT in line
+    assert "Traceback" not in said
+    assert [row for row in list_accounted() if row["WorkDir"] == str(folder)] == []
+    refused = subprocess.run(["sbatch", "--account=nobody", "--wrap=true"], capture_output=True, text=True, timeout=60)
+    assert "Invalid account" in refused.stderr  # by Slurm itself, too
+
+
+def test_a_job_that_someone_cancels_is_noticed_where_squeue_is_asked(tmp_path: Path) -> None:
+    """With `sacct`, version 2.8 of the plugin waits on: it does not know the state `CANCELLED by ...`."""
+    folder = copy_workflow(tmp_path / "cancelled", *ADAPTED)
+    asked = [*SLURM, *FOR_THIS_CLUSTER, "--slurm-status-command", "squeue", "--retries", "0"]
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(snakemake, folder, *asked, "--", "results/datasets/tiny/weave", code=1)
+        while not run.done() and not (waiting := read("squeue", "--noheader", "--format=%i").split()):
+            time.sleep(0.2)
+        read("scancel", *waiting)
+        said = run.result()
+    assert "failed: generate_dataset" in said
+    [row] = [row for row in list_accounted() if row["WorkDir"] == str(folder)]
+    assert row["State"].startswith("CANCELLED by ")
+
+
 def test_the_profile_asks_for_more_time_where_rules_cannot_know(runs: Runs) -> None:
     plan = snakemake(runs.here, *SLURM, "--dry-run", "--forceall", "--", "all")
     minutes = dict(re.findall(r"^rule (\w+):\n(?:    .*\n)*?.*runtime=(\d+)", plan, re.MULTILINE))
     assert minutes["extract_features"] == "240"
-    assert minutes["fit_detector"] == "240"
+    assert minutes["fit_detector"] == minutes["choose_shard"] == minutes["fit_representation"] == "240"
     assert minutes["score_images"] == "120"
     assert minutes["write_data_card"] == "20"

@@ -1,5 +1,7 @@
-"""Slurm accounts that a run names are looked up before its first job: the plugin looks at each submission, and of a group
-of jobs it never says that it found none, but waits.
+"""Slurm accounts that a run names are looked up before its first job.
+
+Snakemake's plugin looks one up when a job is submitted. It prints a traceback for a wrong one; and where the job is a
+group, it says nothing and waits.
 
 Imports nothing heavy where no account is named. Tested in tests/runtime/test_accounts.py; on a real cluster in
 tests/slurm/test_slurm.py.
