@@ -16,6 +16,7 @@ if not library.is_relative_to(workflow.basedir):
     sys.exit(f"{library} is imported, not this checkout's: run `make install` here")
 
 
+from patchshift.runtime.accounts import check_accounts
 from patchshift.runtime.retries import grow_with_tries
 
 
@@ -70,6 +71,7 @@ onstart:
     inputs = [str(path) for job in needed for path in job.input]
     logs = [str(path) for job in needed for path in job.log if not workflow.touch]
     try:
+        check_accounts(workflow.rules, workflow.executor_plugin.name)
         start_run(
             study, batches.expand_jobs(study, jobs), Path(log[0]), inputs, logs
         )

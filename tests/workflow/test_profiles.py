@@ -10,9 +10,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 RULES = {
-    rule
+    rule: body
     for file in (ROOT / "rules").glob("*.smk")
-    for rule in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)
+    for rule, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
 
 
@@ -28,8 +28,42 @@ def checkout(make_checkout: Callable[[Path, str], Any], tmp_path: Path) -> Any:
 
 def test_a_profile_names_only_rules_that_there_are(slurm: dict[str, Any]) -> None:
     assert len(RULES) > 30
-    assert set(slurm["groups"]) <= RULES
-    assert set(slurm["set-resources"]) <= RULES
+    assert set(slurm["groups"]) <= set(RULES)
+    assert set(slurm["set-resources"]) <= set(RULES)
+
+
+def test_every_rule_that_may_take_a_card_has_a_place_for_its_partition(slurm: dict[str, Any]) -> None:
+    takers = {rule for rule, body in RULES.items() if re.search(r"^        gpu=", body, re.MULTILINE)}
+    assert {"extract_features", "extract_shard"} < takers <= set(slurm["set-resources"])
+    text = (ROOT / "profiles/slurm/profile.yaml").read_text()
+    for rule in takers:
+        assert re.search(rf"^  {rule}:.*\n    # slurm_partition: gpu\n", text, re.MULTILINE), rule
+
+
+def test_shards_and_what_they_wait_for_or_are_joined_by_are_in_no_group(slurm: dict[str, Any]) -> None:
+    apart = {"extract_shard", "merge_features", "fit_representation", "choose_shard", "fit_detector"}
+    assert apart <= set(RULES)
+    assert not apart & set(slurm["groups"])
+
+
+def test_a_shard_may_run_as_long_as_the_job_that_it_is_a_part_of(slurm: dict[str, Any]) -> None:
+    minutes = {rule: resources["runtime"] for rule, resources in slurm["set-resources"].items()}
+    assert minutes["extract_shard"] == minutes["extract_features"]
+    assert minutes["choose_shard"] == minutes["fit_representation"] == minutes["fit_detector"]
+
+
+def test_a_shard_of_an_extraction_asks_for_the_memory_and_the_card_of_the_whole(checkout: Any) -> None:
+    features = "results/features/tiny/weave/clean"
+    run = checkout.run(
+        *("--dry-run", "--config", "device=cuda", "--"),
+        *(f"{features}/tiny_scattering.h5", f"{features}/tiny_shards.h5"),
+    )
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)", run.stdout, re.MULTILINE)
+    asked = [(rule, dict(re.findall(r"\b(mem_mb|gpu|runtime)=(\d+)", line))) for rule, line in jobs]
+    [whole] = [resources for rule, resources in asked if rule == "extract_features"]
+    assert whole["gpu"] == "1"
+    assert [resources for rule, resources in asked if rule == "extract_shard"] == [whole, whole]
+    assert [resources["mem_mb"] for rule, resources in asked if rule == "merge_features"] == ["1000"]
 
 
 def test_what_judges_a_cell_has_one_group_name_by_bank_and_target(slurm: dict[str, Any]) -> None:

@@ -1,0 +1,41 @@
+"""Slurm accounts that a run names are looked up before its first job.
+
+Snakemake's plugin looks one up when a job is submitted. It prints a traceback for a wrong one; and where the job is a
+group, it says nothing and waits.
+
+Imports nothing heavy where no account is named. Tested in tests/runtime/test_accounts.py; on a real cluster in
+tests/slurm/test_slurm.py.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from patchshift.errors import UserError
+
+RESOURCE = "slurm_account"
+
+
+def check_accounts(rules: Iterable[Any], executor: str) -> None:
+    """Refuse a run whose jobs Slurm would not take from this user.
+
+    Args:
+        rules: Snakemake's rules, with what a profile or the command line says of their resources.
+        executor: who runs the jobs; only of `slurm` is anything asked.
+
+    Raises:
+        UserError: an account that is none of the user's, with those that are; or Slurm's accounting cannot be asked.
+    """
+    stated = {str(rule.resources[RESOURCE].raw) for rule in rules if RESOURCE in rule.resources}
+    accounts = {account for several in stated for account in re.split(r"[,\s]+", several) if account}
+    if executor != "slurm" or not accounts:
+        return
+    from snakemake_executor_plugin_slurm.accounts import validate_account
+    from snakemake_interface_common.exceptions import WorkflowError
+
+    for account in sorted(accounts):
+        try:
+            validate_account(account, logging.getLogger(__name__))
+        except (WorkflowError, OSError) as error:
+            raise UserError(f"{RESOURCE} '{account}' in the profile: {' '.join(str(error).split())}") from error
