@@ -143,7 +143,7 @@ rule fit_detector:
         ),
         # Apart: with `input`, Snakemake would not compare it.
         shard_stages=lambda wildcards: options(
-            shard_stages=sharding.list_stages(study, wildcards.detector)
+            shard_stages=sharding.list_shard_versions(study, wildcards.detector)
         ),
         spec=lambda wildcards: study.fit_spec(wildcards.detector),
         stage=stage_version("fit_detector"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from patchshift.detectors.shard_files import (
     describe_fit,
+    describe_picks,
+    describe_prepared,
     describe_shard,
     read_prepared,
-    tell_picks,
-    tell_prepared,
     write_picks,
 )
 from patchshift.detectors.sharding import choose_shard
@@ -40,12 +40,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         # all stores would be read to compare their seals: `fit_detector` does it before it joins
         training = open_training(stack, members=args.members, **inputs, check=leave_seal)
         fit = describe_fit(spec, training, args.seed)
-        prepared = read_prepared(args.representation, spec, tell_prepared(fit, args.representation_stage))
-        told = tell_picks(fit, args.stage, args.representation) | {"shard": describe_shard(args.shard, args.shards)}
+        prepared = read_prepared(args.representation, spec, describe_prepared(fit, args.representation_stage))
+        provenance = describe_picks(fit, args.stage, args.representation) | {
+            "shard": describe_shard(args.shard, args.shards)
+        }
         limits = {"memory_mb": spec.memory_mb, "members": training.members, "member_of": training.member_of}
         source = prepared.open_patches(spec, training.features)
         picks = choose_shard(spec.sampler, source, shard=args.shard - 1, count=args.shards, seed=args.seed, **limits)
-        write_picks(args.picks, picks, told)
+        write_picks(args.picks, picks, provenance)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from patchshift.detectors.prepared import prepare
-from patchshift.detectors.shard_files import describe_fit, tell_prepared, write_prepared
+from patchshift.detectors.shard_files import describe_fit, describe_prepared, write_prepared
 from patchshift.detectors.training import add_arguments, open_training
 from patchshift.runtime.script import run_script
 from patchshift.runtime.sealed import leave_seal
@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         # all stores would be read to compare their seals: `fit_detector` does it before it joins
         training = open_training(stack, members=args.members, **inputs, check=leave_seal)
         prepared = prepare(args.spec, training.features, seed=args.seed)
-        told = tell_prepared(describe_fit(args.spec, training, args.seed), args.stage)
-    write_prepared(args.representation, prepared, told)
+        provenance = describe_prepared(describe_fit(args.spec, training, args.seed), args.stage)
+    write_prepared(args.representation, prepared, provenance)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from patchshift.detectors.prepared import prepare
 from patchshift.detectors.shard_files import (
     PickFiles,
     describe_fit,
+    describe_picks,
+    describe_prepared,
     describe_shard,
     read_prepared,
-    tell_picks,
-    tell_prepared,
     write_picks,
     write_prepared,
 )
@@ -103,15 +103,15 @@ def test_picks_for_another_fit_are_refused(make_features: Any, paths: list[Path]
 def test_picks_belong_to_the_representation_that_they_were_chosen_with(
     make_features: Any, tmp_path: Path, fit: dict[str, Any]
 ) -> None:
-    told = []
+    provenance = []
     for seed in (0, 1):
         path = tmp_path / f"representation{seed}.h5"
-        write_prepared(path, prepare(SPEC, make_features(6, seed=seed), seed=0), tell_prepared(fit, str(seed)))
-        told.append(tell_picks(fit, "1", path))
-    write_picks(tmp_path / "1of1.h5", [picks(0)], told[0] | {"shard": "1of1"})
-    PickFiles([tmp_path / "1of1.h5"], told[0])
+        write_prepared(path, prepare(SPEC, make_features(6, seed=seed), seed=0), describe_prepared(fit, str(seed)))
+        provenance.append(describe_picks(fit, "1", path))
+    write_picks(tmp_path / "1of1.h5", [picks(0)], provenance[0] | {"shard": "1of1"})
+    PickFiles([tmp_path / "1of1.h5"], provenance[0])
     with pytest.raises(UserError, match=r"1of1.h5 was made for another fit \(other prepared\)"):
-        PickFiles([tmp_path / "1of1.h5"], told[1])
+        PickFiles([tmp_path / "1of1.h5"], provenance[1])
 
 
 @pytest.mark.parametrize("foreground", [False, True])

@@ -20,11 +20,11 @@ from patchshift.detectors.prepared import prepare
 from patchshift.detectors.samplers import sample
 from patchshift.detectors.shard_files import (
     describe_fit,
+    describe_picks,
+    describe_prepared,
     describe_shard,
     open_shards,
     read_prepared,
-    tell_picks,
-    tell_prepared,
     write_picks,
     write_prepared,
 )
@@ -44,10 +44,10 @@ def fit_in_jobs(spec: Any, training: TrainingSet, folder: Path, seed: int = 2) -
     """What the scripts of the stages do, one after the other."""
     fit = describe_fit(spec, training, seed)
     representation = folder / "representation.h5"
-    write_prepared(representation, prepare(spec, training.features, seed=seed), tell_prepared(fit, STAGES[0]))
+    write_prepared(representation, prepare(spec, training.features, seed=seed), describe_prepared(fit, STAGES[0]))
     paths = [folder / f"{describe_shard(number, spec.shards)}.h5" for number in range(1, spec.shards + 1)]
     for shard, path in enumerate(paths):
-        prepared = read_prepared(representation, spec, tell_prepared(fit, STAGES[0]))
+        prepared = read_prepared(representation, spec, describe_prepared(fit, STAGES[0]))
         picks = choose_shard(
             spec.sampler,
             prepared.open_patches(spec, training.features),
@@ -58,7 +58,7 @@ def fit_in_jobs(spec: Any, training: TrainingSet, folder: Path, seed: int = 2) -
             members=training.members,
             member_of=training.member_of,
         )
-        told = tell_picks(fit, STAGES[1], representation) | {"shard": describe_shard(shard + 1, spec.shards)}
+        told = describe_picks(fit, STAGES[1], representation) | {"shard": describe_shard(shard + 1, spec.shards)}
         write_picks(path, picks, told)
     read, sharding = open_shards(representation, paths, spec, training, seed=seed, stages=STAGES)
     return fit_detector(spec, training, seed=seed, prepared=read, sharding=sharding)

@@ -12,7 +12,7 @@ from patchshift.plan.sharding import (
     list_bank_representation,
     list_bank_shards,
     list_feature_shards,
-    list_stages,
+    list_shard_versions,
     match_backbone_counts,
     match_detector_counts,
     name_backbones,
@@ -46,10 +46,10 @@ def test_shards_lie_beside_what_they_are_joined_to(load: Load) -> None:
     folder = "results/banks/pools/metal/clean/plan/waves/many/seed4.shards"
     assert list_bank_shards(study, bank | {"detector": "many"}) == [f"{folder}/1of2.h5", f"{folder}/2of2.h5"]
     assert list_bank_representation(study, bank | {"detector": "many"}) == [f"{folder}/representation.h5"]
-    assert len(list_stages(study, "many")) == 2
+    assert len(list_shard_versions(study, "many")) == 2
     for list_files in (list_bank_shards, list_bank_representation):
         assert list_files(study, bank | {"detector": "plain"}) == []
-    assert list_stages(study, "plain") == []
+    assert list_shard_versions(study, "plain") == []
 
 
 def test_every_backbone_is_extracted_in_one_way_and_no_shard_is_mistaken_for_a_store(load: Load) -> None:

@@ -26,7 +26,7 @@ from patchshift.runtime.files import atomic_path, digest_file
 from patchshift.runtime.hdf5 import create_hdf5, open_hdf5
 from patchshift.runtime.sealed import check_seal
 
-Told = Mapping[str, Any]
+Provenance = Mapping[str, Any]
 """What a file says of itself, JSON-ready."""
 
 
@@ -41,12 +41,12 @@ def describe_fit(spec: FittedSpec, training: TrainingSet, seed: int) -> dict[str
     return {"spec": json.loads(spec.fit_spec()), "seed": seed, "training": digest.hexdigest()}
 
 
-def tell_prepared(fit: Told, version: str) -> dict[str, Any]:
+def describe_prepared(fit: Provenance, version: str) -> dict[str, Any]:
     """What the file of a fit's `Prepared` says; `version` of stage `fit_representation`."""
     return {**fit, "stage": "fit_representation", "version": version}
 
 
-def tell_picks(fit: Told, version: str, prepared: Path) -> dict[str, Any]:
+def describe_picks(fit: Provenance, version: str, prepared: Path) -> dict[str, Any]:
     """What files of picks say beside `shard`; `version` of stage `choose_shard`, `prepared` the file that they used."""
     return {**fit, "stage": "choose_shard", "version": version, "prepared": digest_file(prepared)}
 
@@ -68,13 +68,13 @@ def open_shards(
         UserError: if a file is missing, not whole, or made for another fit or as another shard; it names the file.
     """
     fit = describe_fit(spec, training, seed)
-    read = read_prepared(prepared, spec, tell_prepared(fit, stages[0]))
-    return read, Sharding(len(picks), PickFiles(picks, tell_picks(fit, stages[1], prepared)).read)
+    read = read_prepared(prepared, spec, describe_prepared(fit, stages[0]))
+    return read, Sharding(len(picks), PickFiles(picks, describe_picks(fit, stages[1], prepared)).read)
 
 
-def write_prepared(path: Path, prepared: Prepared, told: Told) -> None:
+def write_prepared(path: Path, prepared: Prepared, provenance: Provenance) -> None:
     """Write what shards share."""
-    with _create(path, told) as file:
+    with _create(path, provenance) as file:
         for name, values in sorted(prepared.representation.state.items()):
             file.create_dataset(f"representation/{name}", data=values, track_times=False)
         layers = file.create_group("layers", track_order=True)
@@ -86,18 +86,18 @@ def write_prepared(path: Path, prepared: Prepared, told: Told) -> None:
             file.create_dataset("present", data=prepared.present, track_times=False)
 
 
-def read_prepared(path: Path, spec: FittedSpec, told: Told) -> Prepared:
+def read_prepared(path: Path, spec: FittedSpec, provenance: Provenance) -> Prepared:
     """Read what shards share.
 
     Args:
         path: of the file.
         spec: the detector.
-        told: what the file has to say.
+        provenance: what the file has to say.
 
     Raises:
         UserError: if it is missing, not whole, or made for another fit.
     """
-    with _open(path, told) as file:
+    with _open(path, provenance) as file:
         state: dict[str, Any] = {}
         if "representation" in file:
             file["representation"].visititems(
@@ -111,9 +111,9 @@ def read_prepared(path: Path, spec: FittedSpec, told: Told) -> Prepared:
         return Prepared(representation, plane, file["present"][:])
 
 
-def write_picks(path: Path, picks: Iterable[Picks], told: Told) -> None:
+def write_picks(path: Path, picks: Iterable[Picks], provenance: Provenance) -> None:
     """Write what a shard has chosen for each quota; quota by quota, so that memory holds one."""
-    with _create(path, told) as file:
+    with _create(path, provenance) as file:
         for place, (vectors, images) in enumerate(picks):
             file.create_dataset(f"{place}/vectors", data=vectors, track_times=False)
             file.create_dataset(f"{place}/images", data=images, track_times=False)
@@ -124,15 +124,15 @@ class PickFiles:
 
     Args:
         paths: of the files, in the order of the shards.
-        told: what each has to say beside `shard`, its number from 1 and their count.
+        provenance: what each has to say beside `shard`, its number from 1 and their count.
 
     Raises:
         UserError: if one is missing, not whole, or made for another fit or as another shard.
     """
 
-    def __init__(self, paths: Sequence[Path], told: Told) -> None:
+    def __init__(self, paths: Sequence[Path], provenance: Provenance) -> None:
         self._files = [
-            (path, {**told, "shard": describe_shard(number, len(paths))}) for number, path in enumerate(paths, 1)
+            (path, {**provenance, "shard": describe_shard(number, len(paths))}) for number, path in enumerate(paths, 1)
         ]
         for path, expected in self._files:
             with _open(path, expected):
@@ -157,17 +157,17 @@ def describe_shard(number: int, count: int) -> str:
 
 
 @contextmanager
-def _create(path: Path, told: Told) -> Iterator[h5py.File]:
+def _create(path: Path, provenance: Provenance) -> Iterator[h5py.File]:
     with atomic_path(path) as partial, create_hdf5(partial) as file:
-        file.attrs["provenance"] = json.dumps(told, sort_keys=True)
+        file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
         yield file
 
 
 @contextmanager
-def _open(path: Path, told: Told) -> Iterator[h5py.File]:
+def _open(path: Path, provenance: Provenance) -> Iterator[h5py.File]:
     with open_hdf5(path, "file of a shared fit", check=check_seal) as file:
         found = json.loads(file.attrs["provenance"])
-        differs = [key for key, value in told.items() if found.get(key) != value]
+        differs = [key for key, value in provenance.items() if found.get(key) != value]
         if differs:
             raise UserError(f"{path} was made for another fit (other {', '.join(differs)}): delete it and run again")
         yield file

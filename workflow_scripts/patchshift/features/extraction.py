@@ -108,7 +108,7 @@ class Extractor:
             atomic_path(destination) as partial,
             self._compute(batches, mistakes) as results,
             FeatureWriter(
-                partial, list(images), self.spec.input_size, provenance, shard.told if shard else None
+                partial, list(images), self.spec.input_size, provenance, shard.description if shard else None
             ) as writer,
         ):
             for count, maps in results:

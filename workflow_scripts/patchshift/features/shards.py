@@ -42,7 +42,7 @@ class Shard:
             raise UserError(f"there is no shard {self.number} of {self.count}: shards are numbered from 1")
 
     @property
-    def told(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """What its file says of it, JSON-ready."""
         return {"number": self.number, "count": self.count, "version": self.version}
 
@@ -104,8 +104,8 @@ def _check(store: FeatureStore, shard: Shard, images: Sequence[str], expected: M
     made = store.provenance
     differs = [key for key, value in expected.items() if key != "inputs" and made.get(key) != value]
     differs += [role for role, digest in expected["inputs"].items() if made.get("inputs", {}).get(role) != digest]
-    if store.shard != shard.told:
-        differs.append(f"shard {store.shard}, not {shard.told}")
+    if store.shard != shard.description:
+        differs.append(f"shard {store.shard}, not {shard.description}")
     if store.images != list(images):
         differs.append("images")
     if differs:

@@ -71,7 +71,7 @@ def list_bank_representation(study: Study, wildcards: Wildcards) -> list[str]:
     return [f"{BANK.format(**wildcards)}{FOLDER}representation.h5"] if sharded else []
 
 
-def list_stages(study: Study, detector: str) -> list[str]:
+def list_shard_versions(study: Study, detector: str) -> list[str]:
     """Versions of the stages that make a bank's shards; none where it is fitted by one job."""
     sharded = count_bank_shards(study, detector) > 1
     return [stage_version("fit_representation"), stage_version("choose_shard")] if sharded else []
