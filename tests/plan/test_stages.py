@@ -1,4 +1,5 @@
 import ast
+import functools
 import re
 import shutil
 from collections.abc import Iterator
@@ -80,18 +81,25 @@ def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:
     assert stages.stage_version("pack_images") == before
 
 
+@functools.cache
+def steps(path: Path) -> set[Path]:
+    """The modules of the library that a module imports, at its top or anywhere inside."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found |= {stages.LIBRARY.parent.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+    return {path for path in found if path.is_file()}
+
+
 def imported_modules(script: Path) -> set[str]:
     """The modules of the library that a script imports, directly or not, relative to the library."""
     seen: set[Path] = set()
     left = [script]
     while left:
-        for node in ast.walk(ast.parse(left.pop().read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                found = {stages.LIBRARY.parent.joinpath(*name.split(".")).with_suffix(".py") for name in names}
-                new = {path for path in found - seen if path.is_file()}
-                seen |= new
-                left += new
+        new = steps(left.pop()) - seen
+        seen |= new
+        left += new
     return {path.relative_to(stages.LIBRARY).as_posix() for path in seen}
 
 
