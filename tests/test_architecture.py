@@ -1,6 +1,7 @@
 """Rules of the house that a reader relies on, read from the sources themselves."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -36,16 +37,17 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache
+def imports(path: Path) -> list[str]:
     """The names that a module imports, at its top or anywhere inside."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: imports are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from names
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -62,10 +64,10 @@ def libraries(stage: str) -> set[str]:
     return names - {"patchshift"}
 
 
-def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+@functools.cache
+def calls(path: Path) -> list[tuple[str, ast.Call]]:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [(ast.unparse(node.func), node) for node in nodes if isinstance(node, ast.Call)]
 
 
 def rules() -> dict[str, str]:
@@ -77,6 +79,7 @@ def rules() -> dict[str, str]:
 
 RULES = rules()
 JOBS = sorted(set(RULES) - {"all", "heatmaps"})
+find_distributions = functools.cache(packages_distributions)
 
 
 def test_every_folder_of_the_library_has_its_place_in_the_order() -> None:
@@ -142,7 +145,7 @@ def test_a_rule_says_where_it_logs_what_it_costs_and_what_it_needs(rule: str) ->
 def test_a_rules_environment_has_what_its_script_imports(rule: str) -> None:
     (environment,) = re.findall(r'"\.\./(envs/\w+\.yaml)"', RULES[rule])
     installed = set(re.findall(r"^ +- ([\w-]+)==", (ROOT / environment).read_text(encoding="utf-8"), re.MULTILINE))
-    distributions = packages_distributions()
+    distributions = find_distributions()
     needed = {
         distribution.lower()
         for library in libraries(rule) - sys.stdlib_module_names
@@ -160,6 +163,14 @@ def test_only_banks_load_the_search_library(rule: str) -> None:
 def test_the_jobs_that_are_most_load_no_scipy_before_they_use_it(rule: str) -> None:
     """It takes as long to load as all else that they import; a study has thousands of them."""
     program = f"import sys, {rule}; print('numpy' in sys.modules, 'scipy' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("rule", ["plot_shifts", "plot_inspection", "plot_attention", "write_data_card"])
+def test_the_jobs_that_draw_pictures_alone_load_no_tables(rule: str) -> None:
+    """A study has one for each category or dataset."""
+    program = f"import sys, {rule}; print('matplotlib' in sys.modules, 'pandas' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program], cwd=SCRIPTS, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["True", "False"]
 

@@ -6,8 +6,8 @@ Tested in tests/report/test_pictures.py.
 import base64
 import io
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -133,13 +133,13 @@ def blend(grey: Float64, level: Float64, ignored: Bool | None) -> Float64:
         [height, width, 3] of 0 to 255.
     """
     opacity = (0.35 + 0.45 * level)[..., None]  # what is ordinary stays recognisable
-    picture: Float64 = (1 - opacity) * 0.9 * grey[..., None] + opacity * mpl.colormaps[COLOURS](level)[..., :3] * 255
+    picture: Float64 = (1 - opacity) * 0.9 * grey[..., None] + opacity * _tint(level) * 255
     return picture if ignored is None else _hatch(picture, grey, ignored)
 
 
 def colour(grey: Float64, level: Float64, ignored: Bool | None) -> Float64:
     """The colours of an anomaly map alone, ignored regions of the image grey and hatched; as `blend`."""
-    picture = np.asarray(mpl.colormaps[COLOURS](level)[..., :3] * 255, np.float64)
+    picture = _tint(level) * 255
     return picture if ignored is None else _hatch(picture, grey, ignored)
 
 
@@ -160,16 +160,23 @@ def outline(mask: Bool) -> Bool:
     return grown & ~mask
 
 
+def _tint(level: npt.NDArray[Any]) -> Float64:
+    """The heatmap's colours of levels of 0 to 1, or of numbers below 256: red, green, blue of 0 to 1 in a last axis."""
+    from matplotlib import colormaps  # slow to import, and who reads scales needs none of it
+
+    return np.asarray(colormaps[COLOURS](level)[..., :3], np.float64)
+
+
 def show_colours(width: int = 240) -> str:
     """The heatmap's colours from low to high, as a strip: a data URI."""
     level = np.linspace(0, 1, width)
-    strip = mpl.colormaps[COLOURS](level)[None, :, :3] * 255
+    strip = _tint(level)[None] * 255
     return to_data_uri(np.repeat(strip, 8, axis=0))
 
 
 def list_colours() -> bytes:
     """The heatmap's colours from low to high: 256 times red, green and blue."""
-    colours: UInt8 = np.rint(mpl.colormaps[COLOURS](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    colours: UInt8 = np.rint(_tint(np.arange(256)) * 255).astype(np.uint8)
     return colours.tobytes()
 
 
