@@ -4,10 +4,10 @@ Snakemake sees that a rule changed, not that a module did. Stages up to the scor
 their results change: they are costly, or costly ones follow them. The cheap stages behind the scores carry a
 fingerprint of their sources, so that they follow every edit.
 
-Shards of features and of banks are deleted once they are joined. The job that joins them is told their number, so a raised
-one runs both again, where Snakemake has its records. What is joined is, byte for byte, the work of `extract_features` or
-`fit_detector` and names their number alone: whoever changes what comes of shards raises that one, too, or `patchshift
-check` cannot see it in results that were copied.
+Shards of features and of banks are deleted once they are joined. The job that joins them is told their number, so a
+raised one runs both again, where Snakemake has its records. What is joined is, byte for byte, the work of
+`extract_features` or `fit_detector` and names their number alone: whoever changes what comes of shards raises that one,
+too, or `patchshift check` cannot see it in results that were copied.
 """
 
 import hashlib
