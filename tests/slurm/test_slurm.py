@@ -140,7 +140,7 @@ def snakemake(folder: Path, *arguments: str, code: int = 0) -> str:
     scripts = Path(sys.executable).parent
     own = {"PATH": f"{scripts}:{os.environ['PATH']}", "PYTHONPATH": str(folder / "workflow_scripts")}
     # With no answer from Slurm it would wait without end.
-    command = ["timeout", "--foreground", "--kill-after=10", "400", str(scripts / "snakemake"), *arguments]
+    command = ["timeout", "--foreground", "--kill-after=10", "600", str(scripts / "snakemake"), *arguments]
     with (folder / "said.txt").open("w+") as said:
         ended = subprocess.run(command, cwd=folder, env=os.environ | own, stdout=said, stderr=said).returncode
         said.seek(0)
