@@ -65,10 +65,10 @@ def test_results_that_were_copied_are_up_to_date(copied: Any, capsys: pytest.Cap
     [
         (
             "config.yaml",
+            "test_good: 3",
             "test_good: 4",
-            "test_good: 5",
             {"results/datasets/tiny/weave", "results/studies/tiny/data_cards/tiny.json"},
-            "test_good was 4, is 5",
+            "test_good was 3, is 4",
         ),
         ("config.yaml", "  datasets:\n    tiny:\n", "  datasets:\n    tiny:\n      masks: optional\n",
             {"results/images/tiny/weave.csv", "results/studies/tiny/data_cards/tiny.json"}, 'masks was '),
