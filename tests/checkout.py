@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from patchshift.app.main import main
 from patchshift.runtime.locks import one_process
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +93,18 @@ class Checkout:
         shell = f"""snakemake() {{ printf '%s\\n' "$@"; }}; {command.rpartition(" && ")[2]}"""
         words = subprocess.run(["bash", "-c", shell], cwd=self.folder, capture_output=True, text=True, check=True)
         return self.plan(*words.stdout.splitlines())
+
+    def plan_what_check_tells(self, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, str]]:
+        """The jobs of the command that `patchshift check tiny` ends with, which has to find something."""
+        with chdir(self.folder):
+            assert main(["check", "tiny"]) == 1
+        return self.plan_command(capsys.readouterr().out.splitlines()[-1])
+
+    def copy_without_records(self, folder: Path) -> "Checkout":
+        """A copy as it is on another machine: nothing of Snakemake's."""
+        copied = self.copy(folder)
+        shutil.rmtree(copied.folder / ".snakemake")
+        return copied
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.folder / file

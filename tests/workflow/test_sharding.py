@@ -2,17 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from patchshift.app.main import main
 
 STUDY = """\
 study: tiny
@@ -129,11 +125,8 @@ def test_what_check_tells_makes_stale_sharded_features_anew(
     checkout: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In results that were copied: nothing else would make them again."""
-    copied = checkout.copy(tmp_path / "copied")
-    shutil.rmtree(copied.folder / ".snakemake")
+    copied = checkout.copy_without_records(tmp_path / "copied")
     copied.edit("config.yaml", "octaves: 3", "octaves: 2")
-    with chdir(copied.folder):
-        assert main(["check", "tiny"]) == 1
-    jobs = copied.plan_command(capsys.readouterr().out.splitlines()[-1])
+    jobs = copied.plan_what_check_tells(capsys)
     shards = {("extract_shard", f"{FEATURES}/parts.shards/{number}of3.h5") for number in (1, 2, 3)}
     assert {("merge_features", f"{FEATURES}/parts.h5"), ("extract_features", f"{FEATURES}/whole.h5"), *shards} <= jobs

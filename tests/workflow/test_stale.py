@@ -3,7 +3,6 @@
 import os
 import random
 import shlex
-import shutil
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -32,8 +31,7 @@ CATALOG = "configs/catalog.yaml"
 @pytest.fixture
 def copied(finished_tiny: Any, tmp_path: Path) -> Iterator[Any]:
     """The study on another machine: nothing of Snakemake's, times as they came; the working folder."""
-    checkout = finished_tiny.copy(tmp_path / "copied")
-    shutil.rmtree(checkout.folder / ".snakemake")
+    checkout = finished_tiny.copy_without_records(tmp_path / "copied")
     draw = random.Random(0)
     for path in sorted((checkout.folder / "results").rglob("*")):
         os.utime(path, (draw.uniform(1e9, 1.5e9),) * 2)
