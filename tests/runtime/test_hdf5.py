@@ -78,14 +78,6 @@ def test_what_was_never_written_reads_as_zeros_not_as_what_was_in_memory(tmp_pat
     assert bytes(buffer) == b"bc\0\0\0\0"
 
 
-@pytest.fixture
-def artifact(tmp_path: Path) -> Path:
-    path = tmp_path / "artifact.h5"
-    with create_hdf5(path) as file:
-        file.create_dataset("values", data=np.arange(9000.0), track_times=False)
-    return path
-
-
 def read(path: Path, check: Check) -> float:
     with open_hdf5(path, "bank", check=check) as file:
         return float(file["values"][-1])
