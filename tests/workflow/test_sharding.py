@@ -78,7 +78,7 @@ def test_a_bank_of_three_jobs_is_that_of_one_byte_for_byte(checkout: Any) -> Non
             *("--spec", json.dumps(spec), "--seed", "0", "--stage", json.loads(provenance)["version"]),
             *("--bank", "alone.h5"),
         ],
-        cwd=checkout.folder, env={"PYTHONPATH": str(checkout.folder / "workflow_scripts")}, check=True,
+        cwd=checkout.folder, env=os.environ | {"PYTHONPATH": str(checkout.folder / "workflow_scripts")}, check=True,
     )  # fmt: skip
     assert (checkout.folder / "alone.h5").read_bytes() == sharded.read_bytes()
 
