@@ -6,8 +6,11 @@ are compared by what Snakemake compares with its records, which are parameters a
 
 import copy
 import functools
+import gc
+import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +117,16 @@ def apply_edit(study: Settings, edit: Mapping[str, Any]) -> tuple[Settings, Sett
 
 
 def plan_jobs(folder: Path, study: Settings, catalog: Settings) -> Plan:
-    """What makes all of a study, from nothing."""
+    """What makes all of a study, from nothing.
+
+    In a process of its own, as Snakemake holds on to each plan: a few hundred of them are gigabytes that Python looks
+    through again and again.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), gc.disable) as process:
+        return process.submit(_plan_jobs, folder, study, catalog).result()
+
+
+def _plan_jobs(folder: Path, study: Settings, catalog: Settings) -> Plan:
     (folder / "configs/catalog.yaml").write_text(yaml.safe_dump(catalog))
     targets = {target.format(study=study["study"]) for target in TARGETS}
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
@@ -172,6 +184,7 @@ def opened(folder: Path) -> Iterator[None]:
     )
     with chdir(folder), once, none:
         try:
+            _plan_jobs(folder, read_study(), CATALOG)  # so that all who plan after it find the sources parsed
             yield
         finally:
             os.environ.clear()
