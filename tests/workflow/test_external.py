@@ -41,6 +41,7 @@ experiments:
 """
 
 INDEX = "results/images/tiny/weave.csv"
+REPORT = "results/studies/beside/report.html"
 TABLES = {name: f"data/scores/{name}/tiny/weave/clean.csv" for name in ("mapped", "bare")}
 
 
@@ -78,7 +79,7 @@ def checkout(make_checkout: Callable[[Path, str], Any], tmp_path_factory: pytest
             np.save(path.parent / "maps" / f"{number}.npy", values)
             lines.append(f"{row['image']},{score}" + f",maps/{number}.npy" * (name == "mapped"))
         path.write_text("\n".join(lines) + "\n")
-    run = checkout.run("--cores", "2", "all")
+    run = checkout.run("--cores", "2", REPORT)
     assert run.returncode == 0, run.stderr
     return checkout
 
@@ -132,7 +133,7 @@ def test_a_bank_or_an_export_of_them_is_asked_for_in_vain(checkout: Any, path: s
 
 
 def test_the_report_shows_the_other_method_without_a_heatmap_where_it_gave_no_maps(checkout: Any) -> None:
-    page = (checkout.folder / "results/studies/beside/report.html").read_text()
+    page = (checkout.folder / REPORT).read_text()
     assert "bare" in page
     assert 'src=""' not in page
 
@@ -143,7 +144,7 @@ def test_a_table_or_map_that_is_edited_is_read_again(checkout: Any, file: str) -
     content = path.read_bytes()
     path.write_bytes(content.replace(b"image,", b"image ,"))
     try:
-        plan = checkout.plan()
+        plan = checkout.plan(REPORT)
     finally:
         path.write_bytes(content)
     assert {job for job in plan if job[0] in ("import_scores", "score_images")} == {

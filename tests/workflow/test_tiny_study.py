@@ -1,20 +1,22 @@
-"""The whole workflow through Snakemake, on a study small enough for a test: results, reruns, interruption."""
+"""The whole workflow through Snakemake, on a study small enough for a test: results, reruns, temporary images."""
 
-import os
 import re
-import signal
-import time
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pytest
 
 from tests.checkout import TINY_STUDY
 
 TURNED = "results/domains/tiny/weave/turned"
+OF_TURNED = (
+    "results/packs/tiny/weave/turned.h5",
+    "results/features/tiny/weave/turned/tiny_scattering.h5",
+)
+METRICS = "results/studies/tiny/metrics.csv"
 TEMPORARY = ("--config", "temp_domains=true")
 MakeCheckout = Callable[[Path, str], Any]
 
@@ -25,23 +27,15 @@ def checkout(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> An
 
 
 @pytest.fixture(scope="module")
-def resumed(make_checkout: MakeCheckout, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run that was killed and resumed, on one core; it deletes the images of made domains."""
-    checkout = make_checkout(tmp_path_factory.mktemp("resumed") / "checkout", TINY_STUDY)
-    run = checkout.start("--cores", "1", *TEMPORARY, "all", start_new_session=True)
-    results = checkout.folder / "results"
-    while not (results / "features/tiny/weave/clean").exists():  # the job that makes the features makes their folder
-        assert run.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    for path in results.rglob("*.h5"):
-        if not path.name.startswith("."):
-            h5py.File(path, "r").close()
-    checkout.run("--unlock")
-    resumed = checkout.run("--cores", "1", *TEMPORARY, "all")
-    assert resumed.returncode == 0, resumed.stderr
-    return checkout
+def lean(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The study whose shifted images are made anew, on one core, and deleted after use."""
+    lean = finished_tiny.copy(tmp_path_factory.mktemp("lean") / "checkout")
+    for made in (TURNED, *OF_TURNED):
+        path = lean.folder / made
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run = lean.run("--cores", "1", *TEMPORARY, METRICS)
+    assert run.returncode == 0, run.stderr
+    return lean
 
 
 def test_a_study_leaves_its_tables_figures_report_and_summary(checkout: Any) -> None:
@@ -128,32 +122,24 @@ def test_another_severity_makes_that_domain_anew_and_no_other(checkout: Any) -> 
     assert {rule for rule, _ in plan} == {*of_images, "score_images", "evaluate", "plot_shifts", *FROM_DECIDE}
     assert {output for rule, output in plan if rule in of_images} == {
         TURNED,
-        "results/packs/tiny/weave/turned.h5",
-        "results/features/tiny/weave/turned/tiny_scattering.h5",
+        *OF_TURNED,
     }
 
 
-def test_a_killed_run_resumes_to_the_same_results_on_another_number_of_cores(checkout: Any, resumed: Any) -> None:
-    assert not list((resumed.folder / "results").rglob(".*.partial"))
-    for pattern in ("studies/tiny/metrics.csv", "studies/tiny/predictions.csv", "features/**/*.h5", "banks/**/*.h5"):
-        expected = sorted((checkout.folder / "results").glob(pattern))
-        assert expected
-        for path in expected:
-            assert (resumed.folder / path.relative_to(checkout.folder)).read_bytes() == path.read_bytes(), path
-
-
-def test_temporary_domains_are_gone_when_all_is_done_and_are_not_missed(resumed: Any) -> None:
-    assert not (resumed.folder / TURNED).exists()
-    run = resumed.run("--cores", "2", *TEMPORARY, "all")
+def test_temporary_domains_are_gone_when_all_is_done_and_are_not_missed(checkout: Any, lean: Any) -> None:
+    assert not (lean.folder / TURNED).exists()
+    for made in (*OF_TURNED, METRICS):
+        assert (lean.folder / made).read_bytes() == (checkout.folder / made).read_bytes(), made
+    run = lean.run("--cores", "2", *TEMPORARY, METRICS)
     assert run.returncode == 0
     assert "Nothing to be done" in run.stderr
 
 
 def test_a_domain_that_is_made_again_on_another_number_of_cores_has_the_same_bytes(
-    checkout: Any, resumed: Any, tmp_path: Path
+    checkout: Any, lean: Any, tmp_path: Path
 ) -> None:
-    other = resumed.copy(tmp_path / "other")
-    assert other.run("--cores", "1", *TEMPORARY, TURNED).returncode == 0
+    other = lean.copy(tmp_path / "other")
+    assert other.run("--cores", "2", *TEMPORARY, TURNED).returncode == 0
     expected, made = (read_files(each.folder / TURNED) for each in (checkout, other))
     assert len(expected) == 1 + 13 + 5  # index, images, masks
     assert made == expected
