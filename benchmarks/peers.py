@@ -17,7 +17,6 @@ needs it. MTD is the folder of Magnetic Tile Defects, FOLDER holds the ImageNet 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from padim import fit
+from workflow_copy import copy_workflow
 
 from patchshift.detectors.coreset import covering_radius
 from patchshift.detectors.patches import embed
@@ -121,9 +121,7 @@ def compare_end_to_end(args: argparse.Namespace, folder: Path) -> None:
         (folder / "data/tiles" / part).mkdir(parents=True)
         for path in paths:
             (folder / "data/tiles" / part / path.name).symlink_to(path.resolve())
-    for name in ("Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
-    (folder / "config.yaml").write_text(CONFIG.format(weights=WEIGHTS, projection=PROJECTIONS[0]), encoding="utf-8")
+    copy_workflow(folder, CONFIG.format(weights=WEIGHTS, projection=PROJECTIONS[0]))
     target = "results/scores/tiles/tiles/clean/published/network/bank/seed0/on/tiles/tiles/clean.h5"
     snakemake = [sys.executable, "-m", "snakemake", "--cores", str(args.threads), target, "--config"]
     snakemake += [f"weights_dir={args.weights_dir.resolve()}", f"data_dir={folder / 'data'}"]

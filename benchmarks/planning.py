@@ -11,7 +11,6 @@ its dry run stands beside that of an empty workflow and the imports of all that 
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles")
+from workflow_copy import copy_workflow
+
 DOMAINS = (
     *("clean", "photometric_mild", "photometric_moderate", "photometric_severe"),
     *("geometric_mild", "geometric_moderate"),
@@ -122,8 +121,6 @@ def dry_run(folder: Path) -> Cost:
 
 def write_study(args: argparse.Namespace, folder: Path) -> None:
     """A checkout whose study trains each detector on each category, and scores and decides each under all shifts."""
-    for name in PARTS:
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
     names = [f"bank{number}" for number in range(args.detectors)]
     config = CONFIG.format(
         categories=", ".join(f"part{number}" for number in range(args.categories)),
@@ -134,7 +131,7 @@ def write_study(args: argparse.Namespace, folder: Path) -> None:
         targets=", ".join(DOMAINS),
         seeds=", ".join(map(str, range(args.seeds))),
     )
-    (folder / "config.yaml").write_text(config, encoding="utf-8")
+    copy_workflow(folder, config)
 
 
 def write_bare(args: argparse.Namespace, folder: Path) -> None:

@@ -10,7 +10,6 @@ of two layers (resnet18_layer3.safetensors) takes the place of the scattering tr
 import argparse
 import csv
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from workflow_copy import copy_workflow
 
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles")
 SIZE = 256  # pixels of a made image's side
 SHARES = {"good": 0.9, "defect/scratch": 0.1}
 
@@ -88,15 +86,13 @@ def measure_sizes(study: Path, category: str) -> dict[str, int]:
 
 
 def run_study(args: argparse.Namespace, study: Path) -> None:
-    for name in PARTS:
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, study / name)
     draw_category(study / "data/made/few", args.images, 1)
     draw_category(study / "data/made/many", args.images * args.factor, 2)
     weights_dir = args.weights_dir.resolve() if args.weights_dir else "weights"
     config = CONFIG.format(
         weights_dir=weights_dir, vectors=args.vectors, backbone="network" if args.weights_dir else "scattering"
     )
-    (study / "config.yaml").write_text(config, encoding="utf-8")
+    copy_workflow(study, config)
     command = [sys.executable, "-m", "snakemake", "--cores", str(args.cores), "all"]
     environment = os.environ | {"PYTHONPATH": str(study / "workflow_scripts")}
     subprocess.run(command, cwd=study, env=environment, check=True, stdout=sys.stderr)

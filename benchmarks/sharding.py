@@ -17,7 +17,6 @@ import filecmp
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,9 +26,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles")
+from workflow_copy import copy_workflow
 
 CONFIG = """
 study: sharding
@@ -139,14 +136,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)) / "study"
-        folder.mkdir(parents=True)
-        for part in PARTS:
-            source = ROOT / part
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
         settings = {"images": args.images, "size": args.size, "shards": args.shards, "vectors": args.vectors}
-        config = CONFIG.format(**settings, limit=args.limit_mb, memory=args.memory_mb)
-        (folder / "config.yaml").write_text(config, encoding="utf-8")
+        copy_workflow(folder, CONFIG.format(**settings, limit=args.limit_mb, memory=args.memory_mb))
         draw_category(folder / "data/made/texture", args.images, args.size)
         seconds = run(folder, "all", limit_mb=args.limit_mb, cores=args.cores)
         results = folder / "results"

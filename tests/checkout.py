@@ -118,20 +118,19 @@ class Checkout:
         return Checkout(folder)
 
 
+def copy_workflow(folder: Path, study: str) -> Checkout:
+    """Copy the workflow to a new folder, with the study given as config.yaml."""
+    folder.mkdir()
+    for part in PARTS:
+        source, ignore = ROOT / part, shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
+    (folder / "config.yaml").write_text(study)
+    return Checkout(folder)
+
+
 @pytest.fixture(scope="session")
 def make_checkout() -> Callable[[Path, str], Checkout]:
-    """Copy the workflow to a new folder, with the study given as config.yaml."""
-
-    def make(folder: Path, study: str) -> Checkout:
-        folder.mkdir()
-        for part in PARTS:
-            source = ROOT / part
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
-        (folder / "config.yaml").write_text(study)
-        return Checkout(folder)
-
-    return make
+    return copy_workflow
 
 
 @pytest.fixture(scope="session")

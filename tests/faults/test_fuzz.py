@@ -135,8 +135,9 @@ def test_a_damaged_file_is_read_or_refused_in_words(
 ) -> None:
     suffix, content, read = original
     path = room / f"artifact{suffix}"
-    path.write_bytes(edit(content, edits))
-    with suppress(UserError):
+    edited = edit(content, edits)
+    path.write_bytes(edited)
+    with pytest.raises(UserError) if suffix == ".h5" and edited != content else suppress(UserError):
         read(path)
     assert list(room.iterdir()) == [path]
 
@@ -149,7 +150,7 @@ def test_a_file_of_anything_is_refused_in_words(original: tuple[str, bytes, Read
     suffix, _, read = original
     path = room / f"artifact{suffix}"
     path.write_bytes(content)
-    with suppress(UserError):
+    with pytest.raises(UserError) if suffix == ".h5" else suppress(UserError):  # some text is a table, or JSON
         read(path)
 
 
@@ -213,7 +214,7 @@ def test_a_pickle_in_place_of_any_file_is_refused_and_never_loaded(
     suffix, _, read = original
     path = room / f"artifact{suffix}"
     path.write_bytes(pickle.dumps(Bomb()))
-    with suppress(UserError):
+    with pytest.raises(UserError):
         read(path)
     assert list(room.iterdir()) == [path]
 

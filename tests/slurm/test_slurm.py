@@ -4,7 +4,6 @@ import csv
 import getpass
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PARTS = ["Snakefile", "rules", "workflow_scripts", "configs", "envs", "profiles"]
+from tests.checkout import copy_workflow
 
 SLURM = ["--profile", "profiles/slurm"]
 ACCOUNT = "inspection"
@@ -135,13 +133,9 @@ def find_outputs(log: str) -> dict[str, str]:
     return {output: rule for rule, output in pairs}
 
 
-def copy_workflow(folder: Path, *adapted: str) -> Path:
+def copy_adapted(folder: Path, *adapted: str) -> Path:
     """The workflow with the study in a folder of its own, lines of its Slurm profile taken out of their comments."""
-    folder.mkdir()
-    for part in PARTS:
-        source, ignore = ROOT / part, shutil.ignore_patterns("__pycache__")
-        shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy(source, folder)
-    shutil.copy(Path(__file__).with_name("study.yaml"), folder / "config.yaml")
+    copy_workflow(folder, Path(__file__).with_name("study.yaml").read_text())
     profile = folder / "profiles/slurm/profile.yaml"
     for line in adapted:
         text = profile.read_text()
@@ -172,7 +166,7 @@ def cards(job: Job) -> set[str]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs")
-    here, cluster = copy_workflow(folder / "here"), copy_workflow(folder / "cluster", *ADAPTED)
+    here, cluster = copy_adapted(folder / "here"), copy_adapted(folder / "cluster", *ADAPTED)
     planned = find_outputs(snakemake(here, "--dry-run", "all", IN_SHARDS))
     snakemake(here, "--cores", "2", "all", IN_SHARDS)
     said = snakemake(cluster, *SLURM, *FOR_THIS_CLUSTER, *FOR_THIS_TEST, "--", "all", IN_SHARDS)
@@ -299,7 +293,7 @@ def test_a_second_run_submits_nothing(runs: Runs) -> None:
 
 
 def test_an_account_that_is_not_the_users_is_refused_once_before_any_job(tmp_path: Path) -> None:
-    folder = copy_workflow(tmp_path / "refused")
+    folder = copy_adapted(tmp_path / "refused")
     said = snakemake(folder, *SLURM, "--default-resources", "slurm_account=nobody", "--", "all", code=1)
     [line] = [line for line in said.splitlines() if "nobody" in line]
     assert line.startswith("slurm_account 'nobody' in the profile: The given account nobody appears to be invalid.")
@@ -312,7 +306,7 @@ def test_an_account_that_is_not_the_users_is_refused_once_before_any_job(tmp_pat
 
 def test_a_job_that_someone_cancels_is_noticed_where_squeue_is_asked(tmp_path: Path) -> None:
     """With `sacct`, version 2.8 of the plugin waits on: it does not know the state `CANCELLED by ...`."""
-    folder = copy_workflow(tmp_path / "cancelled", *ADAPTED)
+    folder = copy_adapted(tmp_path / "cancelled", *ADAPTED)
     asked = [*SLURM, *FOR_THIS_CLUSTER, "--slurm-status-command", "squeue", "--retries", "0"]
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(snakemake, folder, *asked, "--", "results/datasets/tiny/weave", code=1)

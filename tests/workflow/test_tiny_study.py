@@ -33,7 +33,7 @@ def lean(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     for made in (TURNED, *OF_TURNED):
         path = lean.folder / made
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    run = lean.run("--cores", "1", *TEMPORARY, METRICS)
+    run = lean.run("--cores", "1", *TEMPORARY, *OF_TURNED, METRICS)
     assert run.returncode == 0, run.stderr
     return lean
 
@@ -130,7 +130,7 @@ def test_temporary_domains_are_gone_when_all_is_done_and_are_not_missed(checkout
     assert not (lean.folder / TURNED).exists()
     for made in (*OF_TURNED, METRICS):
         assert (lean.folder / made).read_bytes() == (checkout.folder / made).read_bytes(), made
-    run = lean.run("--cores", "2", *TEMPORARY, METRICS)
+    run = lean.run("--cores", "2", *TEMPORARY, *OF_TURNED, METRICS)
     assert run.returncode == 0
     assert "Nothing to be done" in run.stderr
 
