@@ -166,7 +166,7 @@ def _describe(job: Any) -> PlannedJob:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[None]:
-    """Work in a folder; many plans in one process parse sources once, and look at no environment of conda."""
+    """Work in a folder; the sources are parsed once for all plans, and no environment of conda is looked at."""
     environment = dict(os.environ)
     parsed: dict[tuple[str, int], tuple[Any, dict[int, int]]] = {}
 

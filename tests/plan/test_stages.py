@@ -72,6 +72,18 @@ def test_maps_follow_the_modules_that_draw_or_hold_them(library: Path, module: s
     assert {rule for rule in before if stages.stage_version(rule) != before[rule]} == rules
 
 
+def test_what_editors_leave_in_a_folder_changes_no_version(library: Path) -> None:
+    before = stages.stage_version("write_report")
+    folder = library / "report"
+    for name in (".page.py.swp", "page.py~", "page.py.orig", ".page.py"):
+        (folder / name).write_text("half")
+    (folder / ".#page.py").symlink_to("nobody@nowhere.1")
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints/page.py").write_text("old")
+    stages.stage_version.cache_clear()
+    assert stages.stage_version("write_report") == before
+
+
 def test_a_cheap_stage_does_not_follow_other_modules(library: Path) -> None:
     before = stages.stage_version("pack_images")
     with (library / "data" / "splits.py").open("a") as file:

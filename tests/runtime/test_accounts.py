@@ -45,12 +45,27 @@ def test_each_account_is_looked_up_once(asked: list[str]) -> None:
 
 @pytest.mark.parametrize("accounts", [["wrong"], ["inspection", "wrong"], ["inspection,wrong"]])
 def test_a_wrong_account_is_refused_with_those_that_there_are(asked: list[str], accounts: list[str]) -> None:
-    with pytest.raises(UserError, match=r"slurm_account 'wrong' in the profile: .* Available accounts: inspection"):
+    with pytest.raises(UserError, match=r"slurm_account 'wrong': .* Available accounts: inspection"):
         check_accounts(rules(*accounts), "slurm")
 
 
+@pytest.mark.parametrize("stated", ["'inspection'", '"inspection"', "$LAB_ACCOUNT", "inspection"])
+def test_an_account_is_read_as_snakemake_reads_it(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, stated: str
+) -> None:
+    monkeypatch.setenv("LAB_ACCOUNT", "inspection")
+    check_accounts(rules(stated), "slurm")
+    assert asked == ["inspection"]
+
+
+@pytest.mark.parametrize("expression", ["'big' if attempt > 1 else 'small'", "big if attempt else small", "name()"])
+def test_an_expression_is_left_to_the_job(asked: list[str], expression: str) -> None:
+    check_accounts(rules(expression), "slurm")
+    assert asked == []
+
+
 def test_a_slurm_that_cannot_be_asked_is_said(asked: list[str]) -> None:
-    with pytest.raises(UserError, match="slurm_account 'nowhere' in the profile: sacctmgr"):
+    with pytest.raises(UserError, match="slurm_account 'nowhere': sacctmgr"):
         check_accounts(rules("nowhere"), "slurm")
 
 

@@ -94,6 +94,34 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, atomic: Atomic, 
     assert files <= {"artifact", "file.txt"}
 
 
+@pytest.mark.parametrize("longer", ["artifact.5", "artifact.deadbeef", "artifact.partial"])
+def test_what_another_writes_whose_name_begins_with_this_one_stays(tmp_path: Path, atomic: Atomic, longer: str) -> None:
+    with atomic(tmp_path / longer) as other:
+        fill(other, "half")
+        with atomic(tmp_path / "artifact") as partial:
+            fill(partial, "whole")
+        fill(other, "all")
+    assert content(tmp_path / longer) == "all"
+
+
+@pytest.mark.parametrize("read", ["images.csv", "artifact.csv"])
+def test_what_cannot_be_read_while_something_is_written_is_no_failed_write(
+    tmp_path: Path, atomic: Atomic, read: str
+) -> None:
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / read))
+    with pytest.raises(PermissionError, match=read), atomic(tmp_path / "artifact") as partial:
+        fill_and_raise(partial, denied)
+
+
+@pytest.mark.parametrize("inner", ["", "inner/picture.png"])
+def test_what_cannot_be_written_is_told_by_the_final_name(tmp_path: Path, atomic: Atomic, inner: str) -> None:
+    with (
+        pytest.raises(UserError, match=r"cannot write .*/artifact: the disk is full"),
+        atomic(tmp_path / "artifact") as at,
+    ):
+        fill_and_raise(at, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(at / inner)))
+
+
 def test_a_writer_that_outlived_its_run_cannot_spoil_the_next_ones_artifact(tmp_path: Path) -> None:
     def write_while_orphaned() -> None:
         with atomic_path(tmp_path / "artifact") as orphaned:

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +114,19 @@ def test_whatever_fails_while_it_is_read_names_the_file_its_kind_and_the_remedy(
         open_hdf5(artifact, kind, check=check_seal, remedy="export it again"),
     ):
         raise error("it has none\nof its values")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_what_the_system_does_not_give_is_not_called_damaged(artifact: Path, number: int) -> None:
+    def denied(path: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with (
+        pytest.raises(UserError, match=r"cannot be read \(.*\); it may be whole") as told,
+        open_hdf5(artifact, check=denied),
+    ):
+        pass
+    assert "delete" not in str(told.value)
 
 
 def test_hdf5_is_opened_in_one_place_of_the_library(repository: Path) -> None:

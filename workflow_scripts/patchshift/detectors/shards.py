@@ -112,7 +112,7 @@ def choose_from_shards(
 
     Args:
         source: the patches.
-        shards: rows of the images of each, not empty.
+        shards: rows of the images of each; some may be empty.
         size: how many vectors, at most as many as there are patches.
         seed: of the first pick of each shard.
         directions: [D, d] what patches are projected with before distances are taken; None: nothing.

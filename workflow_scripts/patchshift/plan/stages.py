@@ -195,6 +195,10 @@ SOURCES = {
 }
 
 
+CODE = frozenset((".py", ".html", ".css", ".js", ".typ", ".csv"))
+"""What a folder of the library consists of; other files there are an editor's or a compiler's."""
+
+
 @cache
 def stage_version(rule: str) -> str:
     """The version of a rule's code: a bumped number up to the scores, 12 hex digits of its sources behind them."""
@@ -203,6 +207,11 @@ def stage_version(rule: str) -> str:
     digest = hashlib.sha256((LIBRARY.parent / f"{rule}.py").read_bytes())
     for source in SOURCES[rule]:
         path = LIBRARY / source
-        for file in sorted(f for f in path.rglob("*.*") if f.suffix != ".pyc") if path.is_dir() else [path]:
+        for file in _list_code(path) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _list_code(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*.*") if path.suffix in CODE and path.is_file())
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))

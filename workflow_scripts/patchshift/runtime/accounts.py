@@ -7,7 +7,10 @@ Imports nothing heavy where no account is named. Tested in tests/runtime/test_ac
 tests/slurm/test_slurm.py.
 """
 
+import ast
+import keyword
 import logging
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 from patchshift.errors import UserError
 
 RESOURCE = "slurm_account"
+NAMES = re.compile(r"[\w.@+-]+(?:[,\s]+[\w.@+-]+)*")
 
 
 def check_accounts(rules: Iterable[Any], executor: str) -> None:
@@ -27,8 +31,8 @@ def check_accounts(rules: Iterable[Any], executor: str) -> None:
     Raises:
         UserError: an account that is none of the user's, with those that are; or Slurm's accounting cannot be asked.
     """
-    stated = {str(rule.resources[RESOURCE].raw) for rule in rules if RESOURCE in rule.resources}
-    accounts = {account for several in stated for account in re.split(r"[,\s]+", several) if account}
+    stated = {rule.resources[RESOURCE].raw for rule in rules if RESOURCE in rule.resources}
+    accounts = {account for each in stated for account in _read_names(each)}
     if executor != "slurm" or not accounts:
         return
     from snakemake_executor_plugin_slurm.accounts import validate_account
@@ -38,4 +42,13 @@ def check_accounts(rules: Iterable[Any], executor: str) -> None:
         try:
             validate_account(account, logging.getLogger(__name__))
         except (WorkflowError, OSError) as error:
-            raise UserError(f"{RESOURCE} '{account}' in the profile: {' '.join(str(error).split())}") from error
+            raise UserError(f"{RESOURCE} '{account}': {' '.join(str(error).split())}") from error
+
+
+def _read_names(stated: Any) -> list[str]:
+    """The accounts that a resource names; none of an expression, which only a job can work out."""
+    text = os.path.expandvars(str(stated or "")).strip()
+    if re.fullmatch(r"""'[^'"]*'|"[^'"]*\"""", text):  # as a string is quoted for Snakemake
+        text = str(ast.literal_eval(text))
+    names = re.split(r"[,\s]+", text) if NAMES.fullmatch(text) else []
+    return [] if any(map(keyword.iskeyword, names)) else names

@@ -4,10 +4,10 @@ Tested in tests/runtime/test_files.py.
 """
 
 import errno
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,7 +50,9 @@ def _renamed_when_whole(final: Path, like: str = "") -> Iterator[Path]:
     partial = final.with_name(f".{name}.{os.urandom(4).hex()}.{os.getpid()}.partial")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        for stale in final.parent.glob(f".{glob.escape(name)}.*.partial"):
+        # Exactly: the name of another artifact may begin with this one and a dot.
+        known = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}\.\d+\.partial")
+        for stale in [path for path in final.parent.iterdir() if known.fullmatch(path.name)]:
             with suppress(FileNotFoundError):  # its writer gave up
                 remove(stale.replace(partial))  # renamed first: who still adds files to a folder would keep it
         yield partial
@@ -58,9 +60,20 @@ def _renamed_when_whole(final: Path, like: str = "") -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):  # on a disk that went read-only; the error that led here is the one to tell
             remove(partial)
-        if explained := explain_write_failure(final, error):
+        explained = explain_write_failure(final, error)
+        if explained and _is_of_what_is_written(error, partial, final):
             raise explained from error
         raise
+
+
+def _is_of_what_is_written(error: BaseException, *written: Path) -> bool:
+    """Whether an error names no file, or one that is written, that lies in it or above it: no file that was read."""
+    told = (getattr(error, "filename", None), getattr(error, "filename2", None))
+    names = [Path(name).absolute() for name in told if isinstance(name, str)]
+    places = [path.absolute() for path in written]
+    return not names or any(
+        name.is_relative_to(place) or place.is_relative_to(name) for name in names for place in places
+    )
 
 
 @contextmanager

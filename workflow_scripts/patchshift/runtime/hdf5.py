@@ -8,7 +8,9 @@ a file says whether its seal is compared, which reads all of it once.
 Tested in tests/runtime/test_hdf5.py.
 """
 
+import errno
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,11 @@ from patchshift.runtime.sealed import Check, seal
 
 UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 """What h5py raises where a file is not whole, or holds something else than is looked for."""
+
+DENIED = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENOMEM)
+)
+"""Why the operating system gives nothing of a file: no word of what is in it."""
 
 REBUILD = "delete it and run again"
 
@@ -98,10 +105,14 @@ def explain_damage(path: Path, fault: str, remedy: str = REBUILD) -> Iterator[No
     """Say of which file it is that the block cannot read something, and what to do.
 
     Raises:
-        UserError: `{path} {fault} (the reason): {remedy}`.
+        UserError: `{path} {fault} (the reason): {remedy}`; or that it cannot be read at all, and may be whole.
     """
     try:
         yield
     except UNREADABLE as error:
+        number = getattr(error, "errno", None)
+        if number in DENIED:
+            told = f"{path} cannot be read ({os.strerror(number)}); it may be whole: make it readable, and run again"
+            raise UserError(told) from error
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} {fault} ({reason}): {remedy}") from error
