@@ -103,8 +103,7 @@ class Runs:
     def jobs(self) -> list[Job]:
         """The submissions, in their order."""
         logs = {int(log.stem): log.read_text() for log in (self.cluster / ".snakemake/slurm_logs").rglob("*.log")}
-        rows = list_accounted()
-        own = [row for row in rows if row["WorkDir"] == str(self.cluster)]
+        own, rows = list_ended(self.cluster, len(logs)), list_accounted()
         assert sorted(int(row["JobID"]) for row in own) == sorted(logs), "submissions and their logs"
         steps = {row["JobID"]: [step for step in rows if step["JobID"].startswith(f"{row['JobID']}.")] for row in own}
         return [Job(row, steps[row["JobID"]], logs[int(row["JobID"])]) for row in own]
@@ -125,6 +124,16 @@ def list_accounted() -> list[dict[str, str]]:
     names = "JobID,State,Account,Partition,Comment,WorkDir,ReqMem,ReqCPUS,Timelimit,ReqTRES,MaxRSS"
     told = read("sacct", "--parsable2", "--units=M", "--starttime=now-1days", f"--format={names}")
     return list(csv.DictReader(told.splitlines(), delimiter="|"))
+
+
+def list_ended(folder: Path, count: int) -> list[dict[str, str]]:
+    """So many submissions from a folder, when the accounting database has heard how they ended: some seconds later."""
+    for _ in range(300):
+        rows = [row for row in list_accounted() if row["WorkDir"] == str(folder)]
+        if len(rows) >= count and not {row["State"] for row in rows} & {"PENDING", "RUNNING", "COMPLETING"}:
+            return rows
+        time.sleep(0.2)
+    raise AssertionError(f"{count} submissions were to end: {rows}")
 
 
 def find_outputs(log: str) -> dict[str, str]:
@@ -315,7 +324,7 @@ def test_a_job_that_someone_cancels_is_noticed_where_squeue_is_asked(tmp_path: P
         read("scancel", *waiting)
         said = run.result()
     assert "failed: generate_dataset" in said
-    [row] = [row for row in list_accounted() if row["WorkDir"] == str(folder)]
+    [row] = list_ended(folder, 1)
     assert row["State"].startswith("CANCELLED by ")
 
 
