@@ -45,7 +45,7 @@ def test_each_account_is_looked_up_once(asked: list[str]) -> None:
 
 @pytest.mark.parametrize("accounts", [["wrong"], ["inspection", "wrong"], ["inspection,wrong"]])
 def test_a_wrong_account_is_refused_with_those_that_there_are(asked: list[str], accounts: list[str]) -> None:
-    with pytest.raises(UserError, match=r"slurm_account 'wrong': .* Available accounts: inspection"):
+    with pytest.raises(UserError, match=r"slurm_account 'wrong' cannot be used: .* Available accounts: inspection"):
         check_accounts(rules(*accounts), "slurm")
 
 
@@ -65,7 +65,7 @@ def test_an_expression_is_left_to_the_job(asked: list[str], expression: str) -> 
 
 
 def test_a_slurm_that_cannot_be_asked_is_said(asked: list[str]) -> None:
-    with pytest.raises(UserError, match="slurm_account 'nowhere': sacctmgr"):
+    with pytest.raises(UserError, match="slurm_account 'nowhere' cannot be used: sacctmgr"):
         check_accounts(rules("nowhere"), "slurm")
 
 

@@ -305,7 +305,7 @@ def test_an_account_that_is_not_the_users_is_refused_once_before_any_job(tmp_pat
     folder = copy_adapted(tmp_path / "refused")
     said = snakemake(folder, *SLURM, "--default-resources", "slurm_account=nobody", "--", "all", code=1)
     [line] = [line for line in said.splitlines() if "nobody" in line]
-    assert line.startswith("slurm_account 'nobody': The given account nobody appears to be invalid.")
+    assert line.startswith("slurm_account 'nobody' cannot be used: The given account nobody appears to be invalid.")
     assert ACCOUNT in line
     assert "Traceback" not in said
     assert [row for row in list_accounted() if row["WorkDir"] == str(folder)] == []

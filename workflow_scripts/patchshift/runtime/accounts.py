@@ -42,7 +42,7 @@ def check_accounts(rules: Iterable[Any], executor: str) -> None:
         try:
             validate_account(account, logging.getLogger(__name__))
         except (WorkflowError, OSError) as error:
-            raise UserError(f"{RESOURCE} '{account}': {' '.join(str(error).split())}") from error
+            raise UserError(f"{RESOURCE} '{account}' cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _read_names(stated: Any) -> list[str]:
