@@ -108,10 +108,13 @@ def test_what_was_never_made_is_made_but_for_what_any_run_writes(study: Study) -
     ("error", "said"),
     [
         (FileNotFoundError(2, "No such file or directory", "a.csv"), "a.csv does not exist: run the study again"),
+        (PermissionError(13, "Permission denied", "a.csv"), "a.csv: permission denied: make it readable for you"),
         (FileNotFoundError("cannot open 'a.h5'"), "a file that it reads is damaged (FileNotFoundError: cannot open"),
     ],
 )
-def test_a_missing_file_is_named(error: Exception, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_missing_or_cannot_be_read_is_named(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(_: Any) -> Any:
         raise error
 

@@ -20,7 +20,7 @@ from patchshift.detectors.scores import read_scores
 from patchshift.runtime.files import digest_file, read_json
 
 REPORT = "results/studies/parts/report.html"
-"""What the study is run to: it needs no figure that stands in a file, and no PDF."""
+"""What the study is run to: all of it but the PDF."""
 
 LICENCE = "for tests, and for nothing else"
 STUDY = """\

@@ -1,12 +1,16 @@
-"""The whole workflow through Snakemake, on a study small enough for a test: results, reruns, temporary images."""
+"""The whole workflow through Snakemake, on a study small enough for a test: results, reruns, interruption."""
 
+import os
 import re
 import shutil
+import signal
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 
 from tests.checkout import TINY_STUDY
@@ -28,13 +32,25 @@ def checkout(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> An
 
 @pytest.fixture(scope="module")
 def lean(finished_tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The study whose shifted images are made anew, on one core, and deleted after use."""
+    """The study whose shifted images are made anew and deleted after use, in a run that was killed and resumed."""
     lean = finished_tiny.copy(tmp_path_factory.mktemp("lean") / "checkout")
-    for made in (TURNED, *OF_TURNED):
-        path = lean.folder / made
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    run = lean.run("--cores", "1", *TEMPORARY, *OF_TURNED, METRICS)
-    assert run.returncode == 0, run.stderr
+    pack, features = (lean.folder / path for path in OF_TURNED)
+    pack.unlink()
+    for made in (lean.folder / TURNED, features.parent):
+        shutil.rmtree(made)
+    asked = ("--cores", "1", *TEMPORARY, *OF_TURNED, METRICS)
+    run = lean.start(*asked, start_new_session=True)
+    while not features.parent.exists():  # the job that makes the features makes their folder
+        assert run.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    for path in (lean.folder / "results").rglob("*.h5"):
+        if not path.name.startswith("."):
+            h5py.File(path, "r").close()
+    lean.run("--unlock")
+    resumed = lean.run(*asked)
+    assert resumed.returncode == 0, resumed.stderr
     return lean
 
 
@@ -126,10 +142,17 @@ def test_another_severity_makes_that_domain_anew_and_no_other(checkout: Any) -> 
     }
 
 
-def test_temporary_domains_are_gone_when_all_is_done_and_are_not_missed(checkout: Any, lean: Any) -> None:
+def test_a_killed_run_resumes_to_the_same_results_on_another_number_of_cores(checkout: Any, lean: Any) -> None:
+    assert not list((lean.folder / "results").rglob(".*.partial"))
+    for pattern in ("studies/tiny/metrics.csv", "studies/tiny/predictions.csv", "features/**/*.h5", "banks/**/*.h5"):
+        expected = sorted((checkout.folder / "results").glob(pattern))
+        assert expected
+        for path in expected:
+            assert (lean.folder / path.relative_to(checkout.folder)).read_bytes() == path.read_bytes(), path
+
+
+def test_temporary_domains_are_gone_when_all_is_done_and_are_not_missed(lean: Any) -> None:
     assert not (lean.folder / TURNED).exists()
-    for made in (*OF_TURNED, METRICS):
-        assert (lean.folder / made).read_bytes() == (checkout.folder / made).read_bytes(), made
     run = lean.run("--cores", "2", *TEMPORARY, *OF_TURNED, METRICS)
     assert run.returncode == 0
     assert "Nothing to be done" in run.stderr
@@ -139,7 +162,7 @@ def test_a_domain_that_is_made_again_on_another_number_of_cores_has_the_same_byt
     checkout: Any, lean: Any, tmp_path: Path
 ) -> None:
     other = lean.copy(tmp_path / "other")
-    assert other.run("--cores", "2", *TEMPORARY, TURNED).returncode == 0
+    assert other.run("--cores", "1", *TEMPORARY, TURNED).returncode == 0
     expected, made = (read_files(each.folder / TURNED) for each in (checkout, other))
     assert len(expected) == 1 + 13 + 5  # index, images, masks
     assert made == expected

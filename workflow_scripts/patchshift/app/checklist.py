@@ -65,6 +65,6 @@ def _explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename} does not exist: run the study again"
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) and error.filename:
         return f"{error.filename}: permission denied: make it readable for you"
     return f"a file that it reads is damaged ({type(error).__name__}: {error})"

@@ -213,5 +213,5 @@ def stage_version(rule: str) -> str:
 
 
 def _list_code(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*.*") if path.suffix in CODE and path.is_file())
+    found = (path for path in folder.rglob("*.*") if path.suffix in CODE)
     return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
