@@ -1,7 +1,9 @@
 import logging
+import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,20 +219,32 @@ def test_a_failing_backbone_stops_the_job_its_threads_and_its_processes(
             raise RuntimeError("no such operation")
 
     use_backbone(Failing())
-    running, torch_threads = threading.active_count(), torch.get_num_threads()
+    running, torch_threads = set(threading.enumerate()), torch.get_num_threads()
     with pytest.raises(RuntimeError, match="no such operation"):
         extract(SCATTERING, images, tmp_path / "store.h5", num_workers=workers)
-    assert threading.active_count() == running
+    assert not multiprocessing.active_children()
+    for thread in set(threading.enumerate()) - running:  # the one that fed a worker's queue ends by itself, soon
+        thread.join(timeout=60)
+        assert not thread.is_alive(), thread.name
     assert torch.get_num_threads() == torch_threads
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("others_start", [False, True])
 def test_a_killed_worker_ends_the_job_with_what_to_do(
-    images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others_start: bool
 ) -> None:
     def be_killed(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def start_slowly(loader: Any) -> Any:
+        workers = start(loader)
+        time.sleep(60)  # ended by the signal
+        return workers
+
+    start = decoding.DataLoader.__iter__
+    if others_start:
+        monkeypatch.setattr(decoding.DataLoader, "__iter__", start_slowly)
     monkeypatch.setattr(decoding, "read_resized", be_killed)  # in workers, which are copies of this process
     with pytest.raises(UserError, match=r"ended before its work was done .*`num_workers` to fewer than 2, or to 0"):
         extract(SCATTERING, images, tmp_path / "store.h5", num_workers=2)

@@ -107,16 +107,17 @@ def decode_in_processes(batches: ImageBatches, workers: int, *, pin_memory: bool
         multiprocessing_context="fork",  # others would import torch once per worker
         generator=torch.Generator(),  # its seeds for workers shall not move the global one
     )
-    processes: Any = iter(loader)
     try:
-        yield processes
+        # A signal tells of a worker's end at any time: while others start or stop, too.
+        processes: Any = iter(loader)
+        try:
+            yield processes
+        finally:
+            processes._shutdown_workers()
     except (RuntimeError, MemoryError) as error:
-        # A signal tells of a worker's end at any time, not only while its batch is waited for.
         if explained := _explain(error, workers):
             raise explained from error
         raise
-    finally:
-        processes._shutdown_workers()
 
 
 def _keep(batch: Any) -> Any:
