@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from patchshift.app.check import find_study
-from patchshift.app.check_files import check_digests, check_origins, check_presence
+from patchshift.app.check_files import REMEDY, check_digests, check_images, check_origins, check_presence
 from patchshift.app.check_specs import check_settings
 from patchshift.app.checklist import CHECKS, check_study
 from patchshift.app.main import main
@@ -85,6 +85,40 @@ def test_one_damaged_file_stops_no_check_of_the_others(study: Study) -> None:
     assert first.startswith(f"{damaged} is damaged (")
     assert second.startswith(f"{other} was made with other settings: ")
     assert rebuild == [str(damaged), str(other)]
+
+
+def test_one_file_that_cannot_be_read_stops_no_check_of_the_others_and_is_not_made_anew(study: Study) -> None:
+    (cell,) = study.all_cells()
+    locked, other = f"results/banks/{cell.bank.path}.h5", cell.decisions
+    for path in (locked, other):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(locked).symlink_to("/proc/self/mem")  # an input/output error, for root, too
+    Path(other).write_text(json.dumps({"provenance": {"stage": "decide", "inputs": {"scores": "1" * 64}}}))
+    entry = {"size": 0, "sha256": "0" * 64, "inputs": ["source"]}
+    list_in_manifest(study, {locked: entry, other: entry, "source": entry})
+    said = f"{locked} cannot be read (Input/output error); it may be whole: make it readable"
+    for check in (check_digests, check_origins, check_settings):
+        _, problems, rebuild = check(study)
+        assert problems[0] == said
+        assert problems[1].startswith(f"{other} ")
+        assert locked not in rebuild
+        assert other in rebuild
+
+
+def test_an_image_that_cannot_be_read_hides_no_other(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, index = Path(study.image_root("parts", "bolt")), Path("results/images/parts/bolt.csv")
+    for folder in (root, index.parent):
+        folder.mkdir(parents=True)
+    (root / "locked.png").symlink_to("/proc/self/mem")
+    (root / "other.png").write_bytes(b"new")
+    rows = [SimpleNamespace(image=name, digest="0" * 64) for name in ("locked.png", "other.png")]
+    monkeypatch.setattr("patchshift.app.check_files.read_index", lambda _: rows)
+    told, problems = check_images(study)
+    assert problems == [
+        f"{root}/locked.png cannot be read (Input/output error); it may be whole: make it readable",
+        f"{root}/other.png changed since it was indexed{REMEDY}",
+    ]
+    assert told == "2 images"
 
 
 def test_what_the_config_plans_no_more_is_not_made_anew(study: Study) -> None:

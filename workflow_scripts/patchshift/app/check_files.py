@@ -27,6 +27,8 @@ HANDLED = ("summary.json", "run.log", "manifest.json", "rules.csv")
 
 UNPLANNED = ", and the config plans it no more: the next run takes it off the list"
 
+REMEDY = " (if that was meant, run again with --forcerun index_images)"
+
 _ERROR = re.compile(rf"^((?:{re.escape(MARGIN)})?(?:error: |Error in |Traceback |\S+ \S+ ERROR ).*)$", re.MULTILINE)
 
 
@@ -90,23 +92,27 @@ def check_digests(study: Study) -> tuple[str, list[str], list[str]]:
     """
     listed, planned = _listed(study), set(list_artifacts(study))
 
-    def compare(path: str) -> str:
+    def compare(path: str) -> tuple[str, bool]:
+        """What is wrong with an artifact, and whether it has to be made anew."""
         if not Path(path).exists():
-            return f"{path} is gone"
+            return f"{path} is gone", True
         measured, entry = measure_artifact(Path(path)), listed[path]
         changed = measured["size"] != entry["size"] or measured.get("files") != entry.get("files")
         if not changed:
-            digest, damage = _digest(Path(path))
+            try:
+                digest, damage = _digest(Path(path))
+            except OSError as error:
+                return tell_unreadable(path, error), False
             changed = bool(damage) or digest != entry["sha256"]
-        return f"{path} has changed" if changed else ""
+        return f"{path} has changed" if changed else "", changed
 
     with ThreadPoolExecutor(4) as pool:
         found = dict(zip(listed, pool.map(compare, listed), strict=True))
     needed = dict.fromkeys(path for cell in study.all_cells() for path in cell.artifacts)
     unlisted = [path for path in needed if path not in listed]
-    problems = [found[path] + ("" if path in planned else UNPLANNED) for path in listed if found[path]]
+    problems = [told + ("" if path in planned else UNPLANNED) for path, (told, _) in found.items() if told]
     problems += [f"{path} is not in the manifest" for path in unlisted]
-    rebuild = [path for path in listed if found[path] and path in planned]
+    rebuild = [path for path, (_, stale) in found.items() if stale and path in planned]
     rebuild += [path for path in unlisted if not Path(path).exists()]
     size = sum(entry["size"] for entry in listed.values())
     return f"{len(listed)} artifacts, {size / 1e6:.0f} MB", problems, rebuild
@@ -117,22 +123,23 @@ def check_images(study: Study) -> tuple[str, list[str]]:
     targets_of = ((*cell.calibrated_on, *cell.bank.members, cell.target) for cell in study.all_cells())
     places = dict.fromkeys((target.dataset, target.category) for each in targets_of for target in each)
     here = [place for place in places if Path(study.image_root(*place)).is_dir()]
-    problems, count = [], 0
+    problems: list[str] = []
+    count = 0
 
     def compare(image: tuple[Path, str]) -> str:
         path, digest = image
         if not path.is_file():
-            return f"{path} is gone"
-        return f"{path} changed since it was indexed" if digest_file(path) != digest else ""
+            return f"{path} is gone{REMEDY}"
+        try:
+            return f"{path} changed since it was indexed{REMEDY}" if digest_file(path) != digest else ""
+        except OSError as error:
+            return tell_unreadable(path, error)
 
     for place in here:
         root, index = Path(study.image_root(*place)), Path("results/images", place[0], f"{place[1]}.csv")
         images = [(root / row.image, row.digest) for row in read_index(index)]
         with ThreadPoolExecutor(4) as pool:
-            changed = list(filter(None, pool.map(compare, images)))
-        if changed:
-            changed[-1] += " (if that was meant, run again with --forcerun index_images)"
-        problems += changed
+            problems += filter(None, pool.map(compare, images))
         count += len(images)
     away = f", those of {len(places) - len(here)} categories are not here" if len(here) < len(places) else ""
     return f"{count} images{away}", problems
@@ -156,6 +163,9 @@ def check_origins(study: Study) -> tuple[str, list[str], list[str]]:
             problems.append(str(error))
             rebuild.append(path)
             continue
+        except OSError as error:
+            problems.append(tell_unreadable(path, error))
+            continue
         for source in entry["inputs"] if recorded else []:
             digest = _digest_source(source, listed)
             if digest:
@@ -164,6 +174,11 @@ def check_origins(study: Study) -> tuple[str, list[str], list[str]]:
                     problems.append(f"{path} was made from another {source}")
                     rebuild.append(path)
     return f"{asked} inputs", problems, rebuild
+
+
+def tell_unreadable(path: str | Path, error: OSError) -> str:
+    """That a file is there and cannot be read, which is no reason to make it anew."""
+    return f"{error.filename or path} cannot be read ({error.strerror or error}); it may be whole: make it readable"
 
 
 def _listed(study: Study) -> dict[str, dict[str, Any]]:
@@ -189,6 +204,7 @@ def read_intact(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: if the file is damaged.
+        OSError: if it cannot be read.
     """
     damage = _digest(path)[1] if path.suffix == ".h5" else ""
     if damage:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from patchshift.app.check_files import read_intact
+from patchshift.app.check_files import read_intact, tell_unreadable
 from patchshift.errors import UserError
 from patchshift.plan import Study
 from patchshift.plan.records import Record, list_records
@@ -33,6 +33,9 @@ def check_settings(study: Study) -> tuple[str, list[str], list[str]]:
         except UserError as error:
             problems.append(str(error))
             rebuild.append(record.path)
+            continue
+        except OSError as error:
+            problems.append(tell_unreadable(record.path, error))
             continue
         silent += not made
         reason = explain_staleness(record, made) if made else ""
