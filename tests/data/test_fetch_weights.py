@@ -219,9 +219,11 @@ def test_when_all_places_fail_one_message_names_them_the_file_to_bring_and_where
     assert left(file) == set()
 
 
-def test_without_a_network_the_file_to_bring_is_named(fetch: Callable[..., dict[str, Any]], file: Path) -> None:
-    with pytest.raises(UserError, match=rf"no connection, or it was cut .*\nBring http://127.0.0.1:1/a as {file} by"):
-        fetch("http://127.0.0.1:1/a")
+def test_without_a_network_the_file_to_bring_is_named(
+    nowhere: str, fetch: Callable[..., dict[str, Any]], file: Path
+) -> None:
+    with pytest.raises(UserError, match=rf"no connection, or it was cut .*\nBring {nowhere}/a as {file} by"):
+        fetch(f"{nowhere}/a")
 
 
 def test_a_disk_without_space_ends_it_and_no_other_place_is_tried(

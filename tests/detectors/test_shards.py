@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from threadpoolctl import threadpool_limits
 
 from patchshift.detectors import shards as module
 from patchshift.detectors.coreset import covering_radius, greedy_coreset, random_subset, trace_greedy
@@ -161,7 +162,8 @@ def test_measuring_the_radius_takes_no_more_than_the_memory(projected: bool, mon
     for limit in (memory, math.inf):
         tracemalloc.start()
         try:
-            radii.append(measure_radius(source, vectors, directions=directions, memory=limit))
+            with threadpool_limits(1, "blas"):  # each of its threads would have a block of its own
+                radii.append(measure_radius(source, vectors, directions=directions, memory=limit))
             peaks.append(tracemalloc.get_traced_memory()[1] + vectors.nbytes)
         finally:
             tracemalloc.stop()

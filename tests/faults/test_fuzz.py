@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import h5py
@@ -179,12 +180,12 @@ class Bomb:
 
 
 def make_archive(packing: str) -> bytes:
-    stream = io.BytesIO()
-    files = {f"bolt/test/{number}.png": os.urandom(200) for number in range(3)}
+    stream, random = io.BytesIO(), Random(0)
+    files = {f"bolt/test/{number}.png": random.randbytes(200) for number in range(3)}
     if packing == "zip":
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
             for name, content in files.items():
-                packed.writestr(name, content)
+                packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # dated as ever
     else:
         with tarfile.open(fileobj=stream, mode=f"w:{packing}") as archive:
             for name, content in files.items():

@@ -102,6 +102,8 @@ def strike(checkout: Any, victim: str, chance: random.Random, haste: float) -> K
             delay = chance.uniform(0, 4 * (1 - haste))
             time.sleep(delay)
             moment += f", {delay:.2f} s later"
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGSTOP)  # it starts no more jobs while they are counted
         processes = list_descendants(process)
         jobs = [job for job in list_jobs(process) if not writers or job.pid in writers]
         struck = run.poll() is None and (victim != "a job" or kill_one(jobs, chance))
@@ -175,10 +177,11 @@ def kill_one(jobs: list[psutil.Process], chance: random.Random) -> bool:
 def list_files(folder: Path) -> dict[str, Path]:
     """What lies in the results, logs and what is remembered of images' digests aside."""
     found = {}
-    for path in (folder / "results").rglob("*"):
-        name = path.relative_to(folder / "results").as_posix()
-        if not name.startswith(("logs", "benchmarks")) and not path.name.endswith(".digests.csv"):
-            found[name] = path
+    for place, folders, files in os.walk(folder / "results"):  # which passes over what a job renames meanwhile
+        for path in (Path(place, name) for name in (*folders, *files)):
+            name = path.relative_to(folder / "results").as_posix()
+            if not name.startswith(("logs", "benchmarks")) and not path.name.endswith(".digests.csv"):
+                found[name] = path
     return {name: path for name, path in found.items() if not path.name.startswith("run_")}
 
 

@@ -31,10 +31,12 @@ def test_a_second_run_in_one_folder_is_refused_and_leaves_the_first_ones_account
     told = checkout.folder.parent / "first.txt"
     with told.open("w") as stream:
         first = checkout.start("--cores", "1", SCORES, stdout=stream, stderr=stream, start_new_session=True)
-        while not list((checkout.folder / ".snakemake/locks").glob("*")):
+        locks = checkout.folder / ".snakemake/locks"
+        while not any(SCORES in lock.read_text() for lock in locks.glob("*.output.lock")):  # empty at first
             assert first.poll() is None, told.read_text()
             time.sleep(0.01)
         os.killpg(first.pid, signal.SIGSTOP)  # it takes as long as the second needs
+        os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WNOWAIT)
         before = read_account(checkout.folder)
         second = checkout.run("--cores", "1", SCORES)
         after = read_account(checkout.folder)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real Slurm of one node on this machine, for tests: `cluster.sh start`, `cluster.sh stop`. Debian, as root.
+# A real Slurm of one node on this machine, for tests: `cluster.sh start [USER]`, `cluster.sh stop`. Debian, as root.
 #
 # The node claims more cores and memory than there may be, and a card that is none: what is tested is what jobs ask for
 # and get told. Memory beyond what was asked for ends a job for real. An accounting database knows of two accounts of
@@ -14,7 +14,7 @@ MARK="# Written by patchshift's tests/slurm/cluster.sh, which removes it"
 PACKAGES=(slurmctld slurmd slurmdbd slurm-client munge mariadb-server-core mariadb-client-core)
 COMMANDS=(slurmctld slurmd slurmdbd sbatch sacctmgr munged mungekey mariadbd mariadb-install-db my_print_defaults)
 ACCOUNTS=(everyone inspection) # the first is the default
-USER_OF_ACCOUNTS=${SUDO_USER:-root}
+USER_OF_ACCOUNTS=${2:-root}
 
 complain() { echo "$*" >&2; exit 1; }
 
@@ -130,9 +130,9 @@ wait_until() { # seconds, what is waited for, the command that tells
 start_database() {
     mariadb-install-db --defaults-file="$STATE/mariadb.cnf" --auth-root-authentication-method=socket --skip-test-db
     setsid mariadbd --defaults-file="$STATE/mariadb.cnf" &
-    wait_until 30 "MariaDB" test -S "$STATE/mariadb.socket"
+    wait_until 180 "MariaDB" test -S "$STATE/mariadb.socket"
     MYSQL_UNIX_PORT=$STATE/mariadb.socket slurmdbd
-    wait_until 30 "slurmdbd" sacctmgr --noheader show cluster
+    wait_until 180 "slurmdbd" sacctmgr --noheader show cluster
     sacctmgr --immediate add cluster patchshift
     sacctmgr --immediate add account "${ACCOUNTS[@]}"
     sacctmgr --immediate add user "$USER_OF_ACCOUNTS" account="$(IFS=, && echo "${ACCOUNTS[*]}")" defaultaccount="${ACCOUNTS[0]}"
@@ -145,7 +145,7 @@ start_daemons() {
     start_database
     slurmctld
     slurmd
-    wait_until 20 "the node" sh -c '[ "$(sinfo --noheader --partition=cpu --format=%T)" = idle ]'
+    wait_until 180 "the node" sh -c '[ "$(sinfo --noheader --partition=cpu --format=%T)" = idle ]'
 }
 
 start() {
@@ -206,5 +206,5 @@ case "${1:-}" in
         stop_daemons
         echo "Slurm is down, its configuration removed; its packages stay"
         ;;
-    *) complain "usage: $0 start | stop" ;;
+    *) complain "usage: $0 start [USER] | stop" ;;
 esac

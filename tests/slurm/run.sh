@@ -26,7 +26,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-"${as_root[@]}" tests/slurm/cluster.sh start
+"${as_root[@]}" tests/slurm/cluster.sh start "$(id -un)"
 set -m # a process group of its own for the tests: all of it can be ended
 PATCHSHIFT_SLURM=1 pytest -vv --durations=1 tests/slurm </dev/null &
 tests=$!

@@ -1,8 +1,8 @@
 """A study on a real Slurm of one node, through profiles/slurm. `make test-slurm` starts it, runs these, stops it."""
 
 import csv
-import getpass
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -136,6 +136,12 @@ def list_ended(folder: Path, count: int) -> list[dict[str, str]]:
     raise AssertionError(f"{count} submissions were to end: {rows}")
 
 
+def list_waiting(folder: Path) -> list[str]:
+    """Submissions from a folder that wait or run."""
+    told = read("squeue", "--noheader", "--states=PENDING,RUNNING", "--format=%i %Z")
+    return [number for number, place in (line.split(maxsplit=1) for line in told.splitlines()) if place == str(folder)]
+
+
 def find_outputs(log: str) -> dict[str, str]:
     """First output -> rule, of the jobs that Snakemake's log has."""
     pairs = re.findall(r"^(?:local)?rule (\w+):\n(?:    \w+:.*\n)*?    output: ([^\s,]+)", log, re.MULTILINE)
@@ -202,7 +208,8 @@ def test_jobs_get_the_memory_cores_time_and_card_that_they_ask_for(runs: Runs) -
 
 
 def test_jobs_run_under_the_account_and_partition_of_the_profile(runs: Runs) -> None:
-    default = read("sacctmgr", "--noheader", "--parsable2", "show", "user", getpass.getuser(), "format=defaultaccount")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    default = read("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=defaultaccount")
     assert default.strip() not in ("", ACCOUNT)
     assert {job.facts["Account"] for job in runs.jobs} == {ACCOUNT}
     assert {job.facts["Partition"] for job in runs.jobs if "extract_features" not in job.made.values()} == {"cpu"}
@@ -319,7 +326,8 @@ def test_a_job_that_someone_cancels_is_noticed_where_squeue_is_asked(tmp_path: P
     asked = [*SLURM, *FOR_THIS_CLUSTER, "--slurm-status-command", "squeue", "--retries", "0"]
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(snakemake, folder, *asked, "--", "results/datasets/tiny/weave", code=1)
-        while not run.done() and not (waiting := read("squeue", "--noheader", "--format=%i").split()):
+        while not (waiting := list_waiting(folder)):
+            assert not run.done(), run.result()
             time.sleep(0.2)
         read("scancel", *waiting)
         said = run.result()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -99,14 +100,6 @@ def read(folder: Path, name: str) -> Any:
     return json.loads((folder / FOLDER / name).read_text())
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never was so")
-
-
 def replace_once(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -166,16 +159,17 @@ def test_a_run_that_is_stopped_does_not_count_results_of_the_one_before(
 ) -> None:
     checkout = finished.copy(tmp_path / "checkout")
     checkout.edit("config.yaml", "share: 0.1}", "share: 0.2}")
-    logs = checkout.folder / ".snakemake/log"
-    earlier = set(logs.iterdir())
+    logs = checkout.folder / "results/logs/fit_detector"
+    shutil.rmtree(logs)
     with (tmp_path / "told.txt").open("w") as stream:
         # a shell that starts the tests in the background has them, and what they start, ignore SIGINT
         heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
         run = checkout.start(
             "--cores", "1", "all", stdout=stream, stderr=stream, start_new_session=True, preexec_fn=heed
         )
-        wait_until(lambda: any("rule fit_detector:" in log.read_text() for log in set(logs.iterdir()) - earlier))
-        time.sleep(0.5)  # its process has started, and has not ended
+        while not any(log.stat().st_size for log in logs.rglob("*.log")):  # a job has begun
+            assert run.poll() is None, (tmp_path / "told.txt").read_text()
+            time.sleep(0.01)
         (os.killpg if to_all else os.kill)(run.pid, sent)
         assert run.wait(PATIENCE) != 0
     summary = read(checkout.folder, "summary.json")
