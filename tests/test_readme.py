@@ -10,6 +10,7 @@ from patchshift.app.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NUMBER = r"\b[01]\.\d+"
 PICTURES = re.findall(r"^\tcp (results/\S+) (docs/images/\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -43,6 +44,20 @@ def test_the_pictures_are_of_the_shape_of_the_demos_figures(figure: str, picture
         pytest.skip("the demo has not run here (make demo)")
     with Image.open(ROOT / figure) as made, Image.open(ROOT / picture) as kept:
         assert kept.size == made.size, "the figure has changed: make pictures"
+
+
+def test_the_tables_are_those_of_the_demo_but_for_what_another_cpu_rounds_otherwise() -> None:
+    results = ROOT / "results/studies/demo/results.txt"
+    if not results.is_file():
+        pytest.skip("the demo has not run here (make demo)")
+    made = results.read_text(encoding="utf-8").split("\n\n")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```\n(\S.*\n  split .*\n(?:  .*\n)+)```$", text, re.MULTILINE)
+    assert len(shown) == 2
+    for table, expected in zip(shown, made[:2], strict=True):
+        assert re.sub(NUMBER, "", table).split() == re.sub(NUMBER, "", expected).split()
+        numbers = [[float(number) for number in re.findall(NUMBER, text)] for text in (table, expected)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=0.1), "copy results.txt of the demo"
 
 
 def test_commands_and_configs_that_the_readme_names_are_there() -> None:

@@ -6,6 +6,7 @@ from patchshift.evaluation.image_metrics import image_auroc
 from patchshift.evaluation.seeds import (
     Measured,
     ResampledAuroc,
+    SeedEstimate,
     auroc_difference,
     average_auroc,
     combine_measured,
@@ -98,8 +99,12 @@ def test_undefined_scores_are_undefined():
         resample_auroc(ANOMALOUS, scores, resamples=RESAMPLES, seed=0)
 
 
+def combine(measured: list[list[Measured]], targets: str = "abc") -> SeedEstimate:
+    return combine_measured(measured, targets=targets[: len(measured)], confidence=0.95)
+
+
 def test_a_single_measurement_stays_as_it_is():
-    estimate = combine_measured([[Measured(0.123456789, 0.1, 0.2)]], confidence=0.95)
+    estimate = combine([[Measured(0.123456789, 0.1, 0.2)]])
     assert (estimate.value, estimate.low, estimate.high, estimate.sd) == (0.123456789, 0.1, 0.2, None)
 
 
@@ -107,33 +112,59 @@ def test_intervals_of_categories_are_added_in_squares():
     """Zou and Donner 2008: with symmetric normal intervals, that of the mean of independent estimates."""
     widths = np.array([0.03, 0.04, 0.12])
     measured = [[Measured(0.5, 0.5 - width, 0.5 + width)] for width in widths]
-    estimate = combine_measured(measured, confidence=0.95)
+    estimate = combine(measured)
     z = stats.norm.ppf(0.975)
     exact = z * np.sqrt(np.sum((widths / z) ** 2)) / 3
     assert (estimate.low, estimate.high) == pytest.approx((0.5 - exact, 0.5 + exact))
 
 
 def test_interval_ends_may_lie_at_different_distances():
-    estimate = combine_measured([[Measured(0.9, 0.8, 0.92)], [Measured(0.9, 0.8, 0.92)]], confidence=0.95)
+    estimate = combine([[Measured(0.9, 0.8, 0.92)], [Measured(0.9, 0.8, 0.92)]])
     assert (estimate.low, estimate.high) == pytest.approx((0.9 - 0.1 / np.sqrt(2), 0.9 + 0.02 / np.sqrt(2)))
+
+
+@pytest.mark.parametrize("targets", ["aab", "baa"])
+def test_banks_on_the_same_images_do_not_narrow_an_interval(targets: str) -> None:
+    widths = {"a": 0.03, "b": 0.12}
+    half = np.hypot(2 / 3 * widths["a"], 1 / 3 * widths["b"])
+    estimate = combine([[Measured(0.5, 0.5 - widths[target], 0.5 + widths[target])] for target in targets], targets)
+    assert (estimate.low, estimate.high) == pytest.approx((0.5 - half, 0.5 + half))
+    one = Measured(0.8, 0.7, 0.9)
+    alike = combine([[one]] * 11, "a" * 11)
+    assert (alike.value, alike.low, alike.high) == pytest.approx((0.8, 0.7, 0.9))
+
+
+def test_intervals_over_banks_and_targets_cover_the_mean() -> None:
+    """Five banks find a defect more or less easily; each is asked about the same images of a target."""
+    random = np.random.default_rng(0)
+    z, images, covered = stats.norm.ppf(0.975), 60, 0
+    for _ in range(400):
+        ease = random.normal(size=(4, 1, images))
+        found = ease + 0.5 * random.normal(size=(4, 5, images)) > 0
+        rates = found.mean(axis=2).ravel()
+        halves = z * np.sqrt(rates * (1 - rates) / images)
+        measured = [[Measured(rate, rate - half, rate + half)] for rate, half in zip(rates, halves, strict=True)]
+        estimate = combine(measured, "aaaaabbbbbcccccddddd")
+        covered += estimate.low <= 0.5 <= estimate.high
+    assert 0.93 <= covered / 400 <= 1
 
 
 def test_from_three_seeds_on_a_t_interval_joins_that_of_the_images():
     values = [0.60, 0.64, 0.68]
-    alone = combine_measured([[Measured(value, value, value) for value in values]], confidence=0.95)
+    alone = combine([[Measured(value, value, value) for value in values]])
     assert (alone.low, alone.high) == pytest.approx(
         stats.t.interval(0.95, 2, loc=0.64, scale=np.std(values, ddof=1) / np.sqrt(3))
     )
-    two = combine_measured([[Measured(value, value - 0.1, value + 0.1) for value in values[:2]]], confidence=0.95)
+    two = combine([[Measured(value, value - 0.1, value + 0.1) for value in values[:2]]])
     assert (two.low, two.high) == pytest.approx((0.52, 0.72))
     assert two.sd == pytest.approx(np.std(values[:2], ddof=1))
 
 
 def test_without_an_interval_of_its_own_a_metric_gets_none():
-    estimate = combine_measured([[Measured(0.5, 0.4, 0.6)], [Measured(0.7)]], confidence=0.95)
+    estimate = combine([[Measured(0.5, 0.4, 0.6)], [Measured(0.7)]])
     assert (estimate.value, estimate.low, estimate.high) == (pytest.approx(0.6), None, None)
 
 
 def test_combined_intervals_stay_in_the_range_of_a_share():
-    estimate = combine_measured([[Measured(value, value, value) for value in (0.1, 0.9, 0.5)]], confidence=0.95)
+    estimate = combine([[Measured(value, value, value) for value in (0.1, 0.9, 0.5)]])
     assert (estimate.low, estimate.high) == (0, 1)

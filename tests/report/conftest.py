@@ -8,6 +8,7 @@ from zlib import crc32
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -160,6 +161,12 @@ class MadeStudy:
             write_text(folder / "results.csv", experiment_results(cells).to_csv(index=False))
             write_text(folder / "costs.csv", experiment_costs(cells).to_csv(index=False))
         self.table = text_table({name: (name, experiment_results(cells)) for name, cells in by_experiment.items()})
+
+    def decide_by_zones(self) -> None:
+        """Leave the images' decisions as they are, without a threshold of their scores."""
+        table = self.folder / "predictions.csv"
+        frame = pd.read_csv(table, keep_default_na=False, dtype=str).assign(threshold="")
+        frame.to_csv(table, index=False)
 
     def _is_strange(self, target: Target, training: Target) -> bool:
         """Whether images are of another domain or camera than those of the bank."""

@@ -129,6 +129,17 @@ def test_without_thresholds_rates_are_undefined_and_the_reason_is_said(make_stud
     assert document.facts[1][1].below
 
 
+def test_where_zones_decide_there_is_no_threshold_to_print_and_none_is_called_undefined(
+    make_study: Callable[..., Any],
+) -> None:
+    study = make_study()
+    study.analyse()
+    study.decide_by_zones()
+    answer = tables(write_document(study.data, study.provenance))["answer"]
+    assert {row.fields[2].text for row in answer.rows} == {"by zones"}
+    assert {row.fields[3].text for row in answer.rows} != {"undefined"}
+
+
 def test_no_recommendation_is_one_sentence(make_study: Callable[..., Any]) -> None:
     study = make_study(pool={"title": "Pool", "train": ["pools/all"]})
     study.analyse()

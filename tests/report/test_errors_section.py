@@ -6,6 +6,7 @@ import pytest
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.sections.defect_groups import DefectGroup, tell_types
 from patchshift.report.sections.errors import SHOWN, ErrorsSection, describe_errors
 from patchshift.report.templating import make_breakable
 from tests.report.conftest import NASTY, MadeStudy
@@ -84,6 +85,11 @@ def test_the_rest_of_many_types_is_counted(data: StudyData, monkeypatch: pytest.
     section = describe(data)
     assert (len(section.rows), section.hidden) == (3, 1)
     assert SHOWN > 3
+
+
+def test_types_that_stand_alone_in_their_categories_are_not_said_to_be_like_others() -> None:
+    types = [DefectGroup(name, {"value": "ko", "images": "20", "called_defective": "9"}) for name in ("a", "b", "c")]
+    assert tell_types(types, 0.95) == []
 
 
 def test_a_type_is_told_from_the_others_only_where_the_intervals_do_not_overlap(data: StudyData) -> None:

@@ -27,6 +27,13 @@ def test_mean_of_one_category_has_the_interval_of_the_metrics_table(results):
     assert mean_auroc(results, [cell], SPEC) == results.value(cell, "image_auroc")
 
 
+def test_banks_on_the_same_images_do_not_narrow_the_interval_of_a_mean(results):
+    cell = results.cells["clean"][0]
+    one, many = results.value(cell, "image_auroc"), mean_auroc(results, [cell] * 20, SPEC)
+    assert (many.value, many.low, many.high) == pytest.approx((one.value, one.low, one.high), abs=0.06)
+    assert many.high - many.low > (one.high - one.low) / 2  # 20 independent ones: less than a quarter
+
+
 def test_difference_of_a_bank_to_itself_is_zero_without_noise(results):
     cells = results.cells["clean"][:2]
     difference = mean_difference(results, cells, cells, SPEC)

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from patchshift.report.analyses.losses import category_positions, sample_metric
+from patchshift.report.analyses import transfer
+from patchshift.report.analyses.losses import Sample, category_positions, sample_metric
 from patchshift.report.analyses.rankings import grade_auroc
-from patchshift.report.analyses.transfer import COLUMNS, transfer_table
+from patchshift.report.analyses.transfer import COLUMNS, find_rankings, measure_gap, transfer_table
 from tests.report.wide_study import EXPERIMENTS, WideStudy, open_wide, write_distances
 
 
@@ -121,6 +122,24 @@ def test_a_gap_is_of_banks_with_an_auroc_at_home_and_away(one_class):
     row = gaps.loc["cross category"]
     assert np.isnan(row.gap)
     assert row.undefined == "no anomalous image"
+
+
+def test_banks_that_lose_nothing_have_no_gap_however_many_targets_each_has(data, monkeypatch):
+    """Bank a is scored on two categories of dataset e, bank b on one, each with what it has at home."""
+    rankings, at_home = find_rankings(data, "matrix")
+    chosen = [each for each in rankings if each.relation == "cross dataset" and each.cell.bank.detector == "sharp"]
+    unequal = [each for each in chosen if (each.cell.bank.training.category, each.cell.target.category) != ("b", "a")]
+    assert len(unequal) == 3
+    home = {"a": 0.95, "b": 0.65}
+
+    def sample(results, cell, *_, **__):
+        value = home[cell.bank.training.category]
+        return Sample(value, np.full(9, value))
+
+    monkeypatch.setattr(transfer, "sample_metric", sample)
+    gap = measure_gap(data, unequal, at_home)
+    assert gap.gap.value == pytest.approx(0)
+    assert gap.home.value == gap.mean.value == pytest.approx((0.95 + 0.95 + 0.65) / 3)
 
 
 def test_all_figures_of_a_mean_are_over_the_same_pairs(one_class):

@@ -6,7 +6,7 @@ intervals that they have, which are combined (Zou and Donner 2008). docs/analyse
 Tested in tests/evaluation/test_seeds.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,27 +113,30 @@ def auroc_difference(
     return SeedEstimate(first - second, None, *percentile_interval(drawn, confidence))
 
 
-def combine_measured(categories: Sequence[Sequence[Measured]], *, confidence: float) -> SeedEstimate:
-    """The mean of a share over categories and seeds, with an interval made of those that its values have.
+def combine_measured(
+    measured: Sequence[Sequence[Measured]], *, targets: Sequence[Hashable], confidence: float
+) -> SeedEstimate:
+    """The mean of a share over banks, targets and seeds, with an interval made of those that its values have.
 
-    A category's distances from value to low and high are averaged over its seeds, which have the same images, and added
-    in squares over categories, which have different ones (Zou and Donner 2008). From three seeds on, the square of half
-    a t interval of the means over categories joins them.
+    The distances from value to low and high are averaged over the seeds and banks of a target, which have the same
+    images, and added in squares over targets, which have different ones (Zou and Donner 2008), each weighing as its
+    values do in the mean. From three seeds on, the square of half a t interval of the means of each seed joins them.
 
     Args:
-        categories: one entry per category: its values under each of S seeds, the same seeds everywhere.
+        measured: one entry per bank and target: its values under each of S seeds, the same seeds everywhere.
+        targets: whose images each entry was measured on.
         confidence: coverage in (0, 1).
 
     Returns:
         No interval where one of the values has none.
     """
-    if len(categories) == len(categories[0]) == 1:
-        entry = categories[0][0]
+    if len(measured) == len(measured[0]) == 1:
+        entry = measured[0][0]
         return SeedEstimate(entry.value, None, entry.low, entry.high)
-    values = [np.array([entry.value for entry in category]) for category in categories]
+    values = [np.array([entry.value for entry in by_seed]) for by_seed in measured]
     mean, deviation = _mean_and_deviation(values)
     below, above = [], []
-    for entry in (entry for category in categories for entry in category):
+    for entry in (entry for by_seed in measured for entry in by_seed):
         if entry.low is None or entry.high is None:
             return SeedEstimate(mean, deviation)
         below.append(entry.value - entry.low)
@@ -144,8 +147,10 @@ def combine_measured(categories: Sequence[Sequence[Measured]], *, confidence: fl
         from scipy.stats import t as student  # slow to import
 
         of_seeds = float(student.ppf((1 + confidence) / 2, seeds - 1)) * deviation / np.sqrt(seeds)
-    sides = [np.reshape(side, (len(categories), seeds)).mean(axis=1) for side in (below, above)]
-    low, high = (float(np.hypot(np.linalg.norm(side) / len(categories), of_seeds)) for side in sides)
+    numbers = {target: number for number, target in enumerate(dict.fromkeys(targets))}
+    owners = np.repeat([numbers[target] for target in targets], seeds)
+    sides = [np.bincount(owners, weights=side) / len(owners) for side in (below, above)]
+    low, high = (float(np.hypot(np.linalg.norm(side), of_seeds)) for side in sides)
     return SeedEstimate(mean, deviation, max(0.0, mean - low), min(1.0, mean + high))
 
 

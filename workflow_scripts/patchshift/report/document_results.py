@@ -32,7 +32,7 @@ from patchshift.report.plots.registry import STUDY_PLOTS
 from patchshift.report.pools import PoolComparison, compare_pools
 from patchshift.report.recommendation import Recommendation
 from patchshift.report.sections.robustness import ConditionRow, RobustnessSection
-from patchshift.report.shift import list_outcomes
+from patchshift.report.shift import Outcome, list_outcomes
 from patchshift.report.templating import show_figure
 
 MOST_SETUPS = 24
@@ -49,7 +49,7 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
             [
                 Field(each.category),
                 estimate(each.auroc),
-                Field("undefined" if each.threshold is None else f"{each.threshold:.4g}"),
+                Field(_name_threshold(each)),
                 share(each.misses),
                 share(each.false_alarms),
             ]
@@ -97,6 +97,12 @@ def describe_answer(data: StudyData, recommendation: Recommendation | None) -> l
             ),
         ]
     return blocks
+
+
+def _name_threshold(outcome: Outcome) -> str:
+    if outcome.by_zones:
+        return "by zones"
+    return "undefined" if outcome.threshold is None else f"{outcome.threshold:.4g}"
 
 
 def describe_shifts(

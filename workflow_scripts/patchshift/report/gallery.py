@@ -25,7 +25,7 @@ from patchshift.report.gallery_setups import group_setups, view_key
 from patchshift.report.keys import row_keys
 from patchshift.report.labels import as_called, category_labels
 from patchshift.report.pictures import list_colours, outline_png, shrink_jpeg
-from patchshift.report.results import Images, StudyResults
+from patchshift.report.results import StudyResults
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -244,15 +244,10 @@ def _describe_cells(
                 "threshold": None if images.threshold is None else float(np.float32(images.threshold)),
                 "deviation": calibration.scale,
                 "reason": reason,
-                "called": _list_called(images) if images.threshold is None else None,
+                "called": None if images.zone_decisions is None else images.zone_decisions.tolist(),
             }
         )
     return described
-
-
-def _list_called(images: Images) -> list[int] | None:
-    """Decisions that no threshold of the image score makes: those of zones."""
-    return None if images.decisions is None else [int(called) for called in images.decisions]
 
 
 def _encode(content: bytes) -> str:

@@ -101,7 +101,7 @@ def summarise(results: StudyResults, cells: Sequence[Cell], spec: EvaluationSpec
 
 
 def mean_auroc(results: StudyResults, cells: Sequence[Cell], spec: EvaluationSpec) -> Value:
-    """The mean image AUROC of cells of different categories, where it is defined."""
+    """The mean image AUROC of cells, where it is defined; those of one category are drawn alike, others apart."""
     values = [results.value(cell, "image_auroc") for cell in cells]
     defined = [value.value for value in values if value.value is not None]
     if not defined:
@@ -124,7 +124,7 @@ def mean_difference(
         ValueError: if two that are paired were scored on different images.
     """
     aurocs, resampled = [], []
-    for position, (cell, other) in enumerate(zip(cells, others, strict=True)):
+    for position, cell, other in zip(_positions(cells), cells, others, strict=True):
         kept = ~relabelled_on_either_side(results, cell, other)
         sides = [(images.labels[kept] == 1, images.scores[kept]) for images in map(results.images, (cell, other))]
         try:
@@ -179,12 +179,19 @@ def count_left_out(results: StudyResults, pairs: Mapping[Cell, Cell]) -> dict[st
 def _resample_mean(results: StudyResults, cells: Sequence[Cell], spec: EvaluationSpec) -> Float64:
     """[R] mean image AUROC of each resample."""
     sampled = []
-    for position, cell in enumerate(cells):
+    for position, cell in zip(_positions(cells), cells, strict=True):
         if results.value(cell, "image_auroc").value is not None:
             images = results.images(cell)
             sampled.append(_resample_auroc(images.labels == 1, images.scores, spec, position))
     mean: Float64 = np.mean(sampled, axis=0)
     return mean
+
+
+def _positions(cells: Sequence[Cell]) -> list[int]:
+    """Of each cell the position of its category among those of all."""
+    categories = [(cell.target.dataset, cell.target.category) for cell in cells]
+    numbers = {category: number for number, category in enumerate(dict.fromkeys(categories))}
+    return [numbers[category] for category in categories]
 
 
 def _resample_auroc(anomalous: Bool, scores: Float64, spec: EvaluationSpec, position: int) -> Float64:

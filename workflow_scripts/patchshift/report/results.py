@@ -53,7 +53,7 @@ class Images:
         defects: defect type per image, empty for normal ones.
         scores: [n] float64 image scores, NaN where one is not finite.
         decisions: [n] int64, 1 where called defective; None without a threshold, or where a score is not finite.
-        threshold: scores at or above it are called defective; None if undefined.
+        threshold: scores at or above it are called defective; None if undefined, or where zones decide.
     """
 
     names: list[str]
@@ -63,6 +63,11 @@ class Images:
     scores: npt.NDArray[np.float64]
     decisions: npt.NDArray[np.int64] | None
     threshold: float | None
+
+    @property
+    def zone_decisions(self) -> npt.NDArray[np.int64] | None:
+        """[n] the decisions, where thresholds of zones made them; None where one of the image score did, or nothing."""
+        return self.decisions if self.threshold is None else None
 
 
 class StudyResults:

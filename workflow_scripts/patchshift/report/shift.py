@@ -55,7 +55,8 @@ class Outcome:
         f1: F1 at the threshold.
         f1_floor: F1 of calling every image defective.
         specificity: share of normal images that pass.
-        threshold: scores at or above it are called defective; None if undefined.
+        threshold: scores at or above it are called defective; None if undefined, or where zones decide.
+        by_zones: whether they do.
         summary: misses and false alarms.
         change: what the shift does to the image AUROC; None where there is nothing to compare with.
     """
@@ -69,6 +70,7 @@ class Outcome:
     f1_floor: Value
     specificity: Value
     threshold: float | None
+    by_zones: bool
     summary: Summary
     change: Change | None = None
 
@@ -184,6 +186,7 @@ def list_outcomes(results: StudyResults, conditions: Sequence[tuple[Cell, str]],
             f1_floor=results.value(cell, "f1_floor"),
             specificity=results.value(cell, "specificity"),
             threshold=results.images(cell).threshold,
+            by_zones=results.images(cell).zone_decisions is not None,
             summary=summarise(results, [cell], spec),
         )
         for label, (cell, condition) in zip(labels, conditions, strict=True)

@@ -195,14 +195,15 @@ class _Comparison:
         }
 
     def _estimate(self, cells: Sequence[Sequence[Cell]], metric: str) -> SeedEstimate | None:
-        """Of [categories][seeds] cells, over the categories where it is defined for all seeds; else None."""
-        values = [[self.data.results.value(cell, metric) for cell in by_seed] for by_seed in cells]
-        measured = [
-            [Measured(value.value, value.low, value.high) for value in by_seed if value.value is not None]
-            for by_seed in values
-        ]
-        complete = [entry for entry, by_seed in zip(measured, values, strict=True) if len(entry) == len(by_seed)]
-        return combine_measured(complete, confidence=self.data.spec.confidence) if complete else None
+        """Of [pairs][seeds] cells, over the pairs where it is defined for all seeds; else None."""
+        targets, measured = [], []
+        for by_seed in cells:
+            values = [self.data.results.value(cell, metric) for cell in by_seed]
+            known = [Measured(value.value, value.low, value.high) for value in values if value.value is not None]
+            if len(known) == len(values):
+                targets.append(by_seed[0].target)
+                measured.append(known)
+        return combine_measured(measured, targets=targets, confidence=self.data.spec.confidence) if measured else None
 
     def _mean(self, group: Group) -> SeedEstimate | None:
         """The macro-average of image AUROC; that of one category is its own."""

@@ -115,7 +115,8 @@ def home_rankings(rankings: Sequence[Ranking], at_home: Sequence[Ranking]) -> li
 def measure_gap(data: StudyData, rankings: Sequence[Ranking], at_home: Sequence[Ranking]) -> Gap:
     """The mean image AUROC of rankings, and the gap to that of their banks at home.
 
-    Only rankings that have both take part, so the same banks stand on both sides. A category's test images are drawn
+    Only rankings that have both take part, so the same banks stand on both sides, each as often: what a bank has at
+    home counts once for each of its targets. A category's test images are drawn
     once and serve every bank that is scored on them, so the interval covers the choice of the test images of all
     targets together: not that of the targets, the split or the seed.
     """
@@ -133,7 +134,7 @@ def measure_gap(data: StudyData, rankings: Sequence[Ranking], at_home: Sequence[
     if not paired:
         empty = Value(None, undefined=reason or NO_HOME)
         return Gap(scored, mean.estimate(confidence), empty, empty, empty)
-    start = mean_sample([known[number] for number in dict.fromkeys(id(home) for its in found for home in its)])
+    start = mean_sample([mean_sample([known[id(home)] for home in its]) for its in found if its])
     return Gap(
         rankings=[ranking for ranking, _ in paired],
         mean=mean.estimate(confidence),

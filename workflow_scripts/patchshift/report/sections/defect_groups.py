@@ -71,16 +71,17 @@ def tell_mistakes(groups: Sequence[DefectGroup], confidence: float) -> list[str]
 
 def tell_types(types: Sequence[DefectGroup], confidence: float) -> list[str]:
     """Types whose recall lies below that of all others of their category together, by their intervals."""
-    sentences = []
+    sentences, compared = [], False
     for group in types:
         others = [other for other in types if other.category == group.category and other is not group]
         own, rest = pool_groups([group], confidence), pool_groups(others, confidence)
+        compared = compared or bool(own and rest)
         if own and rest and own.high < rest.low:
             sentences.append(
                 f"{group.category}: {group.row['value']} is found less often than the other defects, {own.count} of "
                 f"{own.total} ({_range(own)}) against {rest.count} of {rest.total} ({_range(rest)})."
             )
-    if not sentences and len({(group.category, group.row["value"]) for group in types}) > 1:
+    if compared and not sentences:
         return ["No defect type is told from the others of its category by its recall: the intervals overlap."]
     return sentences
 
