@@ -183,7 +183,11 @@ def test_the_fingerprint_of_a_category_follows_its_folders_and_its_lists(catalog
     study = load()
     watched = {
         ("own", "knob"): ["data/own", "data/own/good", "data/own/list.csv"],
-        ("shop", "candle"): ["data/shop/candle/Data", "data/shop/split_csv/1cls.csv"],
+        ("shop", "candle"): [
+            "data/shop/candle/Data",
+            "data/shop/split_csv/1cls.csv",
+            "data/shop/candle/image_anno.csv",
+        ],
     }
     for (dataset, category), paths in watched.items():
         for path in map(Path, paths):
@@ -229,5 +233,12 @@ def test_a_domain_of_own_crops_follows_their_folder(catalog: Settings, load: Loa
     set_time(folder, 1_000_000)
     before = load().own_defects_fingerprint("own_plan")
     set_time(folder, 2_000_000)
+    assert load().own_defects_fingerprint("own_plan") != before
+    crop = folder / "scratch.png"
+    crop.write_bytes(b"old")
+    set_time(crop, 1_000_000)
+    before = load().own_defects_fingerprint("own_plan")
+    crop.write_bytes(b"drawn anew")  # in place: the folder's time stays
+    set_time(crop, 1_000_000)
     assert load().own_defects_fingerprint("own_plan") != before
     assert load().own_defects_fingerprint("dim") == ""

@@ -20,6 +20,9 @@ GENERATED_CATEGORIES = ("weave", "casting", "connector")
 VISA_SPLIT = "split_csv/1cls.csv"
 """The official parts of VisA, in the dataset's folder."""
 
+VISA_TYPES = "image_anno.csv"
+"""Its defect types, in each category's folder."""
+
 KAGGLE = "kaggle:"
 """Begins the address of an archive that Kaggle's command-line client downloads: `kaggle:owner/dataset`."""
 

@@ -3,11 +3,10 @@
 Tested in tests/app/test_export.py.
 """
 
-import hashlib
 from pathlib import Path
 
 from patchshift.errors import UserError
-from patchshift.plan.fingerprints import digest_times, list_folders
+from patchshift.plan.fingerprints import digest_folder
 from patchshift.plan.study import Study
 
 
@@ -36,8 +35,4 @@ def predicted_folder(study: Study) -> Path:
 
 def predicted_fingerprint(study: Study) -> str:
     """12 hex digits that change when a file of that folder comes, goes, is renamed or is written anew."""
-    folder = predicted_folder(study)
-    folders = list_folders(folder)
-    files = sorted(path for each in folders for path in each.iterdir() if path.is_file())
-    sizes = [path.stat().st_size for path in files]  # a copy may keep the time of what it replaces
-    return hashlib.sha256(f"{digest_times([*folders, *files], folder)} {sizes}".encode()).hexdigest()[:12]
+    return digest_folder(predicted_folder(study))

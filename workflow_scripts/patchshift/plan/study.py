@@ -12,11 +12,11 @@ from patchshift.plan.backbone_specs import NO_FEATURES
 from patchshift.plan.base import Name, RelativePath, Spec, canonical_json
 from patchshift.plan.catalog import Catalog, Ids
 from patchshift.plan.cells import POOLS, Cell, Target
-from patchshift.plan.data_specs import VISA_SPLIT, DatasetSpec, FetchSpec
+from patchshift.plan.data_specs import VISA_SPLIT, VISA_TYPES, DatasetSpec, FetchSpec
 from patchshift.plan.deliverable_specs import DeliverableSpec
 from patchshift.plan.detector_specs import ExternalSpec, FittedSpec, MemoryBankSpec
 from patchshift.plan.experiments import Experiment, Selection, StudyPlan
-from patchshift.plan.fingerprints import digest_times, list_folders
+from patchshift.plan.fingerprints import digest_folder, digest_times, list_folders
 from patchshift.plan.inspection_specs import InspectionSpec
 from patchshift.plan.specs import AnalysisSpec
 
@@ -188,7 +188,7 @@ class Study:
             return ""  # its folder is an input
         lists = [root / spec.manifest] if spec.manifest else []
         if spec.adapter == "visa":
-            lists.append(self.dataset_folder(dataset) / VISA_SPLIT)
+            lists += [self.dataset_folder(dataset) / VISA_SPLIT, root / VISA_TYPES]
         watched = [*list_folders(root), *(path for path in lists if path.is_file())]
         return digest_times(watched, root)
 
@@ -274,9 +274,9 @@ class Study:
         return Path(self.config.data_dir, own) if own else None
 
     def own_defects_fingerprint(self, domain: str) -> str:
-        """Changes when a file of the user's folder comes, goes or is renamed."""
+        """Changes when a file of the user's folder comes, goes, is renamed or is written anew: no index has them."""
         own = self.own_defects(domain)
-        return digest_times(list_folders(own), own) if own else ""
+        return digest_folder(own) if own else ""
 
     def paints(self, domain: str) -> bool:
         """Whether a diffusion model makes a domain's defects."""

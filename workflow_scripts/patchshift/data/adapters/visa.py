@@ -11,9 +11,8 @@ from patchshift.data.adapters.lists import Line, raise_mistakes, read_lines
 from patchshift.data.adapters.tree import Tree, name_some, stem
 from patchshift.data.index import ImageRow
 from patchshift.errors import UserError
-from patchshift.plan.data_specs import VISA_SPLIT
+from patchshift.plan.data_specs import VISA_SPLIT, VISA_TYPES
 
-TYPES = "image_anno.csv"
 UNKNOWN, SEVERAL = "anomaly", "combined"
 
 log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ def _read_splits(tree: Tree, images: list[str]) -> dict[str, str]:
 
 
 def _read_types(tree: Tree) -> dict[str, str]:
-    path = tree.root / TYPES
+    path = tree.root / VISA_TYPES
     if not path.is_file():
         return {}
     lines, _, mistakes = read_lines(path, ("image", "label"))
