@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from patchshift.app.detector import Detector
 from patchshift.app.extend import name_images
 from patchshift.app.main import main
 from patchshift.app.models import ExportedModel
 from patchshift.data.shifts.views import cut_view
 from patchshift.detectors.extension import extend_bank
 from patchshift.detectors.fit import fit_detector
+from patchshift.evaluation.calibration import ZoneThresholds
 from patchshift.evaluation.thresholds import calibrate
 from patchshift.features.extraction import Extractor
 from patchshift.features.store import FeatureStore
@@ -152,6 +154,38 @@ def test_images_that_the_old_model_calls_defective_are_named(
     assert "warning" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("threshold", "zones", "named"),
+    [
+        (99.0, (0.0, 99.0), 3),
+        (0.0, (99.0, 99.0), 0),
+        (0.0, (None, None), 0),  # the model decides nothing
+        (99.0, (None, 0.0), 3),
+    ],
+)
+def test_images_are_called_defective_by_zones_where_predict_does_so(
+    make_model: MakeModel,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    threshold: float,
+    zones: tuple[float | None, float | None],
+    named: int,
+) -> None:
+    model = ExportedModel.load(make_model())
+    reasons = tuple("no normal validation image" if zone is None else None for zone in zones)
+    calibration = dataclasses.replace(
+        model.calibration, threshold=threshold, zones=ZoneThresholds(1, 2, zones, reasons)
+    )
+    dataclasses.replace(model, calibration=calibration).save(tmp_path / "zoned.h5")
+    new = draw(tmp_path / "new", 3, seed=1)
+    predictions = Detector.load(tmp_path / "zoned.h5").predict(sorted(new.rglob("*.png")))
+    assert sum(bool(prediction.decision) for prediction in predictions) == named
+    assert extend(tmp_path / "zoned.h5", new, tmp_path / "grown.h5") == 0
+    printed = capsys.readouterr().out
+    assert (f"warning: the old model calls {named} of 3 images defective" in printed) == bool(named)
+    assert ("warning" in printed) == bool(named)
+
+
 def test_images_of_a_view_are_cut_as_the_model_sees_them(make_model: MakeModel, tmp_path: Path) -> None:
     view = ViewSpec(short_side=36, centre_crop=32)
     path, new = make_model(view), draw(tmp_path / "new", 2, seed=1)
@@ -233,6 +267,14 @@ def test_a_model_that_cannot_grow_is_refused_before_its_images_are_read(
     (tmp_path / "new" / "one.png").write_bytes(b"no image")
     assert extend(path, tmp_path / "new", tmp_path / "grown.h5") == 1
     assert "method 'padim' cannot be extended" in capsys.readouterr().err
+
+
+def test_what_predict_has_drawn_is_not_learnt(make_model: MakeModel, tmp_path: Path) -> None:
+    path, new = make_model(), draw(tmp_path / "new", 2, seed=1)
+    options = ["predict", "--model", str(path), "--images", str(new), "--output"]
+    assert main([*options, str(new / "out")]) == 0
+    assert list((new / "out" / "heatmaps").rglob("*.png"))
+    assert list(name_images(new)) == ["first/1.png", "second/0.png"]
 
 
 def test_images_are_those_that_predict_takes(tmp_path: Path) -> None:

@@ -1,17 +1,29 @@
-from pathlib import Path
+import tracemalloc
 
 import pytest
 
-from patchshift.app.latency import Latency, Stopwatch, describe_latencies, summarise_latencies, write_latencies
+from patchshift.app.latency import COLUMNS, Latencies, Latency, Stopwatch, as_row, describe_latencies
 
 
 def test_quantiles_are_of_steps_and_of_their_sum() -> None:
-    latencies = [Latency(decode=float(number), forward=100.0 - number, search=1.0, map=0.5) for number in range(101)]
-    summary = summarise_latencies(latencies)
+    steps = ((float(number), 100.0 - number) for number in range(101))
+    latencies = Latencies(Latency(decode=one, forward=other, search=1.0, map=0.5) for one, other in steps)
+    summary = latencies.summarise()
+    assert len(latencies) == 101
     assert summary["decode"] == {"p50": 50.0, "p95": 95.0}
     assert summary["forward"] == {"p50": 50.0, "p95": 95.0}
     assert summary["total"] == {"p50": 101.5, "p95": 101.5}
-    assert summarise_latencies([]) == {}
+    assert Latencies().summarise() == {}
+
+
+def test_latencies_of_a_day_fit_into_two_megabytes() -> None:
+    latencies, second = Latencies(), Latency(1.0, 2.0, 3.0, 4.0)
+    tracemalloc.start()
+    for _ in range(24 * 60 * 60):
+        latencies.add(second)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2e6
 
 
 def test_a_batch_is_shared_among_its_images() -> None:
@@ -24,20 +36,17 @@ def test_a_batch_is_shared_among_its_images() -> None:
 
 
 def test_the_line_says_what_was_left_out() -> None:
-    line = describe_latencies([Latency(1.0, 2.0, 3.0, 4.0)] * 2, left_out=1)
+    line = describe_latencies(Latencies([Latency(1.0, 2.0, 3.0, 4.0)] * 2), left_out=1)
     assert line.startswith("latency in ms, p50 / p95 of 2 images without the first image (warm-up): decode 1.0 / 1.0")
     assert line.endswith("total 10.0 / 10.0")
-    assert "without the first 8 images" in describe_latencies([Latency()], left_out=8)
-    assert "not measured" in describe_latencies([], left_out=1)
+    assert "without the first 8 images" in describe_latencies(Latencies([Latency()]), left_out=8)
+    assert "not measured" in describe_latencies(Latencies(), left_out=1)
 
 
-def test_the_table_has_a_row_for_every_image(tmp_path: Path) -> None:
-    write_latencies(tmp_path / "latency.csv", ["a", "b"], [Latency(1.0), Latency(2.0, 0.25)], left_out=1)
-    assert (tmp_path / "latency.csv").read_text().splitlines() == [
-        "image,decode,forward,search,map,total,warm_up",
-        "a,1.000,0.000,0.000,0.000,1.000,1",
-        "b,2.000,0.250,0.000,0.000,2.250,0",
-    ]
+def test_a_row_has_the_steps_of_an_image_and_whether_it_counts() -> None:
+    assert COLUMNS == ("image", "decode", "forward", "search", "map", "total", "warm_up")
+    assert as_row("a", Latency(1.0), warm_up=True) == ("a", "1.000", "0.000", "0.000", "0.000", "1.000", 1)
+    assert as_row("b", Latency(2.0, 0.25), warm_up=False) == ("b", "2.000", "0.250", "0.000", "0.000", "2.250", 0)
 
 
 def test_a_step_that_fails_is_no_step() -> None:

@@ -76,7 +76,7 @@ def test_folders_named_ok_and_ng_are_listed_in_a_file(tmp_path: Path) -> None:
     layout = recognise(tmp_path / "knobs")
     assert (layout.adapter, layout.manifest) == ("folder", OWN_LIST)
     rows = list_images(layout.root("knobs"), "folder", manifest=layout.manifest)
-    assert {(row.label, row.defect) for row in rows} == {(0, ""), (1, "NG_big")}
+    assert {(row.label, row.defect) for row in rows} == {(0, ""), (1, "NG big")}
     assert len(rows) == 5
     assert recognise(tmp_path / "knobs") == recognise(tmp_path / "knobs")
 
@@ -105,6 +105,26 @@ def test_categories_in_different_layouts_are_not_mixed(tmp_path: Path) -> None:
     put(tmp_path / "b" / "test" / "ok")
     with pytest.raises(UserError, match=r"different layouts \(a \(folder\), b \(btad\)\)"):
         recognise(tmp_path)
+
+
+def test_a_category_of_folders_to_be_listed_is_not_passed_over(tmp_path: Path) -> None:
+    for folder in ("x/good", "x/defect/scratch", "y/ok", "y/ng"):
+        put(tmp_path / "parts" / folder)
+    with pytest.raises(
+        UserError, match=r"x \(folder\), y \(folders that patchshift\.csv must list\)\): make one study"
+    ):
+        recognise(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("categories", [["bolt"], ["bolt", "nut"]])
+def test_folders_of_images_that_are_no_category_are_named(tmp_path: Path, categories: list[str]) -> None:
+    for category in categories:
+        put(tmp_path / "parts" / category / "good")
+    put(tmp_path / "parts" / "unsorted" / "monday")
+    put(tmp_path / "parts" / "masks")
+    (tmp_path / "parts" / "notes").mkdir()
+    layout = recognise(tmp_path / "parts")
+    assert (layout.categories, layout.left_out) == (categories, ("parts/unsorted",))
 
 
 def test_a_category_folder_that_cannot_be_an_id_is_named(tmp_path: Path) -> None:
@@ -153,6 +173,77 @@ def test_masks_beside_ok_and_ng_are_listed(tmp_path: Path) -> None:
     rows = list_images(layout.root("knob"), "folder", manifest=layout.manifest)
     assert {row.image: row.mask for row in rows if row.label} == {
         f"ng/scratch/{number}.png": f"masks/scratch/{number}.png" for number in range(2)
+    }
+
+
+def masks(folder: Path) -> dict[str, str]:
+    """Defective image -> its mask, of a folder with one category."""
+    layout = recognise(folder)
+    rows = list_images(layout.root(folder.name), layout.adapter, manifest=layout.manifest)
+    return {row.image: row.mask for row in rows if row.label}
+
+
+@pytest.mark.parametrize(
+    ("images", "mask"),
+    [
+        (["ng/dent", "ng/scratch"], "masks/0.png"),  # by the name alone
+        (["bad/dent", "ng/dent"], "masks/dent/0.png"),  # by the path in the folder of defects
+        (["bad", "ng"], "masks/0.png"),
+        (["ng", "ng/dent"], "masks/0.png"),
+    ],
+)
+def test_a_mask_is_never_that_of_two_images(tmp_path: Path, images: list[str], mask: str) -> None:
+    for folder in ("ok", *images, Path(mask).parent):
+        put(tmp_path / "knob" / folder)
+    with pytest.raises(UserError) as refused:
+        recognise(tmp_path / "knob")
+    first, second = (f"{folder}/0.png" for folder in images)
+    assert f"several images: {mask} ({first}, {second}). Put each" in str(refused.value)
+    assert f"such as masks/{first}" in str(refused.value)
+    assert not (tmp_path / "knob" / OWN_LIST).exists()
+    for folder in images:  # as the message says
+        put(tmp_path / "knob" / "masks" / folder)
+    (tmp_path / "knob" / mask).unlink()
+    assert masks(tmp_path / "knob") == {f"{folder}/0.png": f"masks/{folder}/0.png" for folder in images}
+
+
+def test_a_name_that_two_defects_share_does_not_say_whose_a_mask_is(tmp_path: Path) -> None:
+    for folder in ("ok", "ng/dent", "ng/scratch", "masks", "masks/scratch"):
+        put(tmp_path / "knob" / folder)
+    with pytest.raises(
+        UserError, match=r"masks/0\.png \(ng/dent/0\.png, ng/scratch/0\.png\)\. .* masks/ng/dent/0\.png"
+    ):
+        recognise(tmp_path / "knob")
+
+
+def test_a_mask_of_two_files_of_one_name_is_refused(tmp_path: Path) -> None:
+    for folder in ("ok", "ng", "masks"):
+        put(tmp_path / "knob" / folder)
+    Image.new("RGB", (9, 8)).save(tmp_path / "knob" / "ng" / "0.bmp")
+    with pytest.raises(UserError, match=r"\(ng/0\.bmp, ng/0\.png\)\. .* or give the images names of their own"):
+        recognise(tmp_path / "knob")
+
+
+def test_masks_laid_out_like_the_folder_of_defects_need_no_names_of_their_own(tmp_path: Path) -> None:
+    for folder in ("ok", "ng", "ng/dent", "masks", "masks/dent"):
+        put(tmp_path / "knob" / folder)
+    assert masks(tmp_path / "knob") == {"ng/0.png": "masks/0.png", "ng/dent/0.png": "masks/dent/0.png"}
+
+
+def test_a_mask_under_its_name_alone_is_that_of_the_only_defect_of_that_name(tmp_path: Path) -> None:
+    for folder in ("ok", "ng/dent", "masks"):
+        put(tmp_path / "knob" / folder)
+    assert masks(tmp_path / "knob") == {"ng/dent/0.png": "masks/0.png"}
+
+
+def test_defect_types_keep_the_names_of_their_folders(tmp_path: Path) -> None:
+    for folder in ("ok", "ng/划痕", "ng/凹坑", "ng/it's: 1, 2"):
+        put(tmp_path / "knob" / folder)
+    assert labels(tmp_path / "knob") == {
+        "": ["ok/0.png"],
+        "划痕": ["ng/划痕/0.png"],
+        "凹坑": ["ng/凹坑/0.png"],
+        "it's: 1, 2": ["ng/it's: 1, 2/0.png"],
     }
 
 

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from PIL import Image
 
 from patchshift.app import predict
 from patchshift.app.detector import Detector
+from patchshift.app.latency import Latency
 from patchshift.app.main import main
 from patchshift.app.models import ExportedModel
 from patchshift.app.predictions import COLUMNS, TIME, clear_folder
@@ -196,6 +198,8 @@ def test_predictions_in_the_folder_of_images_are_no_images(model: Path, images: 
     assert command(model, images, images / "predictions") == 0
     assert command(model, images, images / "predictions", "--overwrite") == 0
     assert len(read_rows(images / "predictions")) == count
+    assert command(model, images, images / "again") == 0
+    assert len(read_rows(images / "again")) == count
 
 
 @pytest.mark.parametrize(
@@ -254,6 +258,43 @@ def test_watching_goes_on_until_it_is_ended_and_leaves_whole_files(
     assert command(model, images, output, "--watch") == 0
     assert "Ctrl-C ends it" in capsys.readouterr().out
     assert len(read_rows(output)) == read_json(output / "summary.json")["images"] == len(paths)
+
+
+def test_watching_writes_latencies_as_images_are_done_and_keeps_none_of_them(
+    model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, output = sorted(images.rglob("*.png")), tmp_path / "out"
+
+    def count_kept() -> int:
+        gc.collect()
+        return sum(type(each) is Latency for each in gc.get_objects())
+
+    def fill(folder: Path, *, without: Path) -> Iterator[list[Path]]:
+        before = count_kept()
+        for number, path in enumerate(paths, start=1):
+            yield [path]
+            table = (output / "latency.csv").read_text().splitlines()
+            names = [row["image"] for row in read_rows(output)]
+            assert [line.split(",")[0] for line in table] == ["image", *names]
+            assert [line[-2:] for line in table[1:]] == [",1"] + [",0"] * (number - 1)
+            assert count_kept() <= before + 1  # the last one's, until the next comes
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "watch_folder", fill)
+    assert command(model, images, output, "--watch", "--no-overlays") == 0
+    assert read_json(output / "summary.json")["latency_ms"]["images"] == len(paths) - 1
+
+
+def test_the_summary_has_the_quantiles_of_the_latencies_that_count(model: Path, images: Path, tmp_path: Path) -> None:
+    assert command(model, images, tmp_path / "out", "--no-overlays") == 0
+    with (tmp_path / "out" / "latency.csv").open(encoding="utf-8", newline="") as file:
+        counted = [row for row in csv.DictReader(file) if row["warm_up"] == "0"]
+    steps = read_json(tmp_path / "out" / "summary.json")["latency_ms"]["steps"]
+    assert set(steps) == {"decode", "forward", "search", "map", "total"}
+    for step, quantiles in steps.items():
+        times = [float(row[step]) for row in counted]
+        assert quantiles["p50"] == pytest.approx(np.quantile(times, 0.5), abs=0.003)
+        assert quantiles["p95"] == pytest.approx(np.quantile(times, 0.95), abs=0.003)
 
 
 def test_sigterm_ends_watching_as_ctrl_c_does(

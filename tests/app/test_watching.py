@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from patchshift.app.prediction_tables import FIRST_COLUMNS
 from patchshift.app.watching import explain_name, list_folder, list_images, watch_folder
 from patchshift.errors import UserError
 
@@ -18,6 +19,30 @@ def test_images_of_all_folders_are_listed_but_hidden_ones_and_the_output(tmp_pat
         write(tmp_path / name, b"x")
     assert list_folder(tmp_path, without=tmp_path / "out") == wanted
     assert len(list_folder(tmp_path)) == len(wanted) + 2
+
+
+def test_heatmaps_and_masks_of_earlier_predictions_are_no_images(tmp_path: Path) -> None:
+    header = ",".join(FIRST_COLUMNS).encode()
+    wanted = [write(tmp_path / name, b"x") for name in ("a.png", "b/c.png", "study/d.png")]
+    write(tmp_path / "study" / "predictions.csv", b"dataset,category,image,score\n")  # of a study, not of `predict`
+    for folder in (tmp_path / "out", tmp_path / "b" / "out", tmp_path.parent / "elsewhere"):
+        write(folder / "predictions.csv", header + b",zone\na.png,1,1,1,0,,\n")
+        write(folder / "heatmaps" / "b" / "c.png.png", b"x")
+        write(folder / "masks" / "a.png.png", b"x")
+    (tmp_path / "linked").symlink_to(tmp_path.parent / "elsewhere")
+    assert list_folder(tmp_path) == wanted
+    assert list_folder(tmp_path, without=tmp_path / "next") == wanted
+    polls = watch_folder(tmp_path, wait=lambda seconds: None)
+    assert [next(polls), next(polls)] == [[], wanted]
+
+
+def test_images_of_products_beside_their_predictions_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "line" / "predictions.csv", ",".join(FIRST_COLUMNS).encode())
+    image = write(tmp_path / "line" / "images" / "a.png", b"x")
+    drawn = write(tmp_path / "line" / "heatmaps" / "a.png", b"x")
+    for folder in (tmp_path, tmp_path / "line", tmp_path / "line" / "images"):
+        assert list_folder(folder) == [image]
+    assert list_folder(drawn.parent) == [drawn]  # who names it wants it
 
 
 def test_a_file_is_taken_once_and_only_when_it_no_longer_grows(tmp_path: Path) -> None:

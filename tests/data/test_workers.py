@@ -1,14 +1,29 @@
 """Images shared out among processes: who is started, in which order results come, how fast."""
 
 import logging
+import os
+import subprocess
+import sys
 from operator import attrgetter
+from pathlib import Path
 
+import psutil
 import pytest
 
 from patchshift.data import workers
 from patchshift.data.index import ImageRow
 from patchshift.data.workers import map_rows
 from patchshift.errors import UserError
+from tests.checkout import PATIENCE
+
+PARENT = """
+import signal, time
+from patchshift.data.workers import _map_in_processes
+results = _map_in_processes(time.sleep, [0, 0], 2)
+next(results)
+print("working", flush=True)
+signal.pause()
+"""
 
 ROWS = [ImageRow(f"{number:02d}.png", "", "train", 0, "") for number in range(34)]
 
@@ -56,3 +71,24 @@ def test_the_pace_is_logged_now_and_then(caplog: pytest.LogCaptureFixture, monke
         "17 of 34 images, 1.4 images/s, 12 s left",
         "34 of 34 images, 1.4 images/s, 0 s left",
     ]
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(repository: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(repository / "workflow_scripts")}
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == b"working\n"
+        workers = psutil.Process(parent.pid).children()
+        parent.kill()
+    _, alive = psutil.wait_procs(workers, PATIENCE)
+    for worker in alive:
+        worker.kill()
+    assert workers
+    assert alive == []
+
+
+def test_a_killed_worker_is_explained_for_this_machine_and_for_a_cluster() -> None:
+    with pytest.raises(UserError, match="a worker was killed") as told:
+        list(workers._map_in_processes(os._exit, [1, 1], 2))
+    for remedy in ("--cores", "--set-threads RULE=...", "--set-resources RULE:mem_mb=..."):
+        assert remedy in str(told.value)

@@ -46,15 +46,15 @@ def test_autocast_is_for_low_precision_on_cuda_only(monkeypatch: pytest.MonkeyPa
 
 
 class Module(torch.nn.Module):
-    """Remembers where it was sent, or does not fit."""
+    """Remembers where it was sent, or cannot be sent."""
 
-    def __init__(self, fits: bool = True) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         super().__init__()
-        self.fits, self.sent = fits, []
+        self.error, self.sent = error, []
 
     def to(self, device: torch.device) -> "Module":  # type: ignore[override]
-        if not self.fits:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        if self.error:
+            raise self.error
         self.sent.append(device)
         return self
 
@@ -75,15 +75,29 @@ def test_a_backbone_moves_to_cuda_only_where_float32_stays_float32(monkeypatch: 
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def test_a_backbone_that_does_not_fit_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory\nCUDA kernel ...")]
+)
+def test_a_backbone_that_does_not_fit_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Card")
     with pytest.raises(UserError, match=r"does not fit in the free memory of cuda: Card.*`device: cpu`"):
-        devices.place(Module(fits=False), CUDA)
+        devices.place(Module(error), CUDA)
+
+
+def test_a_backbone_that_cannot_be_moved_for_another_reason_keeps_its_error() -> None:
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        devices.place(Module(RuntimeError("CUDA error: an illegal memory access was encountered")), CUDA)
 
 
 def test_short_memory_is_told_from_other_errors() -> None:
     assert devices.is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory"))
-    assert devices.is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ..."))
+    for words in (
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling ...",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    ):
+        assert devices.is_out_of_memory(RuntimeError(words))
     quoted = "The following operation failed in the TorchScript interpreter.\nRuntimeError: CUDA out of memory. Tried"
     assert devices.is_out_of_memory(RuntimeError(quoted))
     assert not devices.is_out_of_memory(ValueError("CUDA out of memory"))

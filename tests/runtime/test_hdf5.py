@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -116,17 +117,40 @@ def test_whatever_fails_while_it_is_read_names_the_file_its_kind_and_the_remedy(
         raise error("it has none\nof its values")
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
-def test_what_the_system_does_not_give_is_not_called_damaged(artifact: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "make it readable"),
+        (errno.EIO, "make it readable"),
+        (errno.ENOLCK, "make it readable"),
+        (errno.EAGAIN, "make it readable"),
+        (errno.EREMOTEIO, "make it readable"),
+        (errno.EMFILE, "raise the limit of open files (ulimit -n)"),
+        (errno.ENOMEM, "free some memory, or on a cluster ask for more (--set-resources RULE:mem_mb=...)"),
+    ],
+)
+def test_what_the_system_does_not_give_is_not_called_damaged(artifact: Path, number: int, remedy: str) -> None:
     def denied(path: Path) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
-    with (
-        pytest.raises(UserError, match=r"cannot be read \(.*\); it may be whole") as told,
-        open_hdf5(artifact, check=denied),
-    ):
+    with pytest.raises(UserError) as told, open_hdf5(artifact, check=denied):
         pass
-    assert "delete" not in str(told.value)
+    assert str(told.value) == (
+        f"{artifact} cannot be read ({os.strerror(number)}); it may be whole: {remedy}, and run again"
+    )
+
+
+@pytest.mark.parametrize("length", [0, 100, 9_000])
+def test_what_is_cut_off_is_called_damaged_not_out_of_reach(artifact: Path, length: int) -> None:
+    os.truncate(artifact, length)
+    with pytest.raises(UserError, match=r"is not a whole bank \(.*\): delete it and run again"):
+        read(artifact, leave_seal)
+
+
+def test_reading_asks_for_no_lock_which_some_shared_disks_refuse(artifact: Path) -> None:
+    with artifact.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert read(artifact, check_seal) == 8999
 
 
 def test_hdf5_is_opened_in_one_place_of_the_library(repository: Path) -> None:

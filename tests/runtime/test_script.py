@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,11 +43,56 @@ def test_a_full_disk_ends_in_one_message_without_a_traceback(run: Run) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("error", ["ValueError('bug')", "FileNotFoundError(2, 'no such file', 'a')"])
+@pytest.mark.parametrize(
+    "error", ["ValueError('bug')", "RuntimeError('bug')", "FileNotFoundError(2, 'no such file', 'a')"]
+)
 def test_a_bug_keeps_its_traceback(run: Run, error: str) -> None:
     done = run(f"raise {error}")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("imports", "body", "reason"),
+    [
+        ("import numpy", "numpy.empty(1 << 60, 'u1')", "Unable to allocate 1.00 EiB for an array"),
+        ("import torch", "torch.empty(1 << 55, dtype=torch.uint8)", "DefaultCPUAllocator: can't allocate memory"),
+        ("", "raise MemoryError", "(MemoryError)"),
+    ],
+)
+def test_short_memory_ends_in_one_message_that_says_how_to_need_less(
+    run: Run, imports: str, body: str, reason: str
+) -> None:
+    done = run(f"{imports}; {body}" if imports else body)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: memory ran out (")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+    for remedy in ("--cores", "batch_size", "chunk_mb", "--set-resources RULE:mem_mb=..."):
+        assert remedy in done.stderr
+
+
+def test_a_script_may_open_more_files_than_it_was_started_with(repository: Path, artifact: Path) -> None:
+    """As many open stores as a plan may have shards exceed the usual limit."""
+    shards = artifact.parent / "shards"
+    shards.mkdir()
+    for number in range(100):
+        shutil.copy(artifact, shards / f"{number}.h5")
+    opened = f"[stores.enter_context(open_hdf5(path, check=leave_seal)) for path in Path({str(shards)!r}).iterdir()]"
+    program = SCRIPT.format(body=f"with ExitStack() as stores: print('opened', len({opened}))")
+    imports = [
+        "import resource",
+        "from contextlib import ExitStack",
+        "from pathlib import Path",
+        "from patchshift.runtime.hdf5 import open_hdf5",
+        "from patchshift.runtime.sealed import leave_seal",
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))",
+    ]
+    environment = {"PYTHONPATH": str(repository / "workflow_scripts")}
+    command = [sys.executable, "-c", "\n".join([*imports, program])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "opened 100\n"), done.stderr
 
 
 def test_messages_go_to_standard_error_and_success_is_silent(run: Run) -> None:

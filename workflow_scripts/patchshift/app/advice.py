@@ -4,13 +4,14 @@ Tested in tests/app/test_advice.py.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from patchshift.data.adapters.tree import name_some
 from patchshift.data.images import map_files, read_mask, read_size
 from patchshift.data.index import ImageRow, shuffle
 
@@ -89,19 +90,23 @@ def examine(rows: Sequence[ImageRow], root: Path) -> Findings:
     )
 
 
-def advise(categories: Iterable[Findings]) -> Advice:
-    """Choose settings that suit all categories of a dataset."""
-    findings = list(categories)
+def advise(categories: Mapping[str, Findings]) -> Advice:
+    """Choose settings that suit all categories of a dataset: category -> what its images are like."""
+    findings = list(categories.values())
     fewest = min(each.defective for each in findings)
     reasons: dict[str, str] = {}
     warnings: list[str] = []
 
-    if all(each.with_mask == each.defective for each in findings) and any(each.with_mask for each in findings):
-        masks = "required"
-        reasons["masks"] = "every defective image has a mask: pixels are measured, too"
-    else:
+    without = [category for category, each in categories.items() if each.with_mask < each.defective]
+    if not any(each.with_mask for each in findings):
         masks = "optional"
         reasons["masks"] = "no masks: images are measured, pixels are not"
+    elif without:
+        masks = "optional"
+        reasons["masks"] = f"no masks in {name_some(without)}: pixels are measured in the other categories only"
+    else:
+        masks = "required"
+        reasons["masks"] = "every defective image has a mask: pixels are measured, too"
 
     if fewest >= FEW_DEFECTS:
         splits, thresholds = ["source_plan"], ["f1_max", "normal_p95"]

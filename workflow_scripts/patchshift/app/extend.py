@@ -170,15 +170,19 @@ def describe_step(
 
 
 def _warn_of_defective(model: "ExportedModel", features: "FeatureRows") -> None:
-    """Name the images that the old model calls defective: a defect that is learnt is never found again."""
+    """Name the images that the old model calls defective, as `predict` does: what is learnt is never found again."""
     import numpy as np
 
-    threshold = model.calibration.threshold
-    if threshold is None:
-        return
+    from patchshift.app.calibrations import judge_images
+    from patchshift.evaluation.zones import explain_calibration
+
+    if explain_calibration(model.calibration):
+        return  # nothing is called anything
     ignore = None if model.ignore is None else np.broadcast_to(model.ignore, (len(features), *model.ignore.shape))
-    scores = model.bank.score(features, model.scoring, ignore).image_scores
-    called = [features.images[row] for row in np.argsort(-scores, kind="stable") if scores[row] >= threshold]
+    scores = model.bank.score(features, model.scoring, ignore)
+    verdicts = judge_images(model.calibration, scores.image_scores, scores.maps, ignore)
+    ranked = np.argsort(-scores.image_scores, kind="stable")
+    called = [features.images[row] for row in ranked if verdicts[row].decision]
     if called:
         more = f" and {len(called) - NAMED} more" if len(called) > NAMED else ""
         print(

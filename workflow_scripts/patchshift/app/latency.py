@@ -5,16 +5,15 @@ Tested in tests/app/test_latency.py.
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from patchshift.data.tables import write_table
-
 STEPS = ("decode", "forward", "search", "map")
+COLUMNS = ("image", *STEPS, "total", "warm_up")
 QUANTILES = {"p50": 0.5, "p95": 0.95}
 
 
@@ -58,18 +57,39 @@ class Stopwatch:
         return Latency(**{step: took / count for step, took in self.times.items()})
 
 
-def summarise_latencies(latencies: Sequence[Latency]) -> dict[str, dict[str, float]]:
-    """Step (and `total`) -> p50 and p95 in milliseconds; empty where nothing was measured."""
-    if not latencies:
-        return {}
-    values = {step: [getattr(latency, step) for latency in latencies] for step in (*STEPS, "total")}
-    return {
-        step: {name: round(float(np.quantile(times, share)), 3) for name, share in QUANTILES.items()}
-        for step, times in values.items()
-    }
+class Latencies:
+    """Latencies of as many images as a line sees in weeks: 16 bytes for each, and exact quantiles.
+
+    Args:
+        latencies: the first ones.
+    """
+
+    def __init__(self, latencies: Iterable[Latency] = ()) -> None:
+        self._times = {step: array("f") for step in STEPS}
+        for latency in latencies:
+            self.add(latency)
+
+    def __len__(self) -> int:
+        return len(self._times[STEPS[0]])
+
+    def add(self, latency: Latency) -> None:
+        """Keep what one more image took."""
+        for step, times in self._times.items():
+            times.append(getattr(latency, step))
+
+    def summarise(self) -> dict[str, dict[str, float]]:
+        """Step (and `total`) -> p50 and p95 in milliseconds; empty where nothing was measured."""
+        if not len(self):
+            return {}
+        steps = {step: np.array(times, np.float64) for step, times in self._times.items()}
+        steps["total"] = np.sum(list(steps.values()), axis=0)
+        return {
+            step: {name: round(float(np.quantile(times, share)), 3) for name, share in QUANTILES.items()}
+            for step, times in steps.items()
+        }
 
 
-def describe_latencies(latencies: Sequence[Latency], *, left_out: int) -> str:
+def describe_latencies(latencies: Latencies, *, left_out: int) -> str:
     """One line for the terminal.
 
     Args:
@@ -78,16 +98,12 @@ def describe_latencies(latencies: Sequence[Latency], *, left_out: int) -> str:
     """
     if not latencies:
         return "latency: not measured, the first batch is warm-up and does not count"
-    summary = summarise_latencies(latencies)
+    summary = latencies.summarise()
     steps = ", ".join(f"{step} {summary[step]['p50']:.1f} / {summary[step]['p95']:.1f}" for step in (*STEPS, "total"))
     first = "first image" if left_out == 1 else f"first {left_out} images"
     return f"latency in ms, p50 / p95 of {len(latencies)} images without the {first} (warm-up): {steps}"
 
 
-def write_latencies(path: Path, images: Sequence[str], latencies: Sequence[Latency], *, left_out: int) -> None:
-    """A CSV with one row per image, in milliseconds; `warm_up` 1: it does not count in p50 and p95."""
-    rows = [
-        (image, *(f"{each:.3f}" for each in (*dataclasses.astuple(latency), latency.total)), int(number < left_out))
-        for number, (image, latency) in enumerate(zip(images, latencies, strict=True))
-    ]
-    write_table(path, ("image", *STEPS, "total", "warm_up"), rows)
+def as_row(image: str, latency: Latency, *, warm_up: bool) -> tuple[object, ...]:
+    """A row of `COLUMNS`, in milliseconds; `warm_up` 1: it does not count in p50 and p95."""
+    return (image, *(f"{each:.3f}" for each in (*dataclasses.astuple(latency), latency.total)), int(warm_up))

@@ -5,11 +5,13 @@ Tested in tests/app/test_layouts.py.
 
 import csv
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patchshift.data.adapters import IMAGE_SUFFIXES
+from patchshift.data.adapters.tree import name_some
 from patchshift.data.tables import write_table
 from patchshift.errors import UserError
 from patchshift.plan.data_specs import SINGLE_CATEGORY, DatasetSpec
@@ -32,6 +34,7 @@ class Layout:
         categories: the categories found.
         manifest: name of the CSV file that lists the images, if one does.
         reason: what it was recognised by.
+        left_out: folders beside the categories that hold images too, but have no layout that is known.
     """
 
     adapter: str
@@ -40,6 +43,7 @@ class Layout:
     categories: list[str]
     manifest: str | None
     reason: str
+    left_out: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, object]:
@@ -60,7 +64,8 @@ def recognise(folder: Path) -> Layout:
     into it as `patchshift.csv`.
 
     Raises:
-        UserError: if there is no such folder, or its layout is none that is known; it says which are.
+        UserError: if there is no such folder, its layout is none that is known (it says which are), categories differ
+            in theirs, or a mask could be that of several images.
     """
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
@@ -69,15 +74,8 @@ def recognise(folder: Path) -> Layout:
     if found:
         return _layout(folder, [folder], *found)
     inner = {path: match for path in _subfolders(folder) if (match := _adapter_of(path))}
-    adapters = {match[0] for match in inner.values()}
-    if len(adapters) > 1:
-        named = ", ".join(f"{path.name} ({adapter})" for path, (adapter, _) in inner.items())
-        raise UserError(f"{folder} holds categories in different layouts ({named}): make one study for each")
-    if len(inner) == 1 and adapters <= ONE_FOLDER:  # the only category of such a dataset is the dataset's folder
-        folder = next(iter(inner))
-        return _layout(folder, [folder], *inner[folder])
     if inner:
-        return _layout(folder, list(inner), *next(iter(inner.values())))
+        return _layout_of_categories(folder, inner)
     if _list_by_folders(folder):
         return _layout(folder, [folder], "folder", f"its folders, as listed in {OWN_LIST}", OWN_LIST)
     raise UserError(
@@ -85,6 +83,22 @@ def recognise(folder: Path) -> Layout:
         f"{folder.name}/defect/TYPE/ (any type, e.g. scratch), their masks, if you have any, into "
         f"{folder.name}/masks/TYPE/, and run again. Other layouts: docs/data.md"
     )
+
+
+def _layout_of_categories(folder: Path, inner: Mapping[Path, tuple[str, str]]) -> Layout:
+    """The layout of a folder with categories in it: category -> its adapter, and what tells."""
+    others = [path for path in _subfolders(folder) if path not in inner and not _is_mask_folder(path) and _images(path)]
+    layouts = {path: adapter for path, (adapter, _) in inner.items()}
+    layouts |= {path: f"folders that {OWN_LIST} must list" for path in others if _good_folders(path)}
+    adapters = set(layouts.values())
+    if len(adapters) > 1:
+        named = ", ".join(f"{path.name} ({layout})" for path, layout in sorted(layouts.items()))
+        raise UserError(f"{folder} holds categories in different layouts ({named}): make one study for each")
+    left_out = tuple(f"{folder.name}/{path.name}" for path in others)
+    roots, match = list(inner), next(iter(inner.values()))
+    if len(roots) == 1 and adapters <= ONE_FOLDER:  # the only category of such a dataset is the dataset's folder
+        folder = roots[0]
+    return replace(_layout(folder, roots, *match), left_out=left_out)
 
 
 def _adapter_of(folder: Path) -> tuple[str, str] | None:
@@ -172,35 +186,81 @@ def _list_by_folders(folder: Path) -> bool:
 
     Folders inside `ng` are types of defects, and so is `ng` itself. Masks are taken from a folder that is called so.
     """
-    kinds = [path for path in _subfolders(folder) if not _is_mask_folder(path)]
-    good = [path for path in kinds if path.name.lower() in GOOD_NAMES and _images(path)]
+    good = _good_folders(folder)
     if not good:
         return False
+    kinds = [path for path in _subfolders(folder) if path not in good and not _is_mask_folder(path)]
+    defective = {image: kind for kind in kinds for image in _images(kind)}
+    masks = _find_masks(folder, defective)
+    rows = [
+        (image.relative_to(folder).as_posix(), 1, image.parent.name, masks.get(image, ""))
+        if image in defective
+        else (image.relative_to(folder).as_posix(), 0, "", "")
+        for image in sorted([*defective, *(image for path in good for image in _images(path))])
+    ]
+    write_table(folder / OWN_LIST, ("image", "label", "defect", "mask"), rows)
+    return True
+
+
+def _good_folders(folder: Path) -> list[Path]:
+    return [path for path in _subfolders(folder) if path.name.lower() in GOOD_NAMES and _images(path)]
+
+
+def _find_masks(folder: Path, defective: Mapping[Path, Path]) -> dict[Path, str]:
+    """The masks of defective images, below `folder`.
+
+    A mask is named like its image, with `_mask` behind it or not. In its folder it lies as the image does in `folder`,
+    or in the folder of defects, or under the name alone.
+
+    Args:
+        folder: what holds the folders of images and of masks.
+        defective: image -> the folder of defects that it is of.
+
+    Raises:
+        UserError: naming the masks that could be those of several images.
+    """
     masks = {
-        mask.relative_to(place).with_suffix("").as_posix(): mask
+        mask.relative_to(place).with_suffix("").as_posix(): mask.relative_to(folder).as_posix()
         for place in _subfolders(folder)
         if _is_mask_folder(place)
         for mask in _images(place)
     }
-    rows = []
-    for path in kinds:
-        for image in _images(path):
-            defect = "" if path in good else folder_id(image.parent.name)
-            place, kind = image.relative_to(folder).with_suffix(""), image.relative_to(path).with_suffix("")
-            names = (
-                [f"{name}{end}" for name in (place, kind, Path(image.stem)) for end in ("", "_mask")] if defect else []
-            )
-            mask = next((masks[name] for name in names if name in masks), None)
-            rows.append(
-                (
-                    image.relative_to(folder).as_posix(),
-                    int(bool(defect)),
-                    defect,
-                    mask.relative_to(folder).as_posix() if mask else "",
-                )
-            )
-    write_table(folder / OWN_LIST, ("image", "label", "defect", "mask"), rows)
-    return True
+    names = {
+        image: [image.relative_to(base).with_suffix("").as_posix() for base in (folder, kind, image.parent)]
+        for image, kind in defective.items()
+    }
+    namesakes: dict[tuple[int, str], set[Path]] = defaultdict(set)
+    for image, levels in names.items():
+        for level in enumerate(levels):
+            namesakes[level].add(image)
+    found: dict[Path, str] = {}
+    owners: dict[str, set[Path]] = defaultdict(set)
+    for image, levels in names.items():
+        for level in enumerate(levels):
+            mask = masks.get(level[1]) or masks.get(f"{level[1]}_mask")
+            if mask:
+                found[image] = mask
+                owners[mask] |= namesakes[level]
+                break
+    _refuse_shared(folder, found, owners)
+    return found
+
+
+def _refuse_shared(folder: Path, found: Mapping[Path, str], owners: Mapping[str, set[Path]]) -> None:
+    """Refuse masks that could be those of several images: image -> its mask, and mask -> all that it could be of."""
+    shared = {image: mask for image, mask in found.items() if len(owners[mask]) > 1}
+    if not shared:
+        return
+    named = [
+        f"{mask} ({name_some([image.relative_to(folder).as_posix() for image in sorted(owners[mask])])})"
+        for mask in dict.fromkeys(shared.values())
+    ]
+    image, mask = next(iter(shared.items()))
+    own = (Path(mask).parts[0] / image.relative_to(folder)).with_suffix(Path(mask).suffix)
+    raise UserError(
+        f"{folder}: masks that could be those of several images: {name_some(named)}. Put each image's mask under the "
+        f"path of its image, such as {own.as_posix()}, or give the images names of their own"
+    )
 
 
 def _is_mask_folder(folder: Path) -> bool:

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
             interrupted = True
     _conclude(folder)
     if interrupted and not args.watch:
-        raise UserError(f"interrupted after {len(folder.names)} of {len(paths)} images: they are in {args.output}")
+        raise UserError(f"interrupted after {folder.done} of {len(paths)} images: they are in {args.output}")
     raise_all(folder.mistakes)
 
 
@@ -119,7 +119,7 @@ def _conclude(folder: "PredictionFolder") -> None:
         decided = f"{folder.defective} called defective by {zones.rows} x {zones.columns} zones ({calibration.policy})"
     else:
         decided = f"{folder.defective} called defective at threshold {calibration.threshold:.6g} ({calibration.policy})"
-    print(f"\n{len(folder.names)} images, {decided}")
+    print(f"\n{folder.done} images, {decided}")
     print(folder.drift.conclude())
     print(describe_latencies(folder.counted, left_out=folder.warm_up))
     print(f"Wrote {folder.folder}: predictions.csv, latency.csv, summary.json" + folder.describe_pictures())

@@ -3,17 +3,16 @@
     predictions.csv         one row per image, added as it is done
     heatmaps/NAME.png       the image under its anomaly map, what is ignored grey
     masks/NAME.png          where pixels or patches are at or above a threshold (`heatmaps.find_mask`)
-    latency.csv             milliseconds of each image, step by step
+    latency.csv             milliseconds of each image, step by step; one row per image, added as it is done
     summary.json            counts, threshold, drift, p50 and p95, SHA-256 of the model's file
 
 NAME is the image's path below its folder, with its own suffix, so no two images share one.
 Tested in tests/app/test_predict.py.
 """
 
-import csv
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,23 +23,24 @@ from PIL import Image
 from patchshift.app.detector import Detector, OpenedImage, Prediction
 from patchshift.app.drift import DriftMonitor
 from patchshift.app.heatmaps import choose_masks, draw_heatmap, find_mask
-from patchshift.app.latency import Latency, summarise_latencies, write_latencies
+from patchshift.app.latency import COLUMNS as STEP_COLUMNS
+from patchshift.app.latency import Latencies, as_row
+from patchshift.app.prediction_tables import FIRST_COLUMNS, PICTURES, TABLE, GrowingTable, read_names
 from patchshift.app.watching import escape, explain_name
 from patchshift.errors import UserError
 from patchshift.evaluation.zones import explain_calibration
 from patchshift.report.masks import MASKS
 from patchshift.runtime.files import atomic_path, explain_write_failure, remove, write_json
 
-FIRST_COLUMNS = ("image", "score", "normalised_score", "threshold", "decision", "undefined")
-"""By which a table of predictions is known, of whatever version."""
 COLUMNS = (*FIRST_COLUMNS, "zone", "probability", "probability_isotonic")
 TIME = "milliseconds"
-TABLE, LATENCIES, SUMMARY = "predictions.csv", "latency.csv", "summary.json"
-PICTURES = ("heatmaps", "masks")
+LATENCIES, SUMMARY = "latency.csv", "summary.json"
 
 
 class PredictionFolder:
     """Writes predictions as they come; a context manager, after which the summary is there.
+
+    It may be open for weeks, so of an image that is done it keeps nothing but numbers.
 
     Args:
         folder: where to write; files of an earlier run must have gone (`clear_folder`).
@@ -51,6 +51,8 @@ class PredictionFolder:
         timed: write what images took; what is left is the same in every run.
 
     Attributes:
+        done: number of images whose predictions are written.
+        counted: latencies without those of the first batch, which warms up.
         mistakes: what is wrong with images that could not be used, one message each.
         warm_up: number of images of the first batch that went through the backbone; they do not count in latencies.
     """
@@ -62,31 +64,24 @@ class PredictionFolder:
         self.overlays, self.timed = overlays, timed
         calibration = detector.model.calibration
         self.drift = DriftMonitor(detector.model.normal_scores, calibration.threshold, watching=watching)
-        self.names: list[str] = []
-        self.latencies: list[Latency] = []
+        self.counted = Latencies()
         self.mistakes: list[str] = []
-        self.defective = self.warm_up = 0
-
-    @property
-    def counted(self) -> list[Latency]:
-        """Latencies without those of the first batch, which warms up."""
-        return self.latencies[self.warm_up :]
+        self.done = self.defective = self.warm_up = 0
 
     def __enter__(self) -> Self:
-        with _explaining(self.folder):
+        with _explaining(self.folder), ExitStack() as opened:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Row by row, not at once: whoever looks finds all that is done.
-            self._table = (self.folder / TABLE).open("w", encoding="utf-8", newline="", buffering=1)
-        self._writer = csv.writer(self._table, lineterminator="\n")
-        self._writer.writerow((*COLUMNS, *([TIME] if self.timed else [])))
+            columns = (*COLUMNS, TIME) if self.timed else COLUMNS
+            self._rows = opened.enter_context(closing(GrowingTable(self.folder / TABLE, columns)))
+            if self.timed:
+                self._steps = opened.enter_context(closing(GrowingTable(self.folder / LATENCIES, STEP_COLUMNS)))
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._table.close()
-        if self.timed:
-            write_latencies(self.folder / LATENCIES, self.names, self.latencies, left_out=self.warm_up)
+        self._opened.close()
         write_json(self.folder / SUMMARY, self._summarise())
 
     def add(self, paths: Sequence[Path]) -> Iterator[Prediction]:
@@ -134,7 +129,7 @@ class PredictionFolder:
     def _refuse(self, name: str, reason: str) -> None:
         self.mistakes.append(escape(reason))  # it may name the folder, too
         nothing = ("",) * (len(COLUMNS) - len(FIRST_COLUMNS) + self.timed)
-        self._writer.writerow((escape(name), "", "", "", "", escape(reason), *nothing))
+        self._rows.add((escape(name), "", "", "", "", escape(reason), *nothing))
 
     def _write(self, image: OpenedImage, prediction: Prediction) -> None:
         if self.overlays:
@@ -151,10 +146,14 @@ class PredictionFolder:
         threshold = "" if prediction.threshold is None else prediction.threshold
         took = [f"{prediction.latency.total:.3f}"] if self.timed else []
         row = (image.name, prediction.score, normalised, threshold, decision, prediction.undefined or "")
+        warm_up = self.done < self.warm_up
+        if self.timed:
+            self._steps.add(as_row(image.name, prediction.latency, warm_up=warm_up))
         # last: a row stands for an image of which everything is there
-        self._writer.writerow((*row, prediction.zone, platt, isotonic, *took))
-        self.names.append(image.name)
-        self.latencies.append(prediction.latency)
+        self._rows.add((*row, prediction.zone, platt, isotonic, *took))
+        self.done += 1
+        if not warm_up:
+            self.counted.add(prediction.latency)
         self.defective += bool(prediction.decision)
         self.drift.add(prediction.score)
 
@@ -166,13 +165,13 @@ class PredictionFolder:
         calibration, model = self.detector.model.calibration, self.detector.model
         reason, zones = explain_calibration(calibration), calibration.zones
         latency = {
-            "steps": summarise_latencies(self.counted),
+            "steps": self.counted.summarise(),
             "images": len(self.counted),
             "warm_up": self.warm_up,
             "batch_size": self.detector.batch_size,
         }
         return {
-            "images": len(self.names),
+            "images": self.done,
             "defective": None if reason else self.defective,
             "not_used": len(self.mistakes),
             "policy": calibration.policy,
@@ -207,7 +206,7 @@ def clear_folder(folder: Path, *, overwrite: bool) -> None:
         there = [folder / name for name in (TABLE, LATENCIES, SUMMARY, *PICTURES) if (folder / name).exists()]
         if not there:
             return
-        images = _read_table(folder / TABLE)
+        images = read_names(folder / TABLE)
         if images is None:
             raise UserError(
                 f"{there[0]} is there, and was not written by patchshift predict (no {TABLE} of its own is beside it): "
@@ -220,18 +219,6 @@ def clear_folder(folder: Path, *, overwrite: bool) -> None:
                 _remove_below(folder / kind, _picture(folder, kind, image))
         for name in (LATENCIES, SUMMARY, TABLE):  # the table last: without it nothing can be deleted again
             remove(folder / name)
-
-
-def _read_table(path: Path) -> list[str] | None:
-    """Names of the images in a table of predictions; None where it is no such table, or not there."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)
-            if tuple(next(rows, ()))[: len(FIRST_COLUMNS)] != FIRST_COLUMNS:
-                return None
-            return [row[0] for row in rows if row]
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError, csv.Error):
-        return None
 
 
 def _remove_below(root: Path, path: Path) -> None:

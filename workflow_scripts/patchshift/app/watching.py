@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from patchshift.app.prediction_tables import PICTURES, TABLE, is_table
 from patchshift.data.adapters import IMAGE_SUFFIXES
 from patchshift.errors import UserError
 
@@ -17,7 +18,8 @@ POLL_SECONDS = 1.0
 def list_folder(folder: Path, *, without: Path | None = None) -> list[Path]:
     """The images of a folder and those below it, sorted; hidden ones and those in the folder `without` are left out.
 
-    Links to folders are followed, each folder once.
+    So are heatmaps and masks of earlier predictions, which are no images of products. Links to folders are followed,
+    each folder once.
     """
     found: list[Path] = []
     seen: set[Path] = set()
@@ -27,7 +29,10 @@ def list_folder(folder: Path, *, without: Path | None = None) -> list[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if name[0] != "." and not _is_same(here / name, without))
+        drawn = PICTURES if TABLE in files and is_table(here / TABLE) else ()
+        folders[:] = sorted(
+            name for name in folders if name[0] != "." and name not in drawn and not _is_same(here / name, without)
+        )
         found += [here / name for name in files if name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES]
     return sorted(found)
 

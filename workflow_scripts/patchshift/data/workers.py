@@ -5,11 +5,14 @@ Tested in tests/data/test_workers.py.
 
 import logging
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -94,12 +97,21 @@ def _map_in_processes(function: Callable[[Item], Result], items: Sequence[Item],
         yield from pool.map(function, items)
     except BrokenProcessPool:
         raise UserError(
-            "a worker was killed, most likely because memory ran out: run again with fewer cores (--cores)"
+            "a worker was killed, most likely because memory ran out: run again with fewer cores (--cores), or on a "
+            "cluster with fewer threads (--set-threads RULE=...) or more memory (--set-resources RULE:mem_mb=...)"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _prepare_worker() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     limit_threads(1)
     keep_freed_memory()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed: the queue never tells, as workers hold both ends of its pipe."""
+    if parent := multiprocessing.parent_process():
+        wait([parent.sentinel])
+        os._exit(1)

@@ -19,7 +19,7 @@ Maps = dict[str, Float16]
 """Layer name -> [n, rows, columns, channels], as stored."""
 
 CPU = torch.device("cpu")
-SHORT_MEMORY = ("CUDA out of memory", "_STATUS_ALLOC_FAILED")
+SHORT_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 """What errors say that are not torch's error of short memory but come from it."""
 
 AUTOCAST = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -66,7 +66,9 @@ def place(backbone: nn.Module, device: torch.device) -> nn.Module:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
         return backbone.to(device)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise UserError(
             f"the backbone does not fit in the free memory of {describe_device(device)}: free some, or set "
             "`device: cpu`"

@@ -24,10 +24,11 @@ from patchshift.runtime.sealed import Check, seal
 UNREADABLE = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError)
 """What h5py raises where a file is not whole, or holds something else than is looked for."""
 
-DENIED = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENOMEM)
-)
-"""Why the operating system gives nothing of a file: no word of what is in it."""
+REMEDIES = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOMEM: "free some memory, or on a cluster ask for more (--set-resources RULE:mem_mb=...)",
+}
+"""What helps where the operating system gives nothing of a file for another reason than who may read it."""
 
 REBUILD = "delete it and run again"
 
@@ -96,7 +97,8 @@ def open_hdf5(path: Path, kind: str = "", *, check: Check, remedy: str = REBUILD
         raise UserError(f"{path} does not exist: run again to make it")
     with explain_damage(path, f"is not a whole {kind}" if kind else "is damaged", remedy):
         check(path)
-        with h5py.File(path, "r") as file:
+        # Finished artifacts never change under their name, and shared disks without locks would refuse to open any.
+        with h5py.File(path, "r", locking=False) as file:
             yield file
 
 
@@ -110,9 +112,9 @@ def explain_damage(path: Path, fault: str, remedy: str = REBUILD) -> Iterator[No
     try:
         yield
     except UNREADABLE as error:
-        number = getattr(error, "errno", None)
-        if number in DENIED:
-            told = f"{path} cannot be read ({os.strerror(number)}); it may be whole: make it readable, and run again"
+        if isinstance(error, OSError) and error.errno:  # the operating system gave nothing: no word of the content
+            remedy = REMEDIES.get(error.errno, "make it readable")
+            told = f"{path} cannot be read ({os.strerror(error.errno)}); it may be whole: {remedy}, and run again"
             raise UserError(told) from error
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} {fault} ({reason}): {remedy}") from error

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from patchshift.errors import UserError
@@ -17,12 +18,16 @@ from patchshift.runtime.files import explain_write_failure
 LOG_LEVEL = "PATCHSHIFT_LOG_LEVEL"
 """The environment variable that hands `log_level` of the config to jobs."""
 
+SHORT_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""What torch's RuntimeError says where others raise MemoryError."""
+
 log = logging.getLogger(__name__)
 
 
 def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
     """Run `main` on the command line's arguments; exit 1 with one clear message where the user can mend it."""
     start_logging()
+    _allow_many_open_files()
     start = time.monotonic()
     log.debug("arguments: %s", sys.argv[1:])
     try:
@@ -35,11 +40,27 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
         sys.exit("error: interrupted; run again to go on")
     except PermissionError as error:
         sys.exit(f"error: {error.filename}: permission denied: make it readable, and its folder writable, for you")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and SHORT_MEMORY not in str(error):
+            raise
+        log.debug("where memory ran out:", exc_info=True)
+        reason = (str(error).strip() or "MemoryError").splitlines()[-1]  # TorchScript puts a traceback before it
+        sys.exit(
+            f"error: memory ran out ({reason}): run fewer jobs at a time (--cores) or set a smaller "
+            "batch_size or chunk_mb; on a cluster, ask for more memory (--set-resources RULE:mem_mb=...)"
+        )
     except OSError as error:
         explained = explain_write_failure(Path(error.filename or "a file"), error)
         if explained is None:
             raise
         sys.exit(f"error: {explained}")
+
+
+def _allow_many_open_files() -> None:
+    """Raise this process' limit as far as it goes: each open store takes two files, and shards are open together."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems refuse what they give as the most
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def start_logging() -> None:
