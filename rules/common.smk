@@ -7,6 +7,7 @@ from patchshift.plan import (
     calibrations,
     deliverables,
     exhibits,
+    extraction,
     external,
     inspections,
     open_study,
@@ -169,21 +170,6 @@ def extraction_options(backbone):
 def batch_options(batch):
     """The same for a batch; with `output`, Snakemake does not compare it."""
     return lambda wildcards, output: extraction_options(batch.backbone)
-
-
-def extraction_cores(backbone):
-    """Cores of an extraction job: for its threads, and for the processes that decode."""
-    return study.catalog.backbones[backbone].threads + (study.config.num_workers or 0)
-
-
-def extraction_memory(backbone):
-    """Memory of an extraction job in MB: a batch for each thread or process, beside the network.
-
-    A forward pass takes 130 (ResNet18), 220 (WideResNet50) to 600 (EfficientNet-B5) bytes per pixel of its images.
-    """
-    spec = study.catalog.backbones[backbone]
-    height, width = spec.input_size
-    return 2000 + max(1000, 600 * spec.batch_size * height * width // 1_000_000) * extraction_cores(backbone)
 
 
 def for_each_target(batch, find):

@@ -24,9 +24,9 @@ rule extract_features:
         backbone=sharding.name_backbones(study, sharded=False),
     conda:
         "../envs/torch.yaml"
-    threads: lambda wildcards: extraction_cores(wildcards.backbone)
+    threads: lambda wildcards: extraction.count_cores(study, wildcards.backbone)
     resources:
-        mem_mb=lambda wildcards: extraction_memory(wildcards.backbone),
+        mem_mb=lambda wildcards: extraction.require_memory(study, wildcards.backbone),
         gpu=EXTRACTION_CARDS,
         runtime=EXTRACTION_MINUTES,
     params:
@@ -61,9 +61,9 @@ rule extract_shard:
         shards=sharding.match_backbone_counts(study),
     conda:
         "../envs/torch.yaml"
-    threads: lambda wildcards: extraction_cores(wildcards.backbone)
+    threads: lambda wildcards: extraction.count_cores(study, wildcards.backbone)
     resources:
-        mem_mb=lambda wildcards: extraction_memory(wildcards.backbone),
+        mem_mb=lambda wildcards: extraction.require_memory(study, wildcards.backbone),
         gpu=EXTRACTION_CARDS,
         runtime=EXTRACTION_MINUTES,
     params:
@@ -129,9 +129,9 @@ for batch in batches.list_batches(study):
             f"results/benchmarks/extract_features/{batch.name}.tsv"
         conda:
             rules.extract_features.rule.conda_env
-        threads: extraction_cores(batch.backbone)
+        threads: extraction.count_cores(study, batch.backbone)
         resources:
-            mem_mb=extraction_memory(batch.backbone),
+            mem_mb=extraction.require_memory(study, batch.backbone),
             gpu=EXTRACTION_CARDS,
             runtime=EXTRACTION_MINUTES * len(batch.targets),
         params:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchshift.data.images import map_files, read_image, read_mask, read_resized
+from patchshift.data.images import map_files, read_image, read_mask, read_resized, stream_files
 from patchshift.errors import UserError
 from patchshift.runtime.files import digest_file
 
@@ -97,6 +97,18 @@ def test_all_bad_files_are_listed_at_once(tmp_path: Path) -> None:
     assert message.startswith("4 files cannot be used")
     assert all(name in message for name in names[1:])
     assert "whole.png" not in message
+
+
+def test_streamed_files_end_at_the_first_that_is_wrong_and_name_all_that_are() -> None:
+    def read(number: int) -> int:
+        if number % 4 == 3:
+            raise UserError(f"{number} is bad")
+        return number
+
+    found = []
+    with pytest.raises(UserError, match=r"2 files cannot be used:\n  3 is bad\n  7 is bad$"):
+        found.extend(stream_files(read, range(10)))
+    assert found == [0, 1, 2]
 
 
 def test_files_are_mapped_in_order(tmp_path: Path) -> None:

@@ -66,17 +66,6 @@ def test_a_shard_of_an_extraction_asks_for_the_memory_and_the_card_of_the_whole(
     assert [resources["mem_mb"] for rule, resources in asked if rule == "merge_features"] == ["1000"]
 
 
-def test_an_extraction_of_large_images_in_large_batches_asks_for_their_memory(checkout: Any) -> None:
-    asked = []
-    for size, batch_size in ((64, 8), (256, 8), (256, 100)):
-        checkout.edit("config.yaml", "image_size: 64, octaves: 3", f"image_size: {size}, batch_size: {batch_size}")
-        run = checkout.run("--dry-run", "--", "results/features/tiny/weave/clean/tiny_scattering.h5")
-        [memory] = re.findall(r"^rule extract_features:\n(?:    .*\n)*?.*\bmem_mb=(\d+)", run.stdout, re.MULTILINE)
-        asked.append(int(memory))
-        checkout.edit("config.yaml", f"image_size: {size}, batch_size: {batch_size}", "image_size: 64, octaves: 3")
-    assert asked == [3000, 3000, 2000 + 3932]  # of one thread
-
-
 def test_what_judges_a_cell_has_one_group_name_by_bank_and_target(slurm: dict[str, Any]) -> None:
     groups, components = slurm["groups"], slurm["group-components"]
     assert groups["evaluate"] == groups["decide"]

@@ -4,7 +4,7 @@ Tested in tests/data/test_images.py.
 """
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from patchshift.errors import UserError
 from patchshift.runtime.files import digest_bytes
+from patchshift.runtime.pools import map_in_order
 
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
@@ -88,6 +89,11 @@ def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> list
     Raises:
         UserError: one, listing what was wrong with every item, so that all can be mended at once.
     """
+    return list(stream_files(function, items))
+
+
+def stream_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The same one by one, few of them at a time, up to the first that is wrong; the error comes after the last."""
 
     def attempt(item: Item) -> tuple[Result | None, str]:
         try:
@@ -95,10 +101,14 @@ def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> list
         except UserError as error:
             return None, str(error)
 
+    mistakes: list[str] = []
     with ThreadPoolExecutor(WORKERS) as pool:
-        outcomes = list(pool.map(attempt, items))
-    raise_all([mistake for _, mistake in outcomes if mistake])
-    return [result for result, _ in outcomes]  # type: ignore[misc]
+        for result, mistake in map_in_order(pool, attempt, items, ahead=2 * WORKERS):
+            if mistake:
+                mistakes.append(mistake)
+            elif not mistakes:
+                yield result  # type: ignore[misc]
+    raise_all(mistakes)
 
 
 def raise_all(mistakes: list[str]) -> None:

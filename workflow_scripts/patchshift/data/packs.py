@@ -24,7 +24,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from patchshift.data.image_facts import FACTS, measure_facts
-from patchshift.data.images import map_files, read_image, read_mask
+from patchshift.data.images import map_files, read_image, read_mask, stream_files
 from patchshift.data.index import ImageRow, find_rows
 from patchshift.errors import UserError
 from patchshift.runtime.files import atomic_path
@@ -43,12 +43,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Packed:
-    """One image as it is packed; `hidden`: its mask marks pixels, and all of them are ignored."""
+    """What is told of an image that is packed; `hidden`: its mask marks pixels, and all of them are ignored."""
 
     size: tuple[int, int]
-    mask: UInt8
-    thumbnail: UInt8
     facts: dict[str, float]
+    marked: bool
     hidden: bool
 
 
@@ -66,7 +65,7 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
     paths = list(dict.fromkeys(row.ignore for row in rows if row.ignore))  # one mask may serve a whole category
     ignored = dict(zip(paths, map_files(lambda name: _read_bits(root / name), paths), strict=True))
 
-    def pack(row: ImageRow) -> _Packed:
+    def pack(row: ImageRow) -> tuple[_Packed, UInt8, UInt8]:
         image = read_image(root / row.image, digest=row.digest)
         size = image.shape[:2]
         marked = read_mask(root / row.mask) if row.mask else None
@@ -77,29 +76,35 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
                 raise UserError(f"{kind} {root / name} is {found}, its image {row.image} is {size}: they must match")
         hidden = bool(len(ignore) and mask.any() and not (mask & ~ignore).any())
         facts = measure_facts(image, marked, _unpack_bits(ignore, size) if len(ignore) else None)
-        return _Packed(size, mask, _thumbnail(image), facts, hidden)
+        return _Packed(size, facts, bool(mask.any()), hidden), mask, _thumbnail(image)
 
-    packed = map_files(pack, rows)
-    _warn_of_empty_masks(
-        [row.mask for row, one in zip(rows, packed, strict=True) if row.mask and not one.mask.any()], root
-    )
-    _warn_of_hidden_defects([row.key for row, one in zip(rows, packed, strict=True) if one.hidden and row.label], root)
-    rows = [replace(row, label=0, defect="") if one.hidden else row for row, one in zip(rows, packed, strict=True)]
     number = {name: piece for piece, name in enumerate(ignored)}
-    pieces = [number.get(row.ignore, -1) for row in rows]
+    packed: list[_Packed] = []
     with atomic_path(path) as partial, create_hdf5(partial) as file:
-        for name, texts in (("images", [row.key for row in rows]), ("defects", [row.defect for row in rows])):
+        masks, thumbnails = _Pieces(file, "mask", "mask_bits"), _Pieces(file, "thumbnail", "thumbnails")
+        for one, mask, thumbnail in stream_files(pack, rows):
+            packed.append(one)
+            masks.add(mask)
+            thumbnails.add(thumbnail)
+        ignores = _Pieces(file, "ignore", "ignore_bits")
+        for _, bits in ignored.values():
+            ignores.add(bits)
+        for pieces in (masks, thumbnails, ignores):
+            pieces.close()
+        seen = [replace(row, label=0, defect="") if one.hidden else row for row, one in zip(rows, packed, strict=True)]
+        for name, texts in (("images", [row.key for row in seen]), ("defects", [row.defect for row in seen])):
             file.create_dataset(name, data=texts, dtype=h5py.string_dtype(), track_times=False)
-        file.create_dataset("labels", data=np.array([row.label for row in rows], np.int8), track_times=False)
-        file.create_dataset("sizes", data=np.array([one.size for one in packed], np.int64), track_times=False)
-        _write_pieces(file, "mask", "mask_bits", [one.mask for one in packed], compression="gzip")
-        _write_pieces(file, "ignore", "ignore_bits", [bits for _, bits in ignored.values()], compression="gzip")
-        file.create_dataset("ignore_pieces", data=np.array(pieces, np.int64), track_times=False)
-        _write_pieces(file, "thumbnail", "thumbnails", [one.thumbnail for one in packed])
-        for name in FACTS:
-            measured = np.array([one.facts[name] for one in packed], np.float32)
-            file.create_dataset(f"facts/{name}", data=measured, track_times=False)
+        columns = {
+            "labels": np.array([row.label for row in seen], np.int8),
+            "sizes": np.array([one.size for one in packed], np.int64),
+            "ignore_pieces": np.array([number.get(row.ignore, -1) for row in seen], np.int64),
+            **{f"facts/{name}": np.array([one.facts[name] for one in packed], np.float32) for name in FACTS},
+        }
+        for name, values in columns.items():
+            file.create_dataset(name, data=values, track_times=False)
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
+    _warn_of_empty_masks([row.mask for row, one in zip(rows, packed, strict=True) if row.mask and not one.marked], root)
+    _warn_of_hidden_defects([row.key for row, one in zip(rows, packed, strict=True) if one.hidden and row.label], root)
 
 
 class Pack:
@@ -213,8 +218,36 @@ def _thumbnail(image: UInt8) -> UInt8:
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
-def _write_pieces(file: h5py.File, prefix: str, name: str, pieces: Sequence[UInt8], **options: str) -> None:
-    content = np.concatenate(pieces) if pieces else np.zeros(0, np.uint8)
-    chunks = (min(1 << 20, len(content)),) if len(content) else None
-    file.create_dataset(name, data=content, chunks=chunks, track_times=False, **(options if chunks else {}))
-    file.create_dataset(f"{prefix}_offsets", data=np.cumsum([0, *map(len, pieces)]), track_times=False)
+class _Pieces:
+    """Bytes of one image after the other, written as they come; `{prefix}_offsets` says where each begins."""
+
+    def __init__(self, file: h5py.File, prefix: str, name: str) -> None:
+        is_mask = name.endswith("_bits")
+        self._chunk = 1 << 20 if is_mask else 1 << 16  # the last one is stored whole: of packed zeros that is nothing
+        self._file, self._prefix = file, prefix
+        self._written = file.create_dataset(
+            name,
+            shape=(0,),
+            maxshape=(None,),
+            chunks=(self._chunk,),
+            dtype=np.uint8,
+            compression="gzip" if is_mask else None,
+            track_times=False,
+        )
+        self._offsets, self._waiting = [0], bytearray()
+
+    def add(self, piece: UInt8) -> None:
+        self._offsets.append(self._offsets[-1] + len(piece))
+        self._waiting += piece.tobytes()
+        if len(self._waiting) >= self._chunk:  # whole chunks: none is packed twice
+            self._write(len(self._waiting) // self._chunk * self._chunk)
+
+    def close(self) -> None:
+        self._write(len(self._waiting))
+        self._file.create_dataset(f"{self._prefix}_offsets", data=np.array(self._offsets), track_times=False)
+
+    def _write(self, count: int) -> None:
+        start = len(self._written)
+        self._written.resize((start + count,))
+        self._written[start:] = np.frombuffer(self._waiting[:count], np.uint8)
+        del self._waiting[:count]

@@ -8,9 +8,8 @@ Tested in tests/features/test_forward.py; measured in benchmarks/extraction.py.
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from patchshift.errors import UserError
 from patchshift.features import devices
 from patchshift.features.decoding import Batch
 from patchshift.features.devices import Maps
+from patchshift.runtime.pools import map_in_order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -121,20 +121,7 @@ def map_batches(function: Callable[[Item], Result], items: Iterable[Item], threa
     outside = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield _in_order(pool, function, items, ahead=2 * threads)
+        yield map_in_order(pool, function, items, ahead=2 * threads)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(outside)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """At most `ahead` calls run or wait to be taken, which bounds the memory."""
-    pending: deque[Future[Result]] = deque()
-    for item in items:
-        if len(pending) == ahead:
-            yield pending.popleft().result()
-        pending.append(pool.submit(function, item))
-    while pending:
-        yield pending.popleft().result()
