@@ -26,7 +26,7 @@ rule extract_features:
         "../envs/torch.yaml"
     threads: lambda wildcards: extraction.count_cores(study, wildcards.backbone)
     resources:
-        mem_mb=lambda wildcards: extraction.require_memory(study, wildcards.backbone),
+        mem_mb=lambda wildcards: extraction.count_memory(study, wildcards.backbone),
         gpu=EXTRACTION_CARDS,
         runtime=EXTRACTION_MINUTES,
     params:
@@ -63,7 +63,7 @@ rule extract_shard:
         "../envs/torch.yaml"
     threads: lambda wildcards: extraction.count_cores(study, wildcards.backbone)
     resources:
-        mem_mb=lambda wildcards: extraction.require_memory(study, wildcards.backbone),
+        mem_mb=lambda wildcards: extraction.count_memory(study, wildcards.backbone),
         gpu=EXTRACTION_CARDS,
         runtime=EXTRACTION_MINUTES,
     params:
@@ -131,7 +131,7 @@ for batch in batches.list_batches(study):
             rules.extract_features.rule.conda_env
         threads: extraction.count_cores(study, batch.backbone)
         resources:
-            mem_mb=extraction.require_memory(study, batch.backbone),
+            mem_mb=extraction.count_memory(study, batch.backbone),
             gpu=EXTRACTION_CARDS,
             runtime=EXTRACTION_MINUTES * len(batch.targets),
         params:

@@ -11,6 +11,8 @@ from patchshift.app.main import COMMANDS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NUMBER = r"\b[01]\.\d+"
+SHAKY = ("demo/casting photometric", "demo/casting geometric")
+"""The rows that another CPU rounds otherwise, as README.md says."""
 PICTURES = re.findall(r"^\tcp (results/\S+) (docs/images/\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
@@ -56,8 +58,10 @@ def test_the_tables_are_those_of_the_demo_but_for_what_another_cpu_rounds_otherw
     assert len(shown) == 2
     for table, expected in zip(shown, made[:2], strict=True):
         assert re.sub(NUMBER, "", table).split() == re.sub(NUMBER, "", expected).split()
-        numbers = [[float(number) for number in re.findall(NUMBER, text)] for text in (table, expected)]
-        assert numbers[0] == pytest.approx(numbers[1], abs=0.1), "copy results.txt of the demo"
+        for kept, new in zip(table.splitlines(), expected.splitlines(), strict=True):
+            if not kept.lstrip().startswith(SHAKY):
+                numbers = [[float(number) for number in re.findall(NUMBER, line)] for line in (kept, new)]
+                assert numbers[0] == pytest.approx(numbers[1], abs=0.055), "copy results.txt of the demo"
 
 
 def test_commands_and_configs_that_the_readme_names_are_there() -> None:

@@ -105,6 +105,25 @@ def test_one_file_that_cannot_be_read_stops_no_check_of_the_others_and_is_not_ma
         assert other in rebuild
 
 
+def test_a_folder_that_may_not_be_entered_stops_no_check_of_the_others(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, gone = "results/banks/locked.h5", "results/banks/gone.h5"
+
+    def exists(path: Path) -> bool:
+        if str(path) == locked:
+            raise PermissionError(13, "Permission denied", locked)
+        return False
+
+    entry = {"size": 0, "sha256": "0" * 64}
+    list_in_manifest(study, {locked: entry, gone: entry})
+    monkeypatch.setattr(Path, "exists", exists)
+    monkeypatch.setattr("patchshift.app.check_files._listed", lambda _: {locked: entry, gone: entry})
+    _, problems, _ = check_digests(study)
+    assert problems[0].startswith(f"{locked} cannot be read (Permission denied); it may be whole: make it readable")
+    assert problems[1].startswith(f"{gone} is gone")
+
+
 def test_an_image_that_cannot_be_read_hides_no_other(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     root, index = Path(study.image_root("parts", "bolt")), Path("results/images/parts/bolt.csv")
     for folder in (root, index.parent):

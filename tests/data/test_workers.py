@@ -78,12 +78,12 @@ def test_workers_end_when_the_process_that_started_them_is_killed(repository: Pa
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=environment) as parent:
         assert parent.stdout
         assert parent.stdout.readline() == b"working\n"
-        workers = psutil.Process(parent.pid).children()
+        started = psutil.Process(parent.pid).children()
         parent.kill()
-    _, alive = psutil.wait_procs(workers, PATIENCE)
+    _, alive = psutil.wait_procs(started, PATIENCE)
     for worker in alive:
         worker.kill()
-    assert workers
+    assert started
     assert alive == []
 
 

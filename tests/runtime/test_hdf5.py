@@ -120,11 +120,11 @@ def test_whatever_fails_while_it_is_read_names_the_file_its_kind_and_the_remedy(
 @pytest.mark.parametrize(
     ("number", "remedy"),
     [
-        (errno.EACCES, "make it readable"),
-        (errno.EIO, "make it readable"),
-        (errno.ENOLCK, "make it readable"),
-        (errno.EAGAIN, "make it readable"),
-        (errno.EREMOTEIO, "make it readable"),
+        (errno.EACCES, "try again, or make it readable"),
+        (errno.EIO, "try again, or make it readable"),
+        (errno.ENOLCK, "try again, or make it readable"),
+        (errno.EAGAIN, "try again, or make it readable"),
+        (errno.EREMOTEIO, "try again, or make it readable"),
         (errno.EMFILE, "raise the limit of open files (ulimit -n)"),
         (errno.ENOMEM, "free some memory, or on a cluster ask for more (--set-resources RULE:mem_mb=...)"),
     ],
@@ -138,6 +138,12 @@ def test_what_the_system_does_not_give_is_not_called_damaged(artifact: Path, num
     assert str(told.value) == (
         f"{artifact} cannot be read ({os.strerror(number)}); it may be whole: {remedy}, and run again"
     )
+
+
+def test_a_folder_in_the_place_of_a_file_is_to_be_deleted(tmp_path: Path) -> None:
+    (tmp_path / "bank.h5").mkdir()
+    with pytest.raises(UserError, match=r"is not a whole bank \(.*\): delete it and run again"):
+        read(tmp_path / "bank.h5", check_seal)
 
 
 @pytest.mark.parametrize("length", [0, 100, 9_000])

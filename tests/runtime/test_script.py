@@ -58,6 +58,7 @@ def test_a_bug_keeps_its_traceback(run: Run, error: str) -> None:
         ("import numpy", "numpy.empty(1 << 60, 'u1')", "Unable to allocate 1.00 EiB for an array"),
         ("import torch", "torch.empty(1 << 55, dtype=torch.uint8)", "DefaultCPUAllocator: can't allocate memory"),
         ("", "raise MemoryError", "(MemoryError)"),
+        ("", "raise OSError(errno.ENOMEM, 'Cannot allocate memory')", "Cannot allocate memory"),  # of a fork, say
     ],
 )
 def test_short_memory_ends_in_one_message_that_says_how_to_need_less(

@@ -94,16 +94,16 @@ def check_digests(study: Study) -> tuple[str, list[str], list[str]]:
 
     def compare(path: str) -> tuple[str, bool]:
         """What is wrong with an artifact, and whether it has to be made anew."""
-        if not Path(path).exists():
-            return f"{path} is gone", True
-        measured, entry = measure_artifact(Path(path)), listed[path]
-        changed = measured["size"] != entry["size"] or measured.get("files") != entry.get("files")
-        if not changed:
-            try:
+        try:
+            if not Path(path).exists():
+                return f"{path} is gone", True
+            measured, entry = measure_artifact(Path(path)), listed[path]
+            changed = measured["size"] != entry["size"] or measured.get("files") != entry.get("files")
+            if not changed:
                 digest, damage = _digest(Path(path))
-            except OSError as error:
-                return tell_unreadable(path, error), False
-            changed = bool(damage) or digest != entry["sha256"]
+                changed = bool(damage) or digest != entry["sha256"]
+        except OSError as error:
+            return tell_unreadable(path, error), False
         return f"{path} has changed" if changed else "", changed
 
     with ThreadPoolExecutor(4) as pool:
@@ -128,9 +128,9 @@ def check_images(study: Study) -> tuple[str, list[str]]:
 
     def compare(image: tuple[Path, str]) -> str:
         path, digest = image
-        if not path.is_file():
-            return f"{path} is gone{REMEDY}"
         try:
+            if not path.is_file():
+                return f"{path} is gone{REMEDY}"
             return f"{path} changed since it was indexed{REMEDY}" if digest_file(path) != digest else ""
         except OSError as error:
             return tell_unreadable(path, error)

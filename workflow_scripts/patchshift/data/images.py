@@ -93,7 +93,13 @@ def map_files(function: Callable[[Item], Result], items: Iterable[Item]) -> list
 
 
 def stream_files(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The same one by one, few of them at a time, up to the first that is wrong; the error comes after the last."""
+    """Apply a function that reads files to all items, in threads, in order; few results are held at a time.
+
+    Results end at the first item that is wrong; the others are still read.
+
+    Raises:
+        UserError: as `map_files`, after the last item.
+    """
 
     def attempt(item: Item) -> tuple[Result | None, str]:
         try:

@@ -3,6 +3,7 @@
 Tested in tests/plan/test_extraction.py.
 """
 
+from patchshift.plan.backbone_specs import NetworkSpec
 from patchshift.plan.study import Study
 
 BESIDE_MB = 2000
@@ -20,9 +21,10 @@ def count_cores(study: Study, backbone: str) -> int:
     return study.catalog.backbones[backbone].threads + (study.config.num_workers or 0)
 
 
-def require_memory(study: Study, backbone: str) -> int:
+def count_memory(study: Study, backbone: str) -> int:
     """Memory of an extraction job in MB: a batch for each thread or process, beside the network."""
     spec = study.catalog.backbones[backbone]
-    height, width = spec.input_size
+    tiling = spec.tiling if isinstance(spec, NetworkSpec) else None
+    height, width = tiling.tile_size if tiling else spec.input_size  # tiles of a batch follow one another
     batch_mb = BYTES_PER_PIXEL * spec.batch_size * height * width // 1_000_000
     return BESIDE_MB + max(LEAST_MB, batch_mb) * count_cores(study, backbone)

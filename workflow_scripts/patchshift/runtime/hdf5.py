@@ -30,6 +30,9 @@ REMEDIES = {
 }
 """What helps where the operating system gives nothing of a file for another reason than who may read it."""
 
+STRANGE = (errno.EISDIR, errno.ENOTDIR, errno.ENOENT)
+"""What says that no such file is there."""
+
 REBUILD = "delete it and run again"
 
 
@@ -112,8 +115,11 @@ def explain_damage(path: Path, fault: str, remedy: str = REBUILD) -> Iterator[No
     try:
         yield
     except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno:  # the operating system gave nothing: no word of the content
-            remedy = REMEDIES.get(error.errno, "make it readable")
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            *STRANGE,
+        ):  # the operating system gave nothing: no word of the content
+            remedy = REMEDIES.get(error.errno, "try again, or make it readable")
             told = f"{path} cannot be read ({os.strerror(error.errno)}); it may be whole: {remedy}, and run again"
             raise UserError(told) from error
         reason = str(error).partition("\n")[0]

@@ -3,6 +3,7 @@
 Tested in tests/runtime/test_script.py.
 """
 
+import errno
 import logging
 import os
 import resource
@@ -40,20 +41,25 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
         sys.exit("error: interrupted; run again to go on")
     except PermissionError as error:
         sys.exit(f"error: {error.filename}: permission denied: make it readable, and its folder writable, for you")
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and SHORT_MEMORY not in str(error):
-            raise
-        log.debug("where memory ran out:", exc_info=True)
-        reason = (str(error).strip() or "MemoryError").splitlines()[-1]  # TorchScript puts a traceback before it
-        sys.exit(
-            f"error: memory ran out ({reason}): run fewer jobs at a time (--cores) or set a smaller "
-            "batch_size or chunk_mb; on a cluster, ask for more memory (--set-resources RULE:mem_mb=...)"
+    except (MemoryError, RuntimeError, OSError) as error:
+        if _is_short_of_memory(error):
+            log.debug("where memory ran out:", exc_info=True)
+            reason = (str(error).strip() or "MemoryError").splitlines()[-1]  # TorchScript puts a traceback before it
+            sys.exit(
+                f"error: memory ran out ({reason}): run fewer jobs at a time (--cores) or set a smaller "
+                "batch_size or chunk_mb; on a cluster, ask for more memory (--set-resources RULE:mem_mb=...)"
+            )
+        explained = (
+            explain_write_failure(Path(error.filename or "a file"), error) if isinstance(error, OSError) else None
         )
-    except OSError as error:
-        explained = explain_write_failure(Path(error.filename or "a file"), error)
         if explained is None:
             raise
         sys.exit(f"error: {explained}")
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    short = isinstance(error, MemoryError) or SHORT_MEMORY in str(error)
+    return short or (isinstance(error, OSError) and error.errno == errno.ENOMEM)  # no process, thread or mapping
 
 
 def _allow_many_open_files() -> None:

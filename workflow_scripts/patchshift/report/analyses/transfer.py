@@ -116,9 +116,9 @@ def measure_gap(data: StudyData, rankings: Sequence[Ranking], at_home: Sequence[
     """The mean image AUROC of rankings, and the gap to that of their banks at home.
 
     Only rankings that have both take part, so the same banks stand on both sides, each as often: what a bank has at
-    home counts once for each of its targets. A category's test images are drawn
-    once and serve every bank that is scored on them, so the interval covers the choice of the test images of all
-    targets together: not that of the targets, the split or the seed.
+    home counts once for each of its targets. A category's test images are drawn once and serve every bank that is
+    scored on them, so the interval covers the choice of the test images of all targets together: not that of the
+    targets, the split or the seed.
     """
     confidence = data.spec.confidence
     away, reason = _sample_defined(data, rankings)
