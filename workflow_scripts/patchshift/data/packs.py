@@ -11,6 +11,7 @@ Tested in tests/data/test_packs.py.
 import io
 import json
 import logging
+from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ Float64 = npt.NDArray[np.float64]
 
 THUMBNAIL_SIDE = 256  # longest side, pixels
 NO_BITS = np.zeros(0, np.uint8)
+CHUNK = 1 << 16  # bytes of masks or thumbnails that are stored together
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +81,16 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
         return _Packed(size, facts, bool(mask.any()), hidden), mask, _thumbnail(image)
 
     number = {name: piece for piece, name in enumerate(ignored)}
-    packed: list[_Packed] = []
+    sizes, facts = array("q"), array("f")
+    marked: list[bool] = []
+    hidden: list[bool] = []
     with atomic_path(path) as partial, create_hdf5(partial) as file:
         masks, thumbnails = _Pieces(file, "mask", "mask_bits"), _Pieces(file, "thumbnail", "thumbnails")
         for one, mask, thumbnail in stream_files(pack, rows):
-            packed.append(one)
+            sizes.extend(one.size)
+            facts.extend(one.facts[name] for name in FACTS)
+            marked.append(one.marked)
+            hidden.append(one.hidden)
             masks.add(mask)
             thumbnails.add(thumbnail)
         ignores = _Pieces(file, "ignore", "ignore_bits")
@@ -91,20 +98,21 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
             ignores.add(bits)
         for pieces in (masks, thumbnails, ignores):
             pieces.close()
-        seen = [replace(row, label=0, defect="") if one.hidden else row for row, one in zip(rows, packed, strict=True)]
+        seen = [replace(row, label=0, defect="") if gone else row for row, gone in zip(rows, hidden, strict=True)]
+        measured = np.array(facts, np.float32).reshape(len(rows), len(FACTS))
         for name, texts in (("images", [row.key for row in seen]), ("defects", [row.defect for row in seen])):
             file.create_dataset(name, data=texts, dtype=h5py.string_dtype(), track_times=False)
         columns = {
             "labels": np.array([row.label for row in seen], np.int8),
-            "sizes": np.array([one.size for one in packed], np.int64),
+            "sizes": np.array(sizes, np.int64).reshape(len(rows), 2),
             "ignore_pieces": np.array([number.get(row.ignore, -1) for row in seen], np.int64),
-            **{f"facts/{name}": np.array([one.facts[name] for one in packed], np.float32) for name in FACTS},
+            **{f"facts/{name}": measured[:, column] for column, name in enumerate(FACTS)},
         }
         for name, values in columns.items():
             file.create_dataset(name, data=values, track_times=False)
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
-    _warn_of_empty_masks([row.mask for row, one in zip(rows, packed, strict=True) if row.mask and not one.marked], root)
-    _warn_of_hidden_defects([row.key for row, one in zip(rows, packed, strict=True) if one.hidden and row.label], root)
+    _warn_of_empty_masks([row.mask for row, has in zip(rows, marked, strict=True) if row.mask and not has], root)
+    _warn_of_hidden_defects([row.key for row, gone in zip(rows, hidden, strict=True) if gone and row.label], root)
 
 
 class Pack:
@@ -222,16 +230,14 @@ class _Pieces:
     """Bytes of one image after the other, written as they come; `{prefix}_offsets` says where each begins."""
 
     def __init__(self, file: h5py.File, prefix: str, name: str) -> None:
-        is_mask = name.endswith("_bits")
-        self._chunk = 1 << 20 if is_mask else 1 << 16  # the last one is stored whole: of packed zeros that is nothing
         self._file, self._prefix = file, prefix
         self._written = file.create_dataset(
             name,
             shape=(0,),
             maxshape=(None,),
-            chunks=(self._chunk,),
+            chunks=(CHUNK,),
             dtype=np.uint8,
-            compression="gzip" if is_mask else None,
+            compression="gzip" if name.endswith("_bits") else None,
             track_times=False,
         )
         self._offsets, self._waiting = [0], bytearray()
@@ -239,8 +245,8 @@ class _Pieces:
     def add(self, piece: UInt8) -> None:
         self._offsets.append(self._offsets[-1] + len(piece))
         self._waiting += piece.tobytes()
-        if len(self._waiting) >= self._chunk:  # whole chunks: none is packed twice
-            self._write(len(self._waiting) // self._chunk * self._chunk)
+        if len(self._waiting) >= CHUNK:  # whole chunks: none is packed twice
+            self._write(len(self._waiting) // CHUNK * CHUNK)
 
     def close(self) -> None:
         self._write(len(self._waiting))
