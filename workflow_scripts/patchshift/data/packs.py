@@ -82,14 +82,14 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
 
     number = {name: piece for piece, name in enumerate(ignored)}
     sizes, facts = array("q"), array("f")
-    marked: list[bool] = []
+    nonempty: list[bool] = []
     hidden: list[bool] = []
     with atomic_path(path) as partial, create_hdf5(partial) as file:
         masks, thumbnails = _Pieces(file, "mask", "mask_bits"), _Pieces(file, "thumbnail", "thumbnails")
         for one, mask, thumbnail in stream_files(pack, rows):
             sizes.extend(one.size)
             facts.extend(one.facts[name] for name in FACTS)
-            marked.append(one.marked)
+            nonempty.append(one.marked)
             hidden.append(one.hidden)
             masks.add(mask)
             thumbnails.add(thumbnail)
@@ -111,7 +111,7 @@ def write_pack(path: Path, rows: Sequence[ImageRow], root: Path, provenance: Map
         for name, values in columns.items():
             file.create_dataset(name, data=values, track_times=False)
         file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
-    _warn_of_empty_masks([row.mask for row, has in zip(rows, marked, strict=True) if row.mask and not has], root)
+    _warn_of_empty_masks([row.mask for row, has in zip(rows, nonempty, strict=True) if row.mask and not has], root)
     _warn_of_hidden_defects([row.key for row, gone in zip(rows, hidden, strict=True) if gone and row.label], root)
 
 
