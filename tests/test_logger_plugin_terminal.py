@@ -164,7 +164,7 @@ rule all:
 rule extract_features:
     output: "features.h5"
     log: "extract.log"
-    shell: "echo 'x INFO f.h5: passed 50 images through the backbone in 2.000 s' > {log}; UNTIL_SEEN; touch {output}"
+    shell: "echo 'x INFO f.h5: passed 50 images through the backbone in 2.000 s' > {log}; EXTRACT; touch {output}"
 rule evaluate:
     input: "features.h5"
     output: "evaluated"
@@ -180,14 +180,12 @@ onerror: print("report: nowhere")
 
 @pytest.fixture
 def run_workflow(tmp_path: Path, repository: Path) -> Callable[..., tuple[int, str]]:
-    """Run a small workflow on a terminal; exit status and all that was written to it.
+    """Run a small workflow on a terminal; exit status and all that was written to it."""
 
-    Features are extracted until the terminal has shown it, or for a minute.
-    """
-    until_seen = "for turn in $(seq 1200); do test -e seen && break; sleep 0.05; done"
-
-    def run(fit: str, *, size: tuple[int, int] = (24, 80), **environment: str) -> tuple[int, str]:
-        (tmp_path / "Snakefile").write_text(WORKFLOW.replace("FIT", fit).replace("UNTIL_SEEN", until_seen))
+    def run(
+        fit: str, extract: str = "sleep 0.5", *, size: tuple[int, int] = (24, 80), **environment: str
+    ) -> tuple[int, str]:
+        (tmp_path / "Snakefile").write_text(WORKFLOW.replace("FIT", fit).replace("EXTRACT", extract))
         seen, written = pty.openpty()
         termios.tcsetwinsize(written, size)
         program = [str(Path(sys.executable).with_name("snakemake")), "--cores", "2", "--keep-going"]
@@ -214,7 +212,8 @@ def run_workflow(tmp_path: Path, repository: Path) -> Callable[..., tuple[int, s
 
 
 def test_a_run_on_a_terminal_leaves_one_line_per_stage(run_workflow: Callable[..., tuple[int, str]]) -> None:
-    code, written = run_workflow("touch {output}")
+    until_seen = "for turn in $(seq 1200); do test -e seen && break; sleep 0.05; done"
+    code, written = run_workflow("touch {output}", until_seen)
     assert code == 0
     shown = Screen().feed(written).text
     stages = re.findall(r"^✓ (\w+) +1/1  (.*)$", shown, re.MULTILINE)
