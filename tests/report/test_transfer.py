@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from patchshift.report.analyses import transfer
-from patchshift.report.analyses.losses import Sample, category_positions, sample_metric
+from patchshift.report.analyses.losses import Sample, sample_metric
 from patchshift.report.analyses.rankings import grade_auroc
 from patchshift.report.analyses.transfer import COLUMNS, find_rankings, measure_gap, transfer_table
+from patchshift.report.pairing import category_positions
 from tests.report.wide_study import EXPERIMENTS, WideStudy, open_wide, write_distances
 
 
@@ -81,7 +82,7 @@ def test_means_and_gaps_are_of_the_pairs(table):
 
 def test_a_gap_is_drawn_with_the_same_images_for_all_banks(data, table):
     """By hand: each category's images are drawn once, whichever banks are scored on them."""
-    positions = category_positions(data.results)
+    positions = category_positions(data.results.all_views())
     cells = [cell for cell in data.cells("matrix") if cell.bank.detector == "sharp" and cell.target.dataset == "d"]
     drawn = {
         (cell.bank.training.category, cell.target.category): sample_metric(

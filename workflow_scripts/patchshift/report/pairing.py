@@ -5,7 +5,7 @@ Tested in tests/report/test_pairing.py.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,7 +124,9 @@ def mean_difference(
         ValueError: if two that are paired were scored on different images.
     """
     aurocs, resampled = [], []
-    for position, cell, other in zip(_positions(cells), cells, others, strict=True):
+    positions = category_positions(cells)
+    for cell, other in zip(cells, others, strict=True):
+        position = positions[cell.target.dataset, cell.target.category]
         kept = ~relabelled_on_either_side(results, cell, other)
         sides = [(images.labels[kept] == 1, images.scores[kept]) for images in map(results.images, (cell, other))]
         try:
@@ -153,6 +155,12 @@ def independent_difference(results: StudyResults, cell: Cell, other: Cell, spec:
     return Value(first - second, *percentile_interval(drawn[0] - drawn[1], spec.confidence))
 
 
+def category_positions(cells: Iterable[Cell]) -> dict[tuple[str, str], int]:
+    """(dataset, category) -> the position of its draws, where means share categories: equal images, equal draws."""
+    categories = dict.fromkeys((cell.target.dataset, cell.target.category) for cell in cells)
+    return {category: position for position, category in enumerate(categories)}
+
+
 def relabelled_on_either_side(results: StudyResults, cell: Cell, other: Cell) -> Bool:
     """[n] bool: the test images of two cells whose defect is not to be seen in one of their domains.
 
@@ -179,19 +187,14 @@ def count_left_out(results: StudyResults, pairs: Mapping[Cell, Cell]) -> dict[st
 def _resample_mean(results: StudyResults, cells: Sequence[Cell], spec: EvaluationSpec) -> Float64:
     """[R] mean image AUROC of each resample."""
     sampled = []
-    for position, cell in zip(_positions(cells), cells, strict=True):
+    positions = category_positions(cells)
+    for cell in cells:
+        position = positions[cell.target.dataset, cell.target.category]
         if results.value(cell, "image_auroc").value is not None:
             images = results.images(cell)
             sampled.append(_resample_auroc(images.labels == 1, images.scores, spec, position))
     mean: Float64 = np.mean(sampled, axis=0)
     return mean
-
-
-def _positions(cells: Sequence[Cell]) -> list[int]:
-    """Of each cell the position of its category among those of all."""
-    categories = [(cell.target.dataset, cell.target.category) for cell in cells]
-    numbers = {category: number for number, category in enumerate(dict.fromkeys(categories))}
-    return [numbers[category] for category in categories]
 
 
 def _resample_auroc(anomalous: Bool, scores: Float64, spec: EvaluationSpec, position: int) -> Float64:

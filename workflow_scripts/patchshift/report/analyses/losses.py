@@ -205,12 +205,6 @@ def sample_sides(
     return mean_sample(before), sample_metric(results, cell, metric, spec, kept=kept)
 
 
-def category_positions(results: StudyResults) -> dict[tuple[str, str], int]:
-    """(dataset, category) -> the position of its draws, where means share categories: equal images, equal draws."""
-    targets = dict.fromkeys((cell.target.dataset, cell.target.category) for cell in results.all_views())
-    return {target: position for position, target in enumerate(targets)}
-
-
 def as_value(found: Estimate) -> Value:
     """What `evaluation.association` found."""
     if "undefined" in found:

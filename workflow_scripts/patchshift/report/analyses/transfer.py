@@ -15,7 +15,6 @@ from patchshift.plan.cells import Target
 from patchshift.report.analyses.estimates import REFERENCE_IS_ZERO, as_columns, columns_of
 from patchshift.report.analyses.losses import (
     Sample,
-    category_positions,
     lost,
     mean_sample,
     relative_loss,
@@ -36,6 +35,7 @@ from patchshift.report.analyses.rankings import (
     read_distances,
 )
 from patchshift.report.analyses.study_data import StudyData
+from patchshift.report.pairing import category_positions
 from patchshift.report.results import Value
 
 DRIFT = "feature_drift"
@@ -146,7 +146,7 @@ def measure_gap(data: StudyData, rankings: Sequence[Ranking], at_home: Sequence[
 
 def _sample_defined(data: StudyData, rankings: Sequence[Ranking]) -> tuple[list[tuple[Ranking, Sample]], str]:
     """Those with an image AUROC, and it; and why the first of the others has none (empty: all have one)."""
-    positions = category_positions(data.results)
+    positions = category_positions(data.results.all_views())
     samples, reason = [], ""
     for ranking in rankings:
         target = ranking.cell.target
