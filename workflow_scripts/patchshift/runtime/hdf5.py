@@ -115,12 +115,10 @@ def explain_damage(path: Path, fault: str, remedy: str = REBUILD) -> Iterator[No
     try:
         yield
     except UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno not in (
-            None,
-            *STRANGE,
-        ):  # the operating system gave nothing: no word of the content
-            remedy = REMEDIES.get(error.errno, "try again, or make it readable")
-            told = f"{path} cannot be read ({os.strerror(error.errno)}); it may be whole: {remedy}, and run again"
+        number = error.errno if isinstance(error, OSError) else None
+        if number and number not in STRANGE:  # the operating system gave nothing: no word of the content
+            remedy = REMEDIES.get(number, "try again, or make it readable")
+            told = f"{path} cannot be read ({os.strerror(number)}); it may be whole: {remedy}, and run again"
             raise UserError(told) from error
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} {fault} ({reason}): {remedy}") from error

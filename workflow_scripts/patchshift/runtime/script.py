@@ -42,24 +42,29 @@ def run_script(main: Callable[[Sequence[str] | None], None]) -> None:
     except PermissionError as error:
         sys.exit(f"error: {error.filename}: permission denied: make it readable, and its folder writable, for you")
     except (MemoryError, RuntimeError, OSError) as error:
-        if _is_short_of_memory(error):
-            log.debug("where memory ran out:", exc_info=True)
-            reason = (str(error).strip() or "MemoryError").splitlines()[-1]  # TorchScript puts a traceback before it
-            sys.exit(
-                f"error: memory ran out ({reason}): run fewer jobs at a time (--cores) or set a smaller "
-                "batch_size or chunk_mb; on a cluster, ask for more memory (--set-resources RULE:mem_mb=...)"
-            )
-        explained = (
-            explain_write_failure(Path(error.filename or "a file"), error) if isinstance(error, OSError) else None
-        )
+        explained = _explain_shortage(error)
         if explained is None:
             raise
-        sys.exit(f"error: {explained}")
+        sys.exit(explained)
 
 
-def _is_short_of_memory(error: Exception) -> bool:
-    short = isinstance(error, MemoryError) or SHORT_MEMORY in str(error)
-    return short or (isinstance(error, OSError) and error.errno == errno.ENOMEM)  # no process, thread or mapping
+def _explain_shortage(error: Exception) -> str | None:
+    """The user's version of what memory or a disk did not give; None where it was something else."""
+    if (
+        isinstance(error, MemoryError)
+        or SHORT_MEMORY in str(error)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)  # no process, thread or mapping
+    ):
+        log.debug("where memory ran out:", exc_info=True)
+        reason = (str(error).strip() or "MemoryError").splitlines()[-1]  # TorchScript puts a traceback before it
+        return (
+            f"error: memory ran out ({reason}): run fewer jobs at a time (--cores) or set a smaller "
+            "batch_size or chunk_mb; on a cluster, ask for more memory (--set-resources RULE:mem_mb=...)"
+        )
+    if not isinstance(error, OSError):
+        return None
+    explained = explain_write_failure(Path(error.filename or "a file"), error)
+    return None if explained is None else f"error: {explained}"
 
 
 def _allow_many_open_files() -> None:
